@@ -1,0 +1,41 @@
+"""Every test: one torch thread, no network beyond this machine, no writes outside its own folder."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[_name] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = Path(__file__).resolve().parent / "reference"
+_connect = socket.socket.connect
+
+
+def _connect_here_only(self: socket.socket, address):  # noqa: ANN001, ANN202
+    """Refuse every address outside this machine: Atelier needs no network at run time."""
+    if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+        raise OSError(f"a test tried to reach {address[0]}: Atelier works without a network")
+    return _connect(self, address)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def no_network():
+    """Close the network for the whole session."""
+    socket.socket.connect = _connect_here_only
+    yield
+    socket.socket.connect = _connect
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_torch_thread():
+    """Two OpenMP threads on a busy two-core machine make small steps 12 to 25 times slower."""
+    import torch
+
+    torch.set_num_threads(1)
