@@ -44,5 +44,5 @@ class ModelError(UserError):
     """The base model, VAE or adapter file cannot be used."""
 
 
-class MissingPackage(UserError):
+class MissingPackage(UserError):  # noqa: N818 - the sentence starts with what is missing
     """A Python package that this setting needs is not installed or does not work here."""

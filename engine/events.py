@@ -1,0 +1,211 @@
+"""What a run tells: one JSON object a line in events.jsonl, a closed set of kinds, each a frozen dataclass.
+
+Every line carries `v` (format), `kind` and `time` (UTC, ISO 8601). The writer appends whole lines; a reader keeps a
+byte offset and takes whole lines only, so that both may be killed at any moment. No heavy imports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, ClassVar
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Event:
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True)
+class Started(Event):
+    """A process began to work on the run; `from_step` is above 0 when it resumes."""
+
+    kind: ClassVar[str] = "started"
+    name: str
+    steps: int
+    epochs: int
+    steps_per_epoch: int
+    from_step: int
+    process_id: int
+    device: str
+
+
+@dataclass(frozen=True)
+class Stage(Event):
+    """What is being done now, in words ("Loading the base model")."""
+
+    kind: ClassVar[str] = "stage"
+    name: str
+
+
+@dataclass(frozen=True)
+class Progress(Event):
+    """How far the stage is: `done` of `total` things."""
+
+    kind: ClassVar[str] = "progress"
+    stage: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """One optimizer update. `loss` is None where it was not finite and the update was left out."""
+
+    kind: ClassVar[str] = "step"
+    step: int
+    epoch: int
+    loss: float | None
+    lr: dict[str, float]
+    gradient_norm: float | None
+    seconds_per_step: float
+    images: int
+    memory_bytes: int
+
+
+@dataclass(frozen=True)
+class Validated(Event):
+    kind: ClassVar[str] = "validated"
+    step: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Sampled(Event):
+    """A sample image was written; `path` is relative to the run folder, `index` the prompt's place in the list."""
+
+    kind: ClassVar[str] = "sampled"
+    step: int
+    index: int
+    prompt: str
+    seed: int
+    path: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Saved(Event):
+    """A file was written whole and checked; `what` is "checkpoint" or "state"; `path` is relative to the run folder."""
+
+    kind: ClassVar[str] = "saved"
+    step: int
+    what: str
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True)
+class Warned(Event):
+    kind: ClassVar[str] = "warned"
+    message: str
+    where: str = ""
+
+
+@dataclass(frozen=True)
+class Failed(Event):
+    """The run ended by a fault. `traceback` is empty when the user can mend it."""
+
+    kind: ClassVar[str] = "failed"
+    message: str
+    exit_code: int
+    traceback: str = ""
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Stopped(Event):
+    """The run was stopped on request at `step` and can be resumed there."""
+
+    kind: ClassVar[str] = "stopped"
+    step: int
+
+
+@dataclass(frozen=True)
+class Finished(Event):
+    kind: ClassVar[str] = "finished"
+    step: int
+    checkpoint: str
+    seconds: float
+
+
+KINDS: dict[str, type[Event]] = {
+    item.kind: item
+    for item in (Started, Stage, Progress, Step, Validated, Sampled, Saved, Warned, Failed, Stopped, Finished)
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An event as read back: its time (UTC, ISO 8601) and the event."""
+
+    time: str
+    event: Event
+
+
+class EventLog:
+    """Appends events to a file. A full disk does not stop the run: the fault is told once on stderr."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fault_told = False
+        if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
+            self._append(b"\n")  # the last writer was killed within a line
+
+    def emit(self, event: Event) -> None:
+        content = {"v": FORMAT, "kind": event.kind, "time": _now(), **_plain(dataclasses.asdict(event))}
+        self._append(json.dumps(content, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+
+    def _append(self, line: bytes) -> None:
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                file.write(line)
+        except OSError as error:
+            if not self._fault_told:
+                print(f"{self.path}: the event log cannot be written ({error.strerror}).", file=sys.stderr)
+            self._fault_told = True
+
+
+def read(path: Path, offset: int = 0) -> tuple[list[Entry], int]:
+    """Events after byte `offset` and the offset to go on from. Torn or foreign lines are passed over."""
+    try:
+        with path.open("rb") as file:
+            file.seek(offset)
+            content = file.read()
+    except FileNotFoundError:
+        return [], 0
+    whole = content[: content.rfind(b"\n") + 1]
+    entries = [entry for line in whole.splitlines() if (entry := _parse(line)) is not None]
+    return entries, offset + len(whole)
+
+
+def _parse(line: bytes) -> Entry | None:
+    try:
+        content = json.loads(line)
+        event_class = KINDS[content.pop("kind")]
+        time = content.pop("time")
+        names = {item.name for item in dataclasses.fields(event_class)}
+        return Entry(time, event_class(**{key: value for key, value in content.items() if key in names}))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _plain(value: Any) -> Any:
+    """JSON knows no NaN and no infinity: they become null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,180 @@
+"""The run folder: the only thing that page and engine share. Torch-free.
+
+    runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  requests/  lock
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from filelock import FileLock, Timeout
+
+from engine import events
+from engine.errors import UserError
+from engine.preset import Preset, load, resolve
+
+Request = Literal["stop", "save", "sample"]
+REQUESTS: tuple[Request, ...] = ("stop", "save", "sample")
+Status = Literal["new", "running", "finished", "stopped", "failed", "killed"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Names of everything in a run folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def preset(self) -> Path:
+        return self.path / "preset.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def samples(self) -> Path:
+        return self.path / "samples"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    def is_running(self) -> bool:
+        """Whether an engine process holds this run. The lock dies with its process, so a killed run is seen at once."""
+        if not self.lock.exists():
+            return False
+        try:
+            with FileLock(self.lock, timeout=0):
+                return False
+        except (Timeout, OSError):
+            return True
+
+    def status(self) -> Status:
+        """What became of the run, from its lock and its last events."""
+        if self.is_running():
+            return "running"
+        entries, _ = events.read(self.events)
+        for entry in reversed(entries):
+            if isinstance(entry.event, events.Finished):
+                return "finished"
+            if isinstance(entry.event, events.Stopped):
+                return "stopped"
+            if isinstance(entry.event, events.Failed):
+                return "failed"
+            if isinstance(entry.event, events.Started):
+                return "killed"
+        return "killed" if entries else "new"
+
+    def request(self, what: Request) -> None:
+        """Ask the engine for something; it looks once a step."""
+        self.requests.mkdir(parents=True, exist_ok=True)
+        (self.requests / what).touch()
+
+    def take_request(self, what: Request) -> bool:
+        """Whether that was asked for since the last look; the request is used up."""
+        try:
+            (self.requests / what).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def create(preset: Preset, folder: Path | None = None) -> RunFolder:
+    """Make a new run folder that holds the preset. Without `folder`: runs/NAME, or NAME-2, NAME-3 … when taken."""
+    if folder is None:
+        parent = resolve(preset.run.folder)
+        taken = [parent / preset.run.name]
+        if taken[0].exists():
+            taken += [parent / f"{preset.run.name}-{number}" for number in range(2, 10000)]
+        folder = next(path for path in taken if not path.exists())
+    run = RunFolder(folder)
+    if run.preset.exists():
+        raise UserError("this folder already holds a run. Resume it, or give another name.", str(folder))
+    try:
+        for part in (run.path, run.samples, run.checkpoints, run.state, run.requests):
+            part.mkdir(parents=True, exist_ok=True)
+        preset.save(run.preset)
+    except OSError as error:
+        what = f"the run folder cannot be written ({error.strerror}). Choose a folder that you may write to."
+        raise UserError(what, str(folder)) from None
+    return run
+
+
+def open_run(folder: Path) -> tuple[RunFolder, Preset]:
+    """An existing run and its preset. Raises UserError when the folder holds none."""
+    run = RunFolder(folder.resolve())
+    if not run.preset.is_file():
+        what = "there is no run in this folder (no preset.json). Give a run's folder or a preset."
+        raise UserError(what, str(folder))
+    return run, load(run.preset)
+
+
+@contextlib.contextmanager
+def held(run: RunFolder) -> Iterator[None]:
+    """Hold the run while working on it. Raises UserError when another process does."""
+    lock = FileLock(run.lock)
+    try:
+        lock.acquire(timeout=2)
+    except Timeout:
+        what = "another process is training in this run folder. Wait for it, stop it, or give another name."
+        raise UserError(what, str(run.path)) from None
+    except OSError as error:
+        raise UserError(f"the run folder cannot be written ({error.strerror}).", str(run.path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def runs_in(folder: Path) -> list[RunFolder]:
+    """All runs in a runs folder, the last changed first."""
+    if not folder.is_dir():
+        return []
+    found = [RunFolder(path) for path in folder.iterdir() if (path / "preset.json").is_file()]
+    return sorted(found, key=lambda run: _changed(run), reverse=True)
+
+
+def _changed(run: RunFolder) -> float:
+    path = run.events if run.events.exists() else run.preset
+    return path.stat().st_mtime
+
+
+def checkpoint_name(name: str, step: int, steps: int) -> str:
+    """NAME.safetensors for the last step, NAME-STEP.safetensors for earlier ones."""
+    return f"{name}.safetensors" if step == steps else f"{name}-{step:06d}.safetensors"
+
+
+def step_of_checkpoint(path: Path) -> int | None:
+    """The step in a checkpoint's name; None for the last one, which carries none."""
+    match = re.search(r"-(\d{6,})$", path.stem)
+    return int(match[1]) if match else None
