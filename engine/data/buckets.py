@@ -36,48 +36,47 @@ class BucketRules:
     enabled: bool = True
 
     def problems(self) -> tuple[Problem, ...]:
-        """All faults at once; `where` is the field's name, and `place` may be called only when there are none."""
-        small = [name for name in ("width_px", "height_px") if getattr(self, name) < LATENT_PX]
-        if small:
-            return tuple(Problem(n, f"must be {LATENT_PX} at least (got {getattr(self, n)}).") for n in small)
-        if not self.enabled:
-            return tuple(self._single_bucket_problems())
+        """All faults at once; `where` is the setting's name. `place` may be called only when there are none."""
+        sides = {"data.width_px": self.width_px, "data.height_px": self.height_px}
+        small = [
+            Problem(where, f"must be {LATENT_PX} at least (got {px}).") for where, px in sides.items() if px < LATENT_PX
+        ]
+        if small or not self.enabled:
+            return tuple(small or _single_bucket_problems(sides))
+        step = "data.bucket_step_px"
         if self.step_px < LATENT_PX or self.step_px % LATENT_PX:
-            return (Problem("step_px", f"must be a multiple of {LATENT_PX} (got {self.step_px}). Use 64 or 32."),)
+            return (Problem(step, f"must be a multiple of {LATENT_PX} (got {self.step_px}). Use 64 or 32."),)
         if self.upscale:
             return tuple(self._range_problems())
         if self.width_px * self.height_px < self.step_px**2:
-            return (Problem("step_px", f"is larger than the resolution (got {self.step_px}). Use a smaller step."),)
+            return (Problem(step, f"is larger than the resolution (got {self.step_px}). Use a smaller step."),)
         return ()
 
-    def _single_bucket_problems(self) -> list[Problem]:
-        names = [name for name in ("width_px", "height_px") if getattr(self, name) % LATENT_PX]
-        return [
-            Problem(
-                name,
-                f"must be a multiple of {LATENT_PX} when buckets are off (got {getattr(self, name)}). "
-                f"Use {getattr(self, name) // LATENT_PX * LATENT_PX}.",
-            )
-            for name in names
-        ]
-
     def _range_problems(self) -> list[Problem]:
+        low, high = "data.bucket_min_px", "data.bucket_max_px"
         found = []
-        for name in ("min_px", "max_px"):
-            value = getattr(self, name)
+        for where, value in ((low, self.min_px), (high, self.max_px)):
             if value < self.step_px or value % self.step_px:
                 nearest = max(1, round(value / self.step_px)) * self.step_px
                 message = f"must be a multiple of the bucket step {self.step_px} (got {value}). Use {nearest}."
-                found.append(Problem(name, message))
+                found.append(Problem(where, message))
         if self.min_px > self.max_px:
-            found.append(Problem("min_px", f"is above the largest side {self.max_px} (got {self.min_px}). Lower it."))
-            return found
+            return [*found, Problem(low, f"is above the longest side {self.max_px} (got {self.min_px}). Lower it.")]
         short, long = sorted((self.width_px, self.height_px))
         if self.min_px > short:
-            found.append(Problem("min_px", f"is above the resolution's side {short} (got {self.min_px}). Lower it."))
+            found.append(Problem(low, f"is above the resolution's side {short} (got {self.min_px}). Lower it."))
         if self.max_px < long:
-            found.append(Problem("max_px", f"is below the resolution's side {long} (got {self.max_px}). Raise it."))
+            found.append(Problem(high, f"is below the resolution's side {long} (got {self.max_px}). Raise it."))
         return found
+
+
+def _single_bucket_problems(sides: dict[str, int]) -> list[Problem]:
+    need = f"must be a multiple of {LATENT_PX} when buckets are off"
+    return [
+        Problem(where, f"{need} (got {px}). Use {px // LATENT_PX * LATENT_PX}.")
+        for where, px in sides.items()
+        if px % LATENT_PX
+    ]
 
 
 @dataclass(frozen=True)
