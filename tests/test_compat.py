@@ -1,0 +1,123 @@
+"""torchvision's compiled operators may not load beside this torch: all that imports it must work all the same."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+CLIP = """
+from transformers import CLIPTextConfig, CLIPTextModel
+import torch
+config = CLIPTextConfig(vocab_size=64, hidden_size=16, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2)
+model = CLIPTextModel(config)
+assert model(torch.zeros(1, 77, dtype=torch.int64)).last_hidden_state.shape == (1, 77, 16)
+"""
+DIFFUSERS = """
+from diffusers import StableDiffusionXLPipeline
+assert StableDiffusionXLPipeline.__call__
+"""
+PEFT = """
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+model = inject_adapter_in_model(LoraConfig(r=2, target_modules=["0"]), torch.nn.Sequential(torch.nn.Linear(4, 4)))
+assert any("lora_A" in name for name, _ in model.named_parameters())
+"""
+OPEN_CLIP = """
+import torch
+from open_clip import CLIP
+from open_clip.tokenizer import tokenize
+from open_clip.transform import image_transform
+from PIL import Image
+vision = {"image_size": 32, "layers": 2, "width": 64, "patch_size": 16}
+text = {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2}
+model = CLIP(32, vision, text)
+pixels = image_transform(32, is_train=False)(Image.new("RGB", (40, 30), "red"))[None]
+tokens = tokenize(["a red square"])
+image_features, text_features, _ = model(pixels, tokens)
+assert image_features.shape == text_features.shape == (1, 32) and image_features.isfinite().all()
+"""
+TIMM = """
+import torch, timm
+model = timm.create_model("vit_tiny_patch16_224", img_size=32, pretrained=False, num_classes=3, depth=1)
+assert model(torch.zeros(1, 3, 32, 32)).shape == (1, 3)
+"""
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a fresh process, as a stranger's first import would."""
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "code", [CLIP, DIFFUSERS, PEFT, OPEN_CLIP, TIMM], ids=["clip", "diffusers", "peft", "open_clip", "timm"]
+)
+def test_every_library_that_imports_torchvision_works_after_importing_engine(code: str) -> None:
+    result = run("import engine\n" + code)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_torchvision_imports_and_transforms_whatever_was_imported_before() -> None:
+    code = """
+import torch, transformers
+import engine
+import torchvision.transforms.functional as functional
+from torchvision.ops import box_iou
+assert functional.resize(torch.zeros(3, 8, 8), [4, 4]).shape == (3, 4, 4)
+assert box_iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 0, 2, 2]])).item() == 1
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
+def test_preparing_imports_nothing_and_twice_is_once() -> None:
+    code = """
+import sys
+from engine import compat
+compat.prepare(), compat.prepare()
+assert "torch" not in sys.modules and "torchvision" not in sys.modules
+assert sum(type(finder).__name__ == "_TorchvisionFinder" for finder in sys.meta_path) == 1
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+FAKE_TORCH = """
+import sys, types
+from pathlib import Path
+from engine import compat
+loads = {loads}
+asked = []
+def load_library(path):
+    asked.append(path)
+    if not loads:
+        raise OSError("undefined symbol")
+torch = types.ModuleType("torch")
+class Library:
+    def __init__(self, namespace, kind): self.namespace = namespace
+    def define(self, schema): asked.append(schema)
+torch.ops = types.SimpleNamespace(load_library=load_library, torchvision=types.SimpleNamespace())
+torch.library = types.SimpleNamespace(Library=Library)
+sys.modules["torch"] = torch
+sys.path.insert(0, {folder!r})
+import torchvision
+assert torchvision.ran
+print(compat.declared(), len(asked))
+"""
+
+
+@pytest.mark.parametrize(("loads", "expected"), [(True, "False 1"), (False, "True 3")])
+def test_operators_are_declared_only_where_the_compiled_library_does_not_load(
+    tmp_path: Path, loads: bool, expected: str
+) -> None:
+    package = tmp_path / "torchvision"
+    package.mkdir()
+    (package / "__init__.py").write_text("ran = True\n")
+    (package / "_C.so").write_bytes(b"")
+    result = run(FAKE_TORCH.format(loads=loads, folder=str(tmp_path)))
+    assert result.stdout.strip() == expected, result.stderr
