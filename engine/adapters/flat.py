@@ -1,0 +1,124 @@
+"""All adapter parameters of one part of the model as one flat vector, with a view for each matrix.
+
+Zeroing, clipping, averaging, copying and the optimizer's step are then a few kernels instead of thousands. An
+elementwise optimizer (SGD, Adam, Lion …) computes exactly what it would on the single matrices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd import Function
+
+BLOCK = 256
+"""Every matrix starts at a multiple of this many numbers: the block of 8-bit optimizers, and aligned for any GEMM.
+The gaps hold zeros, get zero gradients and stay zero."""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """The place of one matrix in the vector."""
+
+    offset: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it holds."""
+        return math.prod(self.shape)
+
+    @property
+    def stride(self) -> tuple[int, ...]:
+        """Strides of a contiguous tensor of this shape."""
+        return tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+
+    def of(self, vector: Tensor) -> Tensor:
+        """The matrix as a view of `vector`."""
+        return vector.as_strided(self.shape, self.stride, self.offset)
+
+
+class FlatParameters:
+    """`vector` [n], fp32, is the parameter to optimize; `matrices()` are its parts in the dtype of the computation.
+
+    The cast to that dtype is one kernel, made when the first layer asks for it and used by all layers until the
+    gradient has come back; so is the way back. Nothing is made twice for layers that run more than once in a graph.
+    """
+
+    def __init__(self, shapes: Mapping[str, tuple[int, ...]], compute_dtype: torch.dtype) -> None:
+        self.slots: dict[str, Slot] = {}
+        offset = 0
+        for name in sorted(shapes):  # the order is part of saved states: it must not depend on the model's code
+            self.slots[name] = Slot(offset, tuple(shapes[name]))
+            offset += -(-self.slots[name].size // BLOCK) * BLOCK
+        self.vector = nn.Parameter(torch.zeros(offset))
+        self.index = {name: index for index, name in enumerate(self.slots)}
+        self.compute_dtype = compute_dtype
+        self._tracked: tuple[int, Sequence[Tensor]] | None = None
+        self._plain: tuple[int, Sequence[Tensor]] | None = None
+
+    def to(self, device: torch.device) -> None:
+        """Move the vector."""
+        self.vector.data = self.vector.data.to(device)
+        self.changed()
+
+    def views(self) -> dict[str, Tensor]:
+        """{name: matrix}, views of the vector, fp32, outside the graph."""
+        data = self.vector.detach()
+        return {name: slot.of(data) for name, slot in self.slots.items()}
+
+    def matrices(self) -> Sequence[Tensor]:
+        """The matrices in the compute dtype, in the order of `slots`; in the graph if gradients are on."""
+        version = self.vector._version
+        if torch.is_grad_enabled() and self.vector.requires_grad:
+            if self._tracked is None or self._tracked[0] != version:
+                self._tracked = (version, _Unpack.apply(self.vector, self))  # pyright: ignore[reportAssignmentType]
+            return self._tracked[1]  # pyright: ignore[reportOptionalSubscript]
+        if self._plain is None or self._plain[0] != version:
+            self._plain = (version, self._cut())
+        return self._plain[1]
+
+    def changed(self) -> None:
+        """Forget casts made before: the vector was written to in a way that torch does not count (some optimizers)."""
+        self._tracked = self._plain = None
+
+    def _cut(self) -> tuple[Tensor, ...]:
+        buffer = self.vector.detach().to(self.compute_dtype)
+        return tuple(slot.of(buffer) for slot in self.slots.values())
+
+    def _join(self, gradients: Sequence[Tensor | None]) -> Tensor:
+        pieces: list[Tensor] = []
+        zeros = self.vector.new_zeros(max(self._gaps(gradients), default=0), dtype=self.compute_dtype)
+        for slot, gradient in zip(self.slots.values(), gradients, strict=True):
+            padding = -slot.size % BLOCK
+            if gradient is None:
+                pieces.append(zeros[: slot.size + padding])
+            else:
+                pieces.append(gradient.reshape(-1))
+                if padding:
+                    pieces.append(zeros[:padding])
+        return torch.cat(pieces).to(self.vector.dtype)
+
+    def _gaps(self, gradients: Sequence[Tensor | None]) -> list[int]:
+        sizes = [slot.size for slot in self.slots.values()]
+        return [-size % BLOCK + (size if found is None else 0) for size, found in zip(sizes, gradients, strict=True)]
+
+
+class _Unpack(Function):
+    """Vector → matrices in the compute dtype; backward one concatenation and one cast."""
+
+    @staticmethod
+    def forward(ctx: Any, vector: Tensor, owner: FlatParameters):
+        ctx.owner = owner
+        ctx.set_materialize_grads(False)
+        return owner._cut()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor | None):
+        owner: FlatParameters = ctx.owner
+        owner.changed()
+        return owner._join(gradients), None

@@ -1,0 +1,52 @@
+"""A layer of the model that an adapter changes: its forward is replaced on the object and can be put back.
+
+The layer itself, its weights and their names stay as they are, so state dicts, hooks, checkpointing and code that
+looks at `layer.weight` do not notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class BaseLayer:
+    """The frozen layer as an algorithm sees it; `forward` is what it computes without this adapter.
+
+    `is_plain`: a linear or convolution that computes f(x; weight, bias) and nothing else, in a floating dtype: its
+    weight may be used directly. Not so for quantised layers and for those that carry another adapter already.
+    """
+
+    module: nn.Linear | nn.Conv2d
+    forward: Callable[[Tensor], Tensor]
+    is_plain: bool
+
+
+def base_layer(module: nn.Linear | nn.Conv2d) -> BaseLayer:
+    """Describe `module` as it is now. ValueError where its weight is being trained itself."""
+    if any(parameter.requires_grad for parameter in module.parameters()):
+        raise ValueError("an adapter goes onto frozen layers: call requires_grad_(False) on the model first")
+    native = type(module).forward in (nn.Linear.forward, nn.Conv2d.forward)
+    untouched = "forward" not in module.__dict__
+    return BaseLayer(module, module.forward, native and untouched and module.weight.is_floating_point())
+
+
+def install(layer: BaseLayer, forward: Callable[[Tensor], Tensor]) -> None:
+    """Let `layer.module` compute `forward` from now on."""
+    layer.module.__dict__["forward"] = forward
+
+
+def uninstall(layer: BaseLayer, forward: Callable[[Tensor], Tensor]) -> None:
+    """Put back what the layer computed before `install(layer, forward)`.
+
+    ValueError where another adapter was put on top since: the last one on comes off first.
+    """
+    if layer.module.__dict__.get("forward") != forward:
+        raise ValueError("another adapter was attached on top of this one: detach that one first")
+    if getattr(layer.forward, "__func__", None) is type(layer.module).forward:
+        del layer.module.__dict__["forward"]
+    else:
+        layer.module.__dict__["forward"] = layer.forward

@@ -1,0 +1,73 @@
+"""Which layers an adapter goes onto, and what they are called in a file.
+
+Attention and feed-forward layers of the UNet and of the text encoders' blocks; with a conv rank also the UNet's
+residual blocks and its down- and upsampling. Never the embeddings of time, size and tokens, the first and last
+convolution of the UNet and the projection of the pooled text: kohya's trainer leaves them alone too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import nn
+
+from engine.sdxl.keys import unet_to_ldm
+
+UNET, TEXT_1, TEXT_2 = "unet", "text_encoder_1", "text_encoder_2"
+PREFIX = {UNET: "lora_unet_", TEXT_1: "lora_te1_", TEXT_2: "lora_te2_"}
+_CONV_PARTS = ("resnets", "downsamplers", "upsamplers")
+
+
+@dataclass(frozen=True)
+class Target:
+    """A layer to adapt: the part of the model, its path there, its name in a file; `is_conv`: a k×k convolution."""
+
+    part: str
+    path: str
+    name: str
+    module: nn.Linear | nn.Conv2d
+    is_conv: bool
+
+
+def targets(part: str, model: nn.Module, with_conv: bool) -> list[Target]:
+    """The layers of `model`, which is the "unet", "text_encoder_1" or "text_encoder_2", in the order of the model."""
+    found = _unet_layers(model, with_conv) if part == UNET else _text_layers(model)
+    return [Target(part, path, file_name(part, model, path), module, _is_conv(module)) for path, module in found]
+
+
+def file_name(part: str, model: nn.Module, path: str) -> str:
+    """Name in a file of the layer at `path`: single-file ("ldm") names for the UNet, transformers' for the encoders."""
+    if part == UNET:
+        dotted = unet_to_ldm(path, model.config)  # pyright: ignore[reportArgumentType]
+    else:
+        dotted = "text_model." + path.removeprefix("text_model.")
+    return PREFIX[part] + dotted.replace(".", "_")
+
+
+def diffusers_name(part: str, path: str) -> str:
+    """The other name under which UNet layers are found in files: that of diffusers."""
+    return PREFIX[part] + path.replace(".", "_")
+
+
+def _is_conv(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1)
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    for path, module in model.named_modules():
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            yield path, module
+
+
+def _unet_layers(unet: nn.Module, with_conv: bool) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    for path, module in _layers(unet):
+        parts = path.split(".")
+        if "attentions" in parts or (with_conv and any(part in parts for part in _CONV_PARTS)):
+            yield path, module
+
+
+def _text_layers(encoder: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
+    for path, module in _layers(encoder):
+        if path.removeprefix("text_model.").startswith("encoder.layers."):
+            yield path, module
