@@ -1,0 +1,116 @@
+"""Which folders hold images, and what their names say: `N_name` is N repeats of the class `name`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from PIL import features
+
+from engine.errors import Problem
+
+_ALWAYS_READ = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+UNREAD_SUFFIXES = (".gif", ".heic", ".heif", ".psd", ".svg", ".jp2", ".tga", ".exr", ".dng", ".cr2", ".nef")
+_PASSED_OVER = frozenset(("__macosx", "@eadir", "thumbs", "thumbnails", "thumbs.db", "#recycle", "$recycle.bin"))
+_REPEATS_AND_NAME = re.compile(r"([0-9]+)(?:_(.*))?", re.DOTALL)
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One folder that holds images directly, in natural order; `name` is its path below the training folder."""
+
+    folder: Path
+    name: str
+    images: tuple[str, ...]
+    other_files: tuple[str, ...]
+    dead_links: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def image_suffixes() -> frozenset[str]:
+    """Suffixes, in small letters, of the images that this installation can decode."""
+    extra = [
+        suffix for suffix, there in ((".avif", features.check("avif")), (".jxl", find_spec("pillow_jxl"))) if there
+    ]
+    return frozenset((*_ALWAYS_READ, *extra))
+
+
+def repeats_and_name(folder_name: str) -> tuple[int, str] | None:
+    """(80, "my cat") of "80_my cat", (5, "") of "5"; None where the name begins with no whole number above zero."""
+    match = _REPEATS_AND_NAME.fullmatch(folder_name)
+    if match is None or int(match[1]) == 0:
+        return None
+    return int(match[1]), (match[2] or "").strip()
+
+
+def natural_order(name: str) -> list[str | int]:
+    """Sort key that puts image 9 before image 10."""
+    return [int(part) if part.isdigit() else part for part in _DIGITS.split(name)]
+
+
+def list_folders(root: Path) -> tuple[list[Listing], list[Problem]]:
+    """All folders under `root`, itself included, that hold images, in natural order; and those that cannot be listed.
+
+    Links to folders are followed, each folder once. Hidden and system folders are passed over by name.
+    """
+    problems: list[Problem] = []
+    found = sorted(_walk(root, "", set(), problems), key=lambda listing: _path_order(listing.name))
+    return found, problems
+
+
+def _path_order(name: str) -> list[list[str | int]]:
+    return [natural_order(part) for part in name.split("/")]
+
+
+def _walk(folder: Path, name: str, seen: set[tuple[int, int]], problems: list[Problem]) -> Iterator[Listing]:
+    """Depth-first listings of `folder`; `seen` holds device and inode of the folders already visited."""
+    try:
+        status = folder.stat()
+        if (status.st_dev, status.st_ino) in seen:
+            return
+        seen.add((status.st_dev, status.st_ino))
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not _passed_over(entry.name)]
+    except OSError as error:
+        problems.append(
+            Problem(str(folder), f"cannot be opened ({error.strerror}). Change its permissions or move it.")
+        )
+        return
+    folders = [entry for entry in visible if entry.is_dir()]
+    listing = _listing(folder, name, [entry for entry in visible if not entry.is_dir()])
+    if (
+        listing.images
+        or listing.dead_links
+        or any(stem_and_suffix(file)[1] in UNREAD_SUFFIXES for file in listing.other_files)
+    ):
+        yield listing
+    for entry in folders:
+        yield from _walk(folder / entry.name, f"{name}/{entry.name}" if name else entry.name, seen, problems)
+
+
+def _listing(folder: Path, name: str, entries: list[os.DirEntry[str]]) -> Listing:
+    images, others, dead_links = [], [], []
+    for entry in entries:
+        kind = images if stem_and_suffix(entry.name)[1] in image_suffixes() else others
+        if entry.is_file():
+            kind.append(entry.name)
+        elif kind is images:
+            dead_links.append(entry.name)
+    images.sort(key=natural_order)
+    return Listing(folder, name, tuple(images), tuple(sorted(others)), tuple(sorted(dead_links)))
+
+
+def _passed_over(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _PASSED_OVER
+
+
+def stem_and_suffix(name: str) -> tuple[str, str]:
+    """("a.b", ".png") of "a.b.PNG"."""
+    stem, _, suffix = name.rpartition(".")
+    return (stem, f".{suffix.lower()}") if stem else (name, "")
