@@ -39,3 +39,11 @@ def one_torch_thread():
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def reduced_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The reduced SDXL of the reference figures (390 MB in bf16), written once a session (about 3 s)."""
+    from reduced_model import build
+
+    return build(tmp_path_factory.mktemp("reduced") / "reduced.safetensors")
