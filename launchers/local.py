@@ -1,0 +1,53 @@
+"""Starts the engine on this machine, in a session of its own: closing or killing the page does not touch it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+_NOT_FOR_THE_ENGINE = ("GRADIO_", "WERKZEUG_", "UVICORN_")
+
+
+def start(run_folder: Path, *, python: str | None = None, command: Sequence[str] | None = None) -> int:
+    """Start `python -m engine train RUN_FOLDER` and return its process id at once.
+
+    What it prints is appended to RUN_FOLDER/log.txt. It works in the repository's folder, reads nothing from the
+    terminal and inherits no open file or socket. `command` replaces the whole command line (several GPUs, tests).
+    Raises OSError when the log cannot be written or the program not be started.
+    """
+    folder = run_folder.resolve()
+    if command is None:
+        command = [python or sys.executable, "-m", "engine", "train", str(folder)]
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            list(command),
+            cwd=ROOT,
+            env=environment(os.environ),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            creationflags=_creation_flags(),
+        )
+    # Somebody must wait for an ended child, or it stays in the process table and looks alive. If the page is gone by
+    # then, the system does it.
+    threading.Thread(target=process.wait, name=f"wait for {process.pid}", daemon=True).start()
+    return process.pid
+
+
+def environment(inherited: Mapping[str, str]) -> dict[str, str]:
+    """The engine's environment: the page's own settings left out, output unbuffered and in UTF-8."""
+    kept = {name: value for name, value in inherited.items() if not name.startswith(_NOT_FOR_THE_ENGINE)}
+    return {**kept, "PYTHONUNBUFFERED": "1", "PYTHONUTF8": "1"}
+
+
+def _creation_flags() -> int:
+    """What `start_new_session` is elsewhere, for Windows, which has no sessions."""
+    if sys.platform == "win32":
+        return subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS | subprocess.CREATE_BREAKAWAY_FROM_JOB
+    return 0
