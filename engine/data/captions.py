@@ -11,6 +11,7 @@ from dataclasses import dataclass
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags")  # what tools write; a missing caption is looked for among these
 
 _UNDEFINED_IN_CP1252 = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _BLOCK_BYTES = 1 << 16
 _MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,12 +32,15 @@ class CaptionText:
 
 def read_caption(path: str | os.PathLike[str]) -> CaptionText:
     """The first line with anything in it, stripped; "" for an empty file. Raises OSError where it cannot be read."""
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    descriptor = os.open(path, _READ_FLAGS)
     try:
-        blocks = list(iter(lambda: os.read(descriptor, _BLOCK_BYTES), b""))
+        raw = block = os.read(descriptor, _BLOCK_BYTES)
+        while len(block) == _BLOCK_BYTES:
+            block = os.read(descriptor, _BLOCK_BYTES)
+            raw += block
     finally:
         os.close(descriptor)
-    decoded = decode_caption(b"".join(blocks))
+    decoded = decode_caption(raw)
     return CaptionText(first_line(decoded.text), decoded.guessed)
 
 

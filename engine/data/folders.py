@@ -113,4 +113,4 @@ def _passed_over(name: str) -> bool:
 def stem_and_suffix(name: str) -> tuple[str, str]:
     """("a.b", ".png") of "a.b.PNG"."""
     stem, _, suffix = name.rpartition(".")
-    return (stem, f".{suffix.lower()}") if stem else (name, "")
+    return (stem, "." + suffix.lower()) if stem else (name, "")

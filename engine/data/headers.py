@@ -26,9 +26,9 @@ Image.MAX_IMAGE_PIXELS = None
 DECODE_LIMIT_PX = 250_000_000  # four bytes a pixel in Pillow: 1 GB while the image is being decoded
 JPEG_REDUCTIONS = (1, 2, 4, 8)
 ORIENTATION_TAG = 0x0112
-PILLOW_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF", "JXL", "GIF")
 UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error)
 
+_OTHER_FORMATS = ("TIFF", "AVIF", "JXL", "GIF")
 _HEAD_BYTES = 4096
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
 _TURNED_SIDEWAYS = (5, 6, 7, 8)
@@ -213,7 +213,7 @@ def _exif_orientation(block: bytes) -> int:
 
 def _through_pillow(path: Path | str, head: bytes) -> ImageHeader:
     try:
-        with Image.open(path, formats=_registered()) as image:
+        with Image.open(path, formats=_other_formats()) as image:
             # Pillow turns a TIFF itself and gives the turned size.
             orientation = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION_TAG, 1)
             upright = orientation if orientation in range(1, 9) else 1
@@ -224,9 +224,9 @@ def _through_pillow(path: Path | str, head: bytes) -> ImageHeader:
         raise DatasetError(f"has a damaged header ({error}). {_REMEDY}", str(path)) from error
 
 
-def _registered() -> list[str]:
+def _other_formats() -> list[str]:
     Image.init()
-    return [name for name in PILLOW_FORMATS if name in Image.OPEN]
+    return [name for name in _OTHER_FORMATS if name in Image.OPEN]
 
 
 def _what_it_is(head: bytes) -> str:

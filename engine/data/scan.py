@@ -7,6 +7,7 @@ files (whether they are left out or stop the run is the caller's choice), `Scan.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ from engine.data.scan_report import (
 from engine.errors import DatasetError, Problem
 
 _FILES_PER_TASK = 64
-_READERS = 8  # slow disks and network folders answer several requests at once
+_READERS = 8
+_SLOW_SECONDS_PER_FILE = 0.0005  # a warm file cache takes a tenth of it; disks and network folders take longer
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,12 @@ class Item:
     path: Path
     size_px: Size
     caption: str
-    caption_path: Path | None
+    caption_name: str | None
+
+    @property
+    def caption_path(self) -> Path | None:
+        """The caption file, which lies beside the image; None where the folder's name is the caption."""
+        return self.path.with_name(self.caption_name) if self.caption_name else None
 
 
 @dataclass(frozen=True)
@@ -125,14 +132,20 @@ def _meaning(listing: Listing, root: Path) -> tuple[int, str] | None:
 
 def _read_items(listing: Listing, captions: CaptionIndex, class_token: str) -> list[_Read]:
     """One result per image, in order."""
-    names, folder = listing.images, str(listing.folder)
-    chunks = [names[at : at + _FILES_PER_TASK] for at in range(0, len(names), _FILES_PER_TASK)]
+    folder = str(listing.folder)
 
-    def read_chunk(chunk: Sequence[str]) -> list[_Read]:
-        return [_read_item(folder, name, captions, class_token) for name in chunk]
+    def read_all(names: Sequence[str]) -> list[_Read]:
+        return [_read_item(folder, name, captions, class_token) for name in names]
 
-    with ThreadPoolExecutor(min(_READERS, len(chunks)) or 1) as pool:
-        reads = list(chain.from_iterable(pool.map(read_chunk, chunks)))
+    start = time.perf_counter()
+    reads = read_all(listing.images[:_FILES_PER_TASK])
+    rest = listing.images[_FILES_PER_TASK:]
+    if time.perf_counter() - start < _SLOW_SECONDS_PER_FILE * _FILES_PER_TASK:
+        reads += read_all(rest)
+    else:  # waiting for answers, of which several can be under way at once
+        chunks = [rest[at : at + _FILES_PER_TASK] for at in range(0, len(rest), _FILES_PER_TASK)]
+        with ThreadPoolExecutor(_READERS) as pool:
+            reads += chain.from_iterable(pool.map(read_all, chunks))
     dead = "is a link to a file that is not there. Restore the file or delete the link."
     return reads + [_Read(n, broken=Problem(str(listing.folder / n), dead)) for n in listing.dead_links]
 
@@ -156,7 +169,7 @@ def _read_item(folder: str, name: str, captions: CaptionIndex, class_token: str)
     except OSError as error:
         message = f"cannot be read ({error.strerror}), so its image {name} has no caption. Change its permissions."
         return _Read(name, broken=Problem(caption_path, message))
-    item = Item(Path(path), header.size_px, caption.text, Path(caption_path))
+    item = Item(Path(path), header.size_px, caption.text, caption_name)
     return _Read(name, item, guessed=caption.guessed)
 
 
@@ -172,7 +185,7 @@ def _notes(reads: Sequence[_Read]) -> list[ItemNotes]:
     return [
         ItemNotes(
             read.name,
-            caption_name=read.item.caption_path.name if read.item.caption_path else None,
+            caption_name=read.item.caption_name,
             blank=not read.item.caption,
             guessed=read.guessed,
         )

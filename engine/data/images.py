@@ -1,0 +1,151 @@
+"""From an image file to the pixels that are trained: upright, opaque, eight-bit sRGB, resized and cut to the bucket.
+
+The resampling is that of sd-scripts (tests/reference/image.json, equal to the last bit): OpenCV's area average where
+both sides shrink, Pillow's Lanczos elsewhere.
+"""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+
+from engine.data.buckets import Placement, Size
+from engine.data.headers import (
+    UNDECODABLE,
+    ImageHeader,
+    jpeg_reduction,
+    read_image_header,
+    refusal_of_size,
+)
+from engine.errors import DatasetError
+
+PIXELS_VERSION = 1  # goes into cache keys: raise it when `load_pixels` gives other pixels than before
+
+Pixels = NDArray[np.uint8]
+Color = tuple[int, int, int]
+
+_WHITE: Color = (255, 255, 255)
+_REMEDY = "Replace it or take it out of the folder."
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_COLOR_MANAGED = ("RGB", "RGBA", "CMYK")
+
+
+def load_pixels(
+    path: Path,
+    placement: Placement,
+    *,
+    background: Color = _WHITE,
+    crop_left_top_px: tuple[int, int] | None = None,
+    flip: bool = False,
+) -> Pixels:
+    """Pixels [H, W, 3] (uint8, sRGB) of the bucket's size.
+
+    Transparent parts show `background`. The cut is `crop_left_top_px`, by default the placement's; `flip` mirrors the
+    cut left to right. Raises DatasetError naming the file when it cannot be decoded, is too large, or no longer has
+    the shape that the placement was made for.
+    """
+    image = open_upright(path, background)
+    pixels = _resize(image, placement.resized_px, path)
+    left_px, top_px = crop_left_top_px or placement.crop_left_top_px
+    width_px, height_px = placement.bucket_px
+    cut = pixels[top_px : top_px + height_px, left_px : left_px + width_px]
+    return np.ascontiguousarray(cut[:, ::-1] if flip else cut)
+
+
+def open_upright(path: Path, background: Color = _WHITE) -> Image.Image:
+    """The whole image in mode RGB: EXIF orientation applied, colours in sRGB, transparent parts in `background`."""
+    header = read_image_header(path)
+    if refusal := refusal_of_size(header):
+        raise DatasetError(refusal, str(path))
+    try:
+        with Image.open(path, formats=(header.format,)) as image:
+            _reduce(image, header)
+            image.load()
+            opaque = _flatten(_to_srgb(_to_eight_bits(image, path)), background)
+    except MemoryError as error:
+        width_px, height_px = header.size_px
+        raise DatasetError(
+            f"does not fit into memory (got {width_px} × {height_px} px). Save a smaller copy.", str(path)
+        ) from error
+    except UNDECODABLE as error:
+        raise DatasetError(f"cannot be decoded ({_reason(error)}). {_REMEDY}", str(path)) from error
+    turn = _UPRIGHT.get(header.orientation)
+    return opaque.transpose(turn) if turn is not None else opaque
+
+
+def _reason(error: Exception) -> str:
+    text = str(error)
+    return "the file is cut off" if "truncated" in text.lower() else text or type(error).__name__
+
+
+def _reduce(image: Image.Image, header: ImageHeader) -> None:
+    """Let very large JPEGs be decoded at a half, a quarter or an eighth of their size."""
+    reduction = jpeg_reduction(header.size_px) if header.format == "JPEG" else 1
+    if reduction > 1:
+        image.draft(None, (image.width // reduction, image.height // reduction))
+
+
+def _to_eight_bits(image: Image.Image, path: Path) -> Image.Image:
+    """Grey images of 16 bits as mode L, rounded; other modes as they are (Pillow opens colour with 8 bits)."""
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return image
+    values = np.asarray(image)
+    if image.mode == "F" or values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise DatasetError("has pixels of 32 bits, whose range is not known. Save it with 8 or 16 bits.", str(path))
+    return Image.fromarray(((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _to_srgb(image: Image.Image) -> Image.Image:
+    """Colours through the embedded profile (Display P3, Adobe RGB, print CMYK …); without one they are sRGB already."""
+    profile_bytes = image.info.get("icc_profile")
+    if not profile_bytes or image.mode not in _COLOR_MANAGED:
+        return image
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(profile_bytes))
+        named = (profile.profile.profile_description or "").lower()
+        if profile.profile.xcolor_space.strip() != image.mode.rstrip("A") or "srgb" in named:
+            return image
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), image.mode.rstrip("A"), "RGB")
+    except (ImageCms.PyCMSError, OSError):  # a damaged profile says nothing: the numbers are taken as sRGB
+        return image
+    converted = transform.apply(image.convert(image.mode.rstrip("A")))
+    if image.mode == "RGBA":
+        converted.putalpha(image.getchannel("A"))
+    return converted
+
+
+def _flatten(image: Image.Image, background: Color) -> Image.Image:
+    """Mode RGB, with `background` behind what is transparent."""
+    if not image.has_transparency_data:
+        return image if image.mode == "RGB" else image.convert("RGB")
+    layered = image.convert("RGBA")
+    opaque = Image.new("RGB", image.size, background)
+    opaque.paste(layered, mask=layered.getchannel("A"))
+    return opaque
+
+
+def _resize(image: Image.Image, resized_px: Size, path: Path) -> Pixels:
+    """Area average where both sides shrink, else Lanczos; untouched where the size is right."""
+    width_px, height_px = image.size
+    if abs(resized_px[0] * height_px - resized_px[1] * width_px) > max(width_px, height_px):
+        raise DatasetError(
+            f"has changed since the folder was scanned (it is {width_px} × {height_px} px now). Start again.", str(path)
+        )
+    if image.size == resized_px:
+        return np.asarray(image)
+    if width_px > resized_px[0] and height_px > resized_px[1]:
+        return np.asarray(cv2.resize(np.asarray(image), resized_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    return np.asarray(image.resize(resized_px, Image.Resampling.LANCZOS))
