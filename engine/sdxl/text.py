@@ -1,0 +1,83 @@
+"""From token ids to what SDXL's UNet is told: the rows of both text encoders side by side, and a pooled summary.
+
+SDXL (Podell et al. 2023, arXiv 2307.01952, section 2.1) takes the penultimate layer of both encoders, without the
+final norm, and the projected summary of the second (OpenCLIP ViT-bigG) at its end-of-text token.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers.masking_utils import create_causal_mask
+
+from engine.errors import UserError
+from engine.sdxl.tokenizer import EOS
+
+if TYPE_CHECKING:
+    from engine.sdxl.checkpoint import TextEncoders
+
+
+@dataclass(frozen=True)
+class TextFeatures:
+    """rows [B, 2 + 75n, width one + width two] and pooled [B, projection]; 2,048 and 1,280 wide in SDXL."""
+
+    rows: torch.Tensor
+    pooled: torch.Tensor
+
+
+def encode_text(
+    encoders: TextEncoders, ids_one: torch.Tensor, ids_two: torch.Tensor, clip_skip: int = 2
+) -> TextFeatures:
+    """Encode captions that `Tokenizers.ids` cut into chunks. Differentiable with respect to both encoders.
+
+    ids_one, ids_two: int64 [B, n, 77], on the encoders' device. clip_skip: which hidden state from the end; 2 is what
+    SDXL was trained with. Layers that nothing depends on are not run. Raises UserError if an encoder has fewer layers.
+    """
+    hidden_one = _hidden(encoders.one, ids_one, clip_skip)
+    hidden_two = _hidden(encoders.two, ids_two, clip_skip)
+    rows = torch.cat([_joined(hidden_one), _joined(hidden_two)], dim=-1)
+    return TextFeatures(rows, _pooled(encoders.two, ids_two[:, 0], hidden_two[:, 0], clip_skip))
+
+
+def _hidden(encoder: Any, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
+    """The hidden state before the last `clip_skip` − 1 layers, not normed: [B, n, 77] → [B, n, 77, width]."""
+    body = _body(encoder)
+    count = len(body.encoder.layers)
+    if not 1 <= clip_skip <= count:
+        message = f"this text encoder has {count} layers (got {clip_skip}). Use a number from 1 to {count}."
+        raise UserError(message, "clip skip")
+    hidden = body.embeddings(input_ids=ids.flatten(0, 1))
+    return _run(body, hidden, slice(0, count + 1 - clip_skip)).unflatten(0, (ids.shape[0], ids.shape[1]))
+
+
+def _pooled(encoder: Any, ids: torch.Tensor, hidden: torch.Tensor, clip_skip: int) -> torch.Tensor:
+    """Remaining layers, then final norm and projection x @ P of the first EOS of the first chunk.
+
+    ids [B, 77], hidden [B, 77, width] → [B, projection]
+    """
+    body = _body(encoder)
+    count = len(body.encoder.layers)
+    hidden = _run(body, hidden, slice(count + 1 - clip_skip, count))
+    first_eos = (ids == EOS).int().argmax(dim=-1)
+    at_eos = hidden[torch.arange(hidden.shape[0], device=hidden.device), first_eos]
+    return encoder.text_projection(body.final_layer_norm(at_eos))
+
+
+def _run(body: Any, hidden: torch.Tensor, layers: slice) -> torch.Tensor:
+    """Pass [B, 77, width] through some of the encoder's layers, each token seeing only those before it."""
+    mask = create_causal_mask(config=body.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+    for layer in body.encoder.layers[layers]:
+        hidden = layer(hidden, mask, is_causal=True)
+    return hidden
+
+
+def _joined(hidden: torch.Tensor) -> torch.Tensor:
+    """BOS of the first chunk, the 75 tokens of each, the last row of the last: [B, n, 77, w] → [B, 2 + 75n, w]."""
+    return torch.cat([hidden[:, 0, :1], hidden[:, :, 1:-1].flatten(1, 2), hidden[:, -1, -1:]], dim=1)
+
+
+def _body(encoder: Any) -> Any:
+    """The transformer itself: the second encoder holds it beside its projection."""
+    return getattr(encoder, "text_model", encoder)
