@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import engine  # noqa: F401 -- before transformers and diffusers: see engine/compat.py
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -18,7 +20,7 @@ REFERENCE = Path(__file__).resolve().parent / "reference"
 _connect = socket.socket.connect
 
 
-def _connect_here_only(self: socket.socket, address):  # noqa: ANN001, ANN202
+def _connect_here_only(self: socket.socket, address):
     """Refuse every address outside this machine: Atelier needs no network at run time."""
     if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
         raise OSError(f"a test tried to reach {address[0]}: Atelier works without a network")

@@ -90,8 +90,8 @@ class Adapter:
         self.sites = sites
         self.multiplier = 1.0
         self.enabled = True
-        self._parts = {part: self._flat(part) for part in dict.fromkeys(site.target.part for site in sites)}
-        self._part_of = {site.target.name: site.target.part for site in sites}
+        self.parts = {part: self._flat(part) for part in dict.fromkeys(site.target.part for site in sites)}
+        self.part_of = {site.target.name: site.target.part for site in sites}
         self._installed: list[tuple[BaseLayer, _SiteForward]] = []
 
     def _flat(self, part: str) -> FlatParameters:
@@ -106,42 +106,42 @@ class Adapter:
     @property
     def vectors(self) -> dict[str, nn.Parameter]:
         """{part: flat fp32 parameter}: what the optimizer, the clipping and a state work on."""
-        return {part: flat.vector for part, flat in self._parts.items()}
+        return {part: flat.vector for part, flat in self.parts.items()}
 
     @property
     def parameter_count(self) -> int:
         """How many numbers are trained (without the padding of the flat vectors)."""
-        return sum(slot.size for flat in self._parts.values() for slot in flat.slots.values())
+        return sum(slot.size for flat in self.parts.values() for slot in flat.slots.values())
 
     def parameters_of(self, name: str) -> dict[str, Tensor]:
         """{suffix: fp32 view} of the layer that files call `name`; writing to them changes the adapter."""
-        flat = self._parts[self._part_of[name]]
+        flat = self.parts[self.part_of[name]]
         data = flat.vector.detach()
         return {suffix: flat.slots[f"{name}.{suffix}"].of(data) for suffix in self.algorithm.SUFFIXES}
 
     def tensors(self) -> dict[str, Tensor]:
         """{key as in a file: fp32 view}, alphas (0-dim) included, on the adapter's device."""
         found = {f"{site.target.name}.alpha": torch.tensor(float(site.alpha)) for site in self.sites}
-        for flat in self._parts.values():
+        for flat in self.parts.values():
             found.update(flat.views())
         return found
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the numbers of a dict as `tensors()` makes it. KeyError if one is missing."""
-        for flat in self._parts.values():
+        for flat in self.parts.values():
             for name, view in flat.views().items():
                 view.copy_(tensors[name])
         self.changed()
 
     def to(self, device: torch.device | str | None) -> None:
         """Move the numbers to `device`, or with None to where the layers are."""
-        for part, flat in self._parts.items():
+        for part, flat in self.parts.items():
             first = next(site for site in self.sites if site.target.part == part)
             flat.to(torch.device(device) if device is not None else first.target.module.weight.device)
 
     def changed(self) -> None:
         """Say that the vectors were written to in a way that torch does not count."""
-        for flat in self._parts.values():
+        for flat in self.parts.values():
             flat.changed()
 
     def install(self) -> None:
@@ -172,7 +172,7 @@ class _SiteForward:
     """What an adapted layer computes."""
 
     def __init__(self, adapter: Adapter, layer: BaseLayer, site: Site) -> None:
-        flat = adapter._parts[site.target.part]
+        flat = adapter.parts[site.target.part]
         self.adapter, self.layer, self.flat, self.scale = adapter, layer, flat, site.scale
         self.places = [flat.index[f"{site.target.name}.{suffix}"] for suffix in adapter.algorithm.SUFFIXES]
 
