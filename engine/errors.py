@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from engine.preset import Preset
 
 
 @dataclass(frozen=True)
@@ -28,11 +32,12 @@ class UserError(Exception):
 
 
 class PresetError(UserError):
-    """All faults of a preset at once."""
+    """All faults of a preset at once. `rest` is the preset with its faulty values left at their defaults, if any."""
 
-    def __init__(self, problems: Sequence[Problem]) -> None:
+    def __init__(self, problems: Sequence[Problem], rest: Preset | None = None) -> None:
         super().__init__("")
         self.problems = tuple(problems)
+        self.rest = rest
         self.args = ("\n".join(str(problem) for problem in problems),)
 
 

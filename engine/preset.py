@@ -239,10 +239,11 @@ def build(content: Mapping[str, Any], problems: Iterable[Problem] = ()) -> Prese
         preset = Preset.model_validate(dict(content))
     except ValidationError as error:
         found += [_problem_of(fault) for fault in error.errors()]
-        raise PresetError(found + _problems_of_the_rest(content, error)) from None
+        rest = _rest(content, error)
+        raise PresetError(found + rule_problems(rest), rest) from None
     found += rule_problems(preset)
     if found:
-        raise PresetError(found)
+        raise PresetError(found, preset)
     return preset
 
 
@@ -268,8 +269,8 @@ def _problem_of(fault: Any) -> Problem:
     return Problem(where, f"{fault['msg']} (got {got!r}).")
 
 
-def _problems_of_the_rest(content: Mapping[str, Any], error: ValidationError) -> list[Problem]:
-    """Faults between those settings that are right by themselves: without the faulty ones the rules are asked too."""
+def _rest(content: Mapping[str, Any], error: ValidationError) -> Preset:
+    """The preset without its faulty values, so that faults between the others are found in the same go."""
     rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
     for fault in error.errors():
         place: Any = rest
@@ -277,7 +278,7 @@ def _problems_of_the_rest(content: Mapping[str, Any], error: ValidationError) ->
             place = place.get(part, {}) if isinstance(place, dict) else {}
         if isinstance(place, dict):
             place.pop(fault["loc"][-1], None)
-    return rule_problems(Preset.model_validate(rest))
+    return Preset.model_validate(rest)
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:

@@ -6,12 +6,27 @@ import re
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from engine.data.buckets import BucketRules
 from engine.errors import Problem
 
 if TYPE_CHECKING:
     from engine.preset import Preset
 
 _FORBIDDEN_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
+
+
+def bucket_rules(preset: Preset) -> BucketRules:
+    """The bucket settings in the form that the data part reads."""
+    data = preset.data
+    return BucketRules(
+        width_px=data.width_px,
+        height_px=data.height_px,
+        min_px=data.bucket_min_px,
+        max_px=data.bucket_max_px,
+        step_px=data.bucket_step_px,
+        upscale=data.upscale_small_images,
+        enabled=data.bucketing,
+    )
 
 
 def something_is_trained(preset: Preset) -> Iterator[Problem]:
@@ -58,14 +73,9 @@ def timesteps_are_a_range(preset: Preset) -> Iterator[Problem]:
 
 
 def bucket_limits_are_a_range(preset: Preset) -> Iterator[Problem]:
-    data = preset.data
-    if not data.bucketing:
-        return
-    low, high = min(data.width_px, data.height_px), max(data.width_px, data.height_px)
-    if data.bucket_min_px > low:
-        yield Problem("data.bucket_min_px", f"is above the training resolution ({data.bucket_min_px} > {low}).")
-    if data.bucket_max_px < high:
-        yield Problem("data.bucket_max_px", f"is below the training resolution ({data.bucket_max_px} < {high}).")
+    for problem in bucket_rules(preset).problems():
+        name = problem.where if problem.where in ("width_px", "height_px") else f"bucket_{problem.where}"
+        yield Problem(f"data.{name}", problem.message)
 
 
 def run_name_is_a_file_name(preset: Preset) -> Iterator[Problem]:

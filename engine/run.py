@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import psutil
 from filelock import FileLock, Timeout
 
 from engine import events
@@ -107,6 +108,26 @@ class RunFolder:
         except FileNotFoundError:
             return False
         return True
+
+    def forget_requests(self) -> None:
+        """Remove what was asked for and not done."""
+        for what in REQUESTS:
+            (self.requests / what).unlink(missing_ok=True)
+
+    def forget_old_requests(self) -> None:
+        """Remove requests from before this process: they were meant for one that is gone."""
+        begun = psutil.Process().create_time()
+        for what in REQUESTS:
+            path = self.requests / what
+            if path.exists() and path.stat().st_mtime < begun:
+                path.unlink(missing_ok=True)
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint; None when there is none yet."""
+        if not self.checkpoints.is_dir():
+            return None
+        found = list(self.checkpoints.glob("*.safetensors"))
+        return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
 
 
 def create(preset: Preset, folder: Path | None = None) -> RunFolder:

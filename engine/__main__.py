@@ -1,0 +1,71 @@
+"""The command line: `python -m engine train|check|sample|doctor`. Torch is imported only where it is needed.
+
+Exit codes: 0 finished or stopped on request, 1 defect, 2 the user's input, 3 out of memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+from engine import commands
+from engine.errors import UserError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit code."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        return chosen.command(chosen)
+    except UserError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
+    parts = parser.add_subparsers(required=True, metavar="train | check | sample | doctor")
+
+    train = parts.add_parser("train", help="train from a preset, or resume a run folder")
+    train.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(train)
+    train.add_argument("--run", type=Path, metavar="FOLDER", help="the run folder to make; default: runs/NAME")
+    train.set_defaults(command=commands.train)
+
+    check = parts.add_parser("check", help="tell what a preset would do, without doing it")
+    check.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(check)
+    check.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+    check.set_defaults(command=commands.check)
+
+    sample = parts.add_parser("sample", help="draw pictures with a base model and LoRAs")
+    sample.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(sample)
+    sample.add_argument("--prompt", action="append", metavar="TEXT", help="instead of the preset's prompts; repeatable")
+    sample.add_argument(
+        "--lora", action="append", metavar="FILE[=STRENGTH]", help="repeatable; default for a run: its last checkpoint"
+    )
+    sample.add_argument("--out", type=Path, metavar="FOLDER", help="where the pictures go; default: ./samples")
+    sample.set_defaults(command=commands.sample)
+
+    doctor = parts.add_parser("doctor", help="check this machine and what is installed")
+    doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
+    doctor.set_defaults(command=commands.doctor)
+    return parser
+
+
+def _add_settings(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.NAME=VALUE", dest="assignments",
+        help="change a setting of the preset; repeatable (all of them: docs/settings.md)",
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    sys.exit(main())

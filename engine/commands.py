@@ -1,0 +1,155 @@
+"""What each command does. Torch is imported inside the commands that compute."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from engine import events, run
+from engine.atomic import write_text_whole
+from engine.errors import PresetError, Problem, UserError
+from engine.plan import Plan, make_plan, sentence
+from engine.preset import Preset, load, parse_assignments
+from engine.report import Reporter
+from engine.run import RunFolder
+
+OUT_OF_MEMORY = 3
+
+
+def train(chosen: argparse.Namespace) -> int:
+    """Make a run of a preset, or take up a run folder, and train."""
+    folder, preset = _run_of(chosen)
+    with run.held(folder):
+        folder.forget_old_requests()
+        if chosen.assignments:
+            preset.save(folder.preset)
+        report = Reporter(folder)
+        try:
+            return _train(folder, preset, report)
+        finally:
+            folder.forget_requests()
+
+
+def _run_of(chosen: argparse.Namespace) -> tuple[RunFolder, Preset]:
+    """The run folder to work in and its preset; a preset that cannot be trained leaves no folder behind."""
+    if chosen.target.is_dir():
+        if chosen.run is not None:
+            raise UserError("is for presets: a run folder is resumed where it is. Leave it out.", "--run")
+        return run.open_run(chosen.target)[0], _preset_of(chosen)
+    preset, plan = _planned(chosen, chosen.run)
+    if preset is None or plan.problems:
+        raise PresetError(plan.problems)
+    return run.create(preset, chosen.run.resolve() if chosen.run else None), preset
+
+
+def _preset_of(chosen: argparse.Namespace) -> Preset:
+    """The preset of a file or run folder with the changes of `--set`."""
+    preset = run.open_run(chosen.target)[1] if chosen.target.is_dir() else load(chosen.target)
+    assignments = parse_assignments(chosen.assignments)
+    return preset.changed(assignments) if assignments else preset
+
+
+def _planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tuple[Preset | None, Plan]:
+    """Preset and plan. None where the preset has faults: the plan then names them beside what else is wrong."""
+    try:
+        preset = _preset_of(chosen)
+    except PresetError as error:
+        if error.rest is None:
+            raise
+        plan = make_plan(error.rest, run_folder=run_folder)
+        told = {problem.where for problem in error.problems}
+        others = [problem for problem in plan.problems if problem.where not in told]
+        return None, dataclasses.replace(plan, problems=(*error.problems, *others))
+    return preset, make_plan(preset, run_folder=run_folder)
+
+
+def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
+    """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
+    from engine.memory import advice, is_out_of_memory
+    from engine.stopping import StopAsked, Stopping
+    from engine.train import train as train_run
+
+    stopping = Stopping()
+    stopping.listen()
+    try:
+        train_run(preset, report, stopping)
+    except StopAsked:
+        report.emit(events.Stopped(0))
+        report.say("Stopped before training began.")
+    except UserError as error:
+        return _failed(report, str(error), error.exit_code, problems=error.problems)
+    except KeyboardInterrupt:
+        return _failed(report, "interrupted twice; what was saved before is whole.", 1)
+    except BaseException as error:
+        if is_out_of_memory(error):
+            return _failed(report, advice(preset, report.stage_name), OUT_OF_MEMORY)
+        return _failed(report, f"{type(error).__name__}: {error}", 1, details=traceback.format_exc())
+    return 0
+
+
+def _failed(
+    report: Reporter, message: str, exit_code: int, problems: tuple[Problem, ...] = (), details: str = ""
+) -> int:
+    listed = [{"where": problem.where, "message": problem.message} for problem in problems]
+    report.emit(events.Failed(message, exit_code, details, listed))
+    report.complain(details or message)
+    return exit_code
+
+
+def check(chosen: argparse.Namespace) -> int:
+    """Print the plan; exit code 2 if something stands in its way."""
+    preset, plan = _planned(chosen)
+    if chosen.json:
+        print(plan.to_json())
+    else:
+        if preset is not None and plan.steps:
+            print(sentence(preset, plan))
+        for warning in plan.warnings:
+            print(f"Warning: {warning}")
+        for problem in plan.problems:
+            print(problem, file=sys.stderr)
+        print("This cannot be trained yet." if plan.problems else "Nothing stands in the way.")
+    if chosen.target.is_dir() and not RunFolder(chosen.target).is_running():
+        write_text_whole(RunFolder(chosen.target).plan, plan.to_json() + "\n")
+    return UserError.exit_code if plan.problems else 0
+
+
+def sample(chosen: argparse.Namespace) -> int:
+    """Draw the prompts of a preset or those given, with LoRAs."""
+    from engine.draw import draw_pictures
+
+    preset = _preset_of(chosen)
+    if chosen.prompt:
+        preset = preset.changed({"sample.prompts": "\n".join(chosen.prompt)})
+    loras = [_lora(text) for text in chosen.lora or ()]
+    if chosen.lora is None and chosen.target.is_dir():
+        last = RunFolder(chosen.target.resolve()).last_checkpoint()
+        loras = [(last, 1.0)] if last else []
+    for path in draw_pictures(preset, loras, chosen.out or Path("samples")):
+        print(path)
+    return 0
+
+
+def doctor(chosen: argparse.Namespace) -> int:
+    """Check the machine."""
+    from engine.doctor import main as examine
+
+    return examine(["--json"] if chosen.json else [])
+
+
+def _lora(text: str) -> tuple[Path, float]:
+    name, mark, strength = text.rpartition("=")
+    if not mark:
+        return Path(text), 1.0
+    try:
+        return Path(name), float(strength)
+    except ValueError:
+        raise UserError(f"the strength must be a number (got {strength!r}).", f"--lora {text}") from None
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # whatever a library would like to look up: Atelier needs no network
+os.environ.setdefault("BITSANDBYTES_NOWELCOME", "1")

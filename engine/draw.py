@@ -1,0 +1,59 @@
+"""`python -m engine sample`: pictures of a base model with LoRAs, outside a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from engine.adapters.files import load_adapter_file
+from engine.errors import PresetError, Problem, UserError
+from engine.features import TextSource
+from engine.memory import DTYPES, choose_device
+from engine.preset import Preset, resolve
+from engine.prompts import parse_prompts
+from engine.sample import Artist, save_picture
+from engine.sdxl import checkpoint
+from engine.sdxl.detect import ModelFacts, Prediction, identify
+
+
+def model_kind(preset: Preset, facts: ModelFacts) -> tuple[Prediction, bool]:
+    """Prediction and whether the schedule ends in pure noise: the preset's word, else the file's."""
+    prediction = facts.prediction if preset.model.prediction == "auto" else preset.model.prediction
+    wanted = preset.model.zero_terminal_snr
+    return prediction, facts.zero_terminal_snr if wanted == "auto" else wanted == "yes"
+
+
+def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: Path) -> Iterator[Path]:
+    """Draw the preset's prompts into `folder`, one PNG each; yields each path when it is written."""
+    prompts, problems = parse_prompts(preset.sample)
+    if not prompts:
+        problems = (*problems, Problem("sample.prompts", "there is no prompt. Give one with --prompt."))
+    if problems:
+        raise PresetError(problems)
+    vae_path = resolve(preset.model.vae) if preset.model.vae else None
+    facts = identify(resolve(preset.model.base), vae_path)
+    if facts.kind != "base":
+        raise UserError(f"this is an SDXL {facts.kind} model. Choose an SDXL base model.", "model.base")
+    device, dtype = choose_device(preset), DTYPES[preset.memory.precision]
+    vae = checkpoint.load_vae(facts, dtype, device, vae_path)
+    encoders = checkpoint.load_text_encoders(facts, dtype, device)
+    unet = checkpoint.load_unet(facts, dtype, device)
+    models = {"unet": unet, "text_encoder_1": encoders.one, "text_encoder_2": encoders.two}
+    names = [facts.path.stem]
+    for path, strength in loras:
+        load_adapter_file(path, models).multiplier = strength
+        names.append(f"{path.stem} {strength:g}")
+    text = TextSource(encoders, "", None, preset.captions.max_tokens, preset.captions.clip_skip)
+    artist = Artist(unet, vae, text, *model_kind(preset, facts))
+    for index, prompt in enumerate(prompts):
+        path = _free_name(folder, index)
+        save_picture(artist.picture(prompt), path, prompt, " + ".join(names))
+        yield path
+
+
+def _free_name(folder: Path, index: int) -> Path:
+    """A name that no picture has yet: nothing of the user's is overwritten."""
+    number = index
+    while (path := folder / f"{number:04d}.png").exists():
+        number += 1
+    return path

@@ -1,0 +1,202 @@
+"""What a step needs of an image and its caption: VAE moments and text features, from the caches or computed now.
+
+Caches are keyed by content, so an edited image, another VAE or another caption can never train on stale features. What
+was computed is read back from the store before it is used: a run and its resume see the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from engine.data.cache import Store, content_key
+from engine.data.images import Color, load_pixels
+from engine.errors import DatasetError, Problem
+from engine.plan import ImagePlan
+from engine.sdxl.latents import encode_moments
+from engine.sdxl.text import TextFeatures, encode_text
+from engine.sdxl.tokenizer import Tokenizers
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
+
+    from engine.sdxl.checkpoint import TextEncoders
+
+FORMAT = b"1"
+Tell = Callable[[int, int], None]  # done, total; may raise to stop
+READERS = 4
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How one image is cut this time."""
+
+    left_top_px: tuple[int, int]
+    flip: bool
+
+
+class LatentSource:
+    """VAE moments [8, h, w] of images; from `store` where one is given, else encoded when asked."""
+
+    def __init__(
+        self, vae: AutoencoderKL, digest: str, store: Store | None, background: Color, warn: Callable[[str], None]
+    ) -> None:
+        self.vae = vae
+        self.digest = digest
+        self.store = store
+        self.background = background
+        self.warn = warn
+        self.kept = _kept(vae.dtype)
+
+    def prepare(self, images: Sequence[ImagePlan], flips: Sequence[bool], batch_size: int, tell: Tell) -> list[Problem]:
+        """Encode what the store lacks, or, without a store, read every image once. Returns the unreadable images."""
+        wanted = [(image, Cut(image.crop_left_top_px, flip)) for image in images for flip in flips]
+        faults: list[Problem] = []
+        done = 0
+        for rows in _batches(wanted, batch_size if self.store else 64, self._is_missing):
+            pixels, broken = self._read(rows)
+            faults += broken
+            if self.store and pixels:
+                kept_rows = [row for row, _ in pixels]
+                moments = self._encode(np.stack([array for _, array in pixels]))
+                for (image, cut), values in zip(kept_rows, moments, strict=True):
+                    self.store.put(self._key(image, cut), {"moments": values})
+            done += len(rows)
+            tell(done, len(wanted))
+        if self.store:
+            self.store.flush()
+        return list({problem.where: problem for problem in faults}.values())
+
+    def moments(self, images: Sequence[ImagePlan], cuts: Sequence[Cut]) -> torch.Tensor:
+        """[B, 8, h, w] fp32 on the CPU (from the store) or on the VAE's device."""
+        rows = list(zip(images, cuts, strict=True))
+        if self.store is None:
+            pixels, broken = self._read(rows)
+            if broken:
+                raise DatasetError(broken[0].message, broken[0].where)
+            return self._encode(np.stack([array for _, array in pixels])).float()
+        found = [self.store.get(self._key(image, cut)) for image, cut in rows]
+        return torch.stack([values["moments"] for values in found if values is not None]).float()
+
+    def _is_missing(self, row: tuple[ImagePlan, Cut]) -> bool:
+        return self.store is None or not self.store.has(self._key(*row))
+
+    def _read(
+        self, rows: Sequence[tuple[ImagePlan, Cut]]
+    ) -> tuple[list[tuple[tuple[ImagePlan, Cut], np.ndarray]], list[Problem]]:
+        """Decode images in threads; those that cannot be decoded become problems."""
+        read: list[tuple[tuple[ImagePlan, Cut], np.ndarray]] = []
+        faults: list[Problem] = []
+        with ThreadPoolExecutor(READERS) as pool:
+            futures = [pool.submit(self._pixels, *row) for row in rows]
+            for row, future in zip(rows, futures, strict=True):
+                try:
+                    read.append((row, future.result()))
+                except DatasetError as error:
+                    faults += error.problems
+        return read, faults
+
+    def _pixels(self, image: ImagePlan, cut: Cut) -> np.ndarray:
+        return load_pixels(
+            image.path,
+            image.placement,
+            background=self.background,
+            crop_left_top=cut.left_top_px,
+            flip=cut.flip,
+        )
+
+    def _encode(self, pixels: np.ndarray) -> torch.Tensor:
+        """uint8 [B, H, W, 3] → moments [B, 8, h, w] in the kept precision."""
+        values = torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        with torch.no_grad():
+            return encode_moments(self.vae, values, self.warn).to(self.kept)
+
+    def _key(self, image: ImagePlan, cut: Cut) -> bytes:
+        parts = [*image.bucket_px, *image.resized_px, *cut.left_top_px, int(cut.flip)]
+        shape = ",".join(str(part) for part in parts).encode()
+        about = f"{self.background},{self.kept},{self.vae.dtype}".encode()
+        return content_key(FORMAT, self._file_digest(image.path), self.digest.encode(), shape, about)
+
+
+class TextSource:
+    """Text features of captions; from `store` where one is given, else encoded when asked (with gradients)."""
+
+    def __init__(
+        self, encoders: TextEncoders, digest: str, store: Store | None, tokens: int, clip_skip: int
+    ) -> None:
+        self.encoders: TextEncoders | None = encoders
+        self.dtype = encoders.one.dtype
+        self.digest = digest
+        self.store = store
+        self.tokens = tokens
+        self.clip_skip = clip_skip
+        self.tokenizers = Tokenizers.load()
+
+    def prepare(self, captions: Sequence[str], tell: Tell) -> None:
+        """Encode the captions that the store lacks."""
+        if self.store is None:
+            return
+        missing = [caption for caption in dict.fromkeys(captions) if not self.store.has(self._key(caption))]
+        for done, caption in enumerate(missing, start=1):
+            with torch.no_grad():
+                features = self._encode([caption])
+            kept = _kept(self.dtype)
+            values = {"rows": features.rows[0].to(kept).cpu(), "pooled": features.pooled[0].to(kept).cpu()}
+            self.store.put(self._key(caption), values)
+            tell(done, len(missing))
+        self.store.flush()
+
+    def features(self, captions: Sequence[str]) -> TextFeatures:
+        """rows [B, 2 + tokens, width], pooled [B, width]."""
+        if self.store is None:
+            return self._encode(list(captions))
+        found = [self.store.get(self._key(caption)) for caption in captions]
+        present = [values for values in found if values is not None]
+        return TextFeatures(
+            rows=torch.stack([values["rows"] for values in present]),
+            pooled=torch.stack([values["pooled"] for values in present]),
+        )
+
+    def release(self) -> None:
+        """Let the text encoders go: everything that is asked for from now on is in the store."""
+        if self.store is not None:
+            self.encoders = None
+
+    def _encode(self, captions: list[str]) -> TextFeatures:
+        ids_1, ids_2 = self.tokenizers.ids(captions, self.tokens)
+        if self.encoders is None:
+            raise RuntimeError("a caption was asked for that was not prepared")
+        device = self.encoders.one.device
+        return encode_text(self.encoders, ids_1.to(device), ids_2.to(device), self.clip_skip)
+
+    def _key(self, caption: str) -> bytes:
+        about = f"{self.tokens},{self.clip_skip},{self.dtype}".encode()
+        return content_key(FORMAT, self.digest.encode(), caption.encode(), about)
+
+
+def _batches(
+    rows: Sequence[tuple[ImagePlan, Cut]], size: int, wanted: Callable[[tuple[ImagePlan, Cut]], bool]
+) -> Iterator[list[tuple[ImagePlan, Cut]]]:
+    """Rows that are wanted, bucket by bucket, `size` at once."""
+    by_bucket: dict[tuple[int, int], list[tuple[ImagePlan, Cut]]] = {}
+    for row in rows:
+        by_bucket.setdefault(row[0].bucket_px, []).append(row)
+    for members in by_bucket.values():
+        missing = [row for row in members if wanted(row)]
+        for at in range(0, len(missing), size):
+            yield missing[at : at + size]
+
+
+def _kept(dtype: torch.dtype) -> torch.dtype:
+    """What features are kept in: fp32 where they were computed in it, else fp16, which is finer than bf16."""
+    return torch.float32 if dtype == torch.float32 else torch.float16
+
+
+def background_color(text: str) -> Color:
+    """"#rrggbb" as (red, green, blue), 0 to 255 each."""
+    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)

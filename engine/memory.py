@@ -1,0 +1,80 @@
+"""Where a run computes, how much memory it took, and what helps when it was not enough."""
+
+from __future__ import annotations
+
+import os
+
+import psutil
+import torch
+
+from engine.errors import UserError
+from engine.preset import Preset
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def choose_device(preset: Preset) -> torch.device:
+    """The device of a preset. Raises UserError when a GPU is asked for and none can be used."""
+    wanted = preset.memory.device
+    if wanted == "cuda" and not torch.cuda.is_available():
+        what = "no GPU can be used by this PyTorch. Run `python -m engine doctor` to see why, or set it to auto."
+        raise UserError(what, "memory.device")
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted == "cpu":
+        threads = preset.memory.threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
+        if threads:
+            torch.set_num_threads(threads)
+    elif preset.memory.precision == "bf16" and not torch.cuda.is_bf16_supported():
+        what = "this GPU cannot compute in bf16 (cards before the RTX 30 series cannot). Set it to fp16."
+        raise UserError(what, "memory.precision")
+    return torch.device(wanted)
+
+
+def device_name(device: torch.device) -> str:
+    """The device in words, for the log and the page."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"CPU, {torch.get_num_threads()} threads"
+
+
+def used_bytes(device: torch.device) -> int:
+    """Memory that the run takes now: reserved on a GPU; on a CPU the process's own, without mapped files."""
+    if device.type == "cuda":
+        return torch.cuda.memory_reserved(device)
+    taken = psutil.Process().memory_info()
+    return taken.rss - getattr(taken, "shared", 0)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this fault says that memory did not suffice."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in ("out of memory", "can't allocate memory", "not enough memory")
+    )
+
+
+def advice(preset: Preset, stage: str) -> str:
+    """What to change so that the run fits, from this run's own settings, the cheapest first."""
+    device = choose_device(preset)
+    steps = [
+        (not preset.memory.gradient_checkpointing, "switch on memory.gradient_checkpointing"),
+        (preset.run.batch_size > 1, f"lower run.batch_size (now {preset.run.batch_size}) and raise run.accumulation"),
+        (preset.memory.precision == "fp32", "set memory.precision to bf16"),
+        (not preset.captions.cache_text, "switch on captions.cache_text and train the UNet only"),
+        (not preset.data.cache_latents, "switch on data.cache_latents"),
+        (preset.optimizer.name == "adamw" and device.type == "cuda", "set optimizer.name to adamw_8bit"),
+        (preset.adapter.rank > 16, f"lower adapter.rank (now {preset.adapter.rank})"),
+        (
+            preset.data.width_px * preset.data.height_px > 512 * 512,
+            f"train at a smaller size (now {preset.data.width_px}×{preset.data.height_px})",
+        ),
+    ]
+    room = ""
+    if device.type == "cuda":
+        free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+        room = f" The GPU has {total_bytes / 2**30:.1f} GiB, {free_bytes / 2**30:.1f} GiB were free at the end."
+    wanted = [text for applies, text in steps if applies][:3]
+    remedy = "; ".join(wanted) if wanted else "close other programs that use this memory"
+    return f"memory did not suffice ({stage.lower()}).{room} What helps, the cheapest first: {remedy}."

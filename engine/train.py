@@ -1,0 +1,216 @@
+"""The run, told from top to bottom."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from engine import events
+from engine.adapters.attach import Recipe, attach
+from engine.atomic import write_text_whole
+from engine.data.cache import Store
+from engine.draw import model_kind
+from engine.errors import PresetError, UserError
+from engine.features import LatentSource, TextSource, background_color
+from engine.losses import LossTerms
+from engine.memory import DTYPES, choose_device, device_name
+from engine.optimizers import make_optimizer
+from engine.plan import Plan, make_plan, sentence
+from engine.preset import Preset, resolve
+from engine.report import Reporter
+from engine.sample import Artist, Sampler
+from engine.run import checkpoint_name
+from engine.saving import Saver
+from engine.schedules import SCHEDULES
+from engine.sdxl import checkpoint
+from engine.sdxl.noise import sdxl_schedule
+from engine.state import load_last_state
+from engine.step import BatchMaker, Objective, Updater
+from engine.steplog import StepLog
+from engine.stopping import Stopping
+
+
+def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
+    """Train from the last state of the run folder, or from the start, to the plan's end or until stopped."""
+    begun_seconds = time.monotonic()
+    run = report.run
+
+    # What will happen, before anything is loaded
+    report.stage("Looking at the images")
+    plan = _checked_plan(preset, report)
+    device = choose_device(preset)
+    dtype = DTYPES[preset.memory.precision]
+    state, faults = load_last_state(run.state)
+    for fault in faults:
+        report.warn(fault, str(run.state))
+    first_step = state.step if state else 0
+    if first_step > plan.steps:
+        what = f"the run is at step {first_step} already, beyond the {plan.steps} steps asked for. Raise the number."
+        raise UserError(what, f"run.{plan.decided_by}")
+    report.say(sentence(preset, plan))
+    report.emit(events.Started(
+        name=preset.run.name, steps=plan.steps, epochs=plan.epochs, steps_per_epoch=plan.steps_per_epoch,
+        from_step=first_step, process_id=stopping.process_id, device=device_name(device),
+    ))  # fmt: skip
+    report.say(f"On {device_name(device)}, in {preset.memory.precision}; run folder {run.path}")
+
+    # Latents: the VAE works, then leaves the device
+    facts = plan.model
+    assert facts is not None  # a plan without problems has a model
+    vae_path = resolve(preset.model.vae) if preset.model.vae else None
+    cache = resolve(preset.data.cache_folder)
+    report.stage("Encoding images" if preset.data.cache_latents else "Reading images")
+    vae_dtype = torch.float32 if preset.memory.vae_precision == "fp32" else dtype
+    latents = LatentSource(
+        checkpoint.load_vae(facts, vae_dtype, device, vae_path),
+        checkpoint.part_digest(facts, "vae", vae_path),
+        Store.open(cache, "latents") if preset.data.cache_latents else None,
+        background_color(preset.data.background),
+        report.warn,
+    )
+    plan = _without_unreadable(preset, plan, latents, report, stopping)
+    if preset.data.cache_latents:
+        latents.vae.to("cpu")
+
+    # Text: cached captions and sample prompts let the encoders leave as well
+    report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
+    encoders = checkpoint.load_text_encoders(facts, dtype, device)
+    text = TextSource(
+        encoders,
+        checkpoint.part_digest(facts, "text"),
+        Store.open(cache, "text") if preset.captions.cache_text else None,
+        preset.captions.max_tokens,
+        preset.captions.clip_skip,
+    )
+    wanted = [image.caption for image in plan.images if image.repeats]
+    wanted += [words for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
+    text.prepare(wanted, stopping.tell(report))
+    text.release()
+
+    # The UNet, the adapter on it, and what updates the adapter
+    report.stage("Loading the base model")
+    unet = checkpoint.load_unet(facts, dtype, device)
+    if preset.memory.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    trained = {
+        "unet": unet if preset.adapter.unet else None,
+        "text_encoder_1": encoders.one if preset.adapter.text_encoder_1 else None,
+        "text_encoder_2": encoders.two if preset.adapter.text_encoder_2 else None,
+    }
+    del encoders
+    parts = {name: model for name, model in trained.items() if model is not None}
+    del trained
+    shape = preset.adapter
+    recipe = Recipe(shape.algorithm, shape.rank, shape.alpha, shape.conv_rank, shape.conv_alpha, preset.run.seed)
+    adapter = attach(parts, recipe, device)
+    full_rates = [getattr(preset.optimizer, f"{part}_rate") for part in adapter.vectors]
+    groups = [
+        {"params": [vector], "lr": rate} for vector, rate in zip(adapter.vectors.values(), full_rates, strict=True)
+    ]
+    optimizer = make_optimizer(
+        preset.optimizer.name,
+        groups,
+        weight_decay=preset.optimizer.weight_decay,
+        betas=(preset.optimizer.beta1, preset.optimizer.beta2),
+        epsilon=preset.optimizer.epsilon,
+    )
+    updater = Updater(optimizer, preset.optimizer.clip_norm, preset.memory.precision == "fp16", device)
+    prediction, zero_snr = model_kind(preset, facts)
+    objective = Objective(
+        sdxl_schedule(zero_snr).to(device),
+        prediction,
+        LossTerms(
+            kind=preset.loss.kind,
+            huber_threshold=preset.loss.huber_threshold,
+            huber_schedule=preset.loss.huber_schedule,
+            min_snr_gamma=preset.loss.min_snr_gamma,
+            v_prediction=prediction == "v_prediction",
+        ),
+    )
+    batches = BatchMaker(preset, plan, latents, device)
+    artist = Artist(unet, latents.vae, text, prediction, zero_snr)
+    sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
+    saver = Saver(preset, plan, adapter, updater, training_facts(preset, plan), report)
+    if state is not None:
+        saver.restore(state)
+        report.say(f"Resuming at step {first_step} of {plan.steps}.")
+
+    # The loop: rates, gradients, update; then whatever is due after this step
+    if first_step in plan.sample_steps and not sampler.has_drawn(first_step):
+        sampler.draw(first_step, stopping)
+    report.stage("Training")
+    rate_factor = SCHEDULES[preset.optimizer.schedule]
+    log = StepLog(report, plan, preset.logging.every_steps, device)
+    step, stop = first_step, False
+    while step < plan.steps and not stop:
+        rates = [rate * rate_factor(step, preset.optimizer.warmup_steps, plan.steps) for rate in full_rates]
+        updater.set_rates(rates)
+        step_batches = batches.batches(step)
+        loss = torch.zeros((), device=device)
+        for batch in step_batches:
+            share = objective.loss(unet, batch, text)
+            (share * updater.scale).backward()
+            loss += share.detach()
+        norm = updater.update()
+        adapter.changed()
+        step += 1
+        log.note(step, loss, norm, dict(zip(adapter.vectors, rates, strict=True)), step_batches)
+
+        stop = stopping.asked or run.take_request("stop")
+        save = step in plan.save_steps or run.take_request("save") or stop
+        sample = bool(plan.prompts) and (step in plan.sample_steps or run.take_request("sample"))
+        if save or sample:
+            log.read()
+        if save:
+            saver.save(step, last=step == plan.steps)
+        if sample and not stop:
+            sampler.draw(step, stopping)
+            log.restart_clock()
+    log.read()
+
+    # The end
+    if step < plan.steps:
+        report.emit(events.Stopped(step))
+        report.say(f"Stopped at step {step} of {plan.steps}. To go on: ./train.sh {run.path}")
+        return
+    path = run.checkpoints / checkpoint_name(preset.run.name, step, plan.steps)
+    if not path.exists():
+        saver.save(step, last=True)
+    seconds = time.monotonic() - begun_seconds
+    report.emit(events.Finished(step, str(path.relative_to(run.path)), seconds))
+    report.say(f"Finished: {path}")
+
+
+def _checked_plan(preset: Preset, report: Reporter) -> Plan:
+    """The plan, written to plan.json; raises with all its problems at once."""
+    plan = make_plan(preset)
+    for warning in plan.warnings:
+        report.warn(warning.message, warning.where)
+    return _usable(plan, report)
+
+
+def _without_unreadable(
+    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, stopping: Stopping
+) -> Plan:
+    """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says."""
+    flips = (False, True) if preset.data.flip and preset.data.cache_latents else (False,)
+    used = [image for image in plan.images if image.repeats]
+    faults = latents.prepare(used, flips, preset.memory.vae_batch_size, stopping.tell(report))
+    if not faults:
+        return plan
+    if preset.data.broken_images == "stop":
+        raise PresetError(faults)
+    for fault in faults:
+        report.warn(f"{fault.message} It is left out.", fault.where)
+    unreadable = frozenset(image.path for image in used if str(image.path) in {fault.where for fault in faults})
+    plan = make_plan(preset, unreadable)
+    return _usable(plan, report)
+
+
+def _usable(plan: Plan, report: Reporter) -> Plan:
+    """The plan, written to plan.json. Raises PresetError with all its problems at once."""
+    if plan.problems:
+        raise PresetError(plan.problems)
+    write_text_whole(report.run.plan, plan.to_json() + "\n")
+    return plan
