@@ -27,9 +27,9 @@ from engine.errors import DatasetError
 PIXELS_VERSION = 1  # goes into cache keys: raise it when `load_pixels` gives other pixels than before
 
 Pixels = NDArray[np.uint8]
-Color = tuple[int, int, int]
+Color = str | tuple[int, int, int]  # "#rrggbb" or three numbers up to 255
 
-_WHITE: Color = (255, 255, 255)
+WHITE: Color = "#ffffff"
 _REMEDY = "Replace it or take it out of the folder."
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -47,25 +47,25 @@ def load_pixels(
     path: Path,
     placement: Placement,
     *,
-    background: Color = _WHITE,
-    crop_left_top_px: tuple[int, int] | None = None,
+    background: Color = WHITE,
+    crop_left_top: tuple[int, int] | None = None,
     flip: bool = False,
 ) -> Pixels:
     """Pixels [H, W, 3] (uint8, sRGB) of the bucket's size.
 
-    Transparent parts show `background`. The cut is `crop_left_top_px`, by default the placement's; `flip` mirrors the
-    cut left to right. Raises DatasetError naming the file when it cannot be decoded, is too large, or no longer has
+    Transparent parts show `background`. The cut is `crop_left_top` in pixels, by default the placement's;
+    `flip` mirrors the cut left to right. Raises DatasetError naming the file when it cannot be decoded, is too large, or no longer has
     the shape that the placement was made for.
     """
     image = open_upright(path, background)
     pixels = _resize(image, placement.resized_px, path)
-    left_px, top_px = crop_left_top_px or placement.crop_left_top_px
+    left_px, top_px = crop_left_top or placement.crop_left_top_px
     width_px, height_px = placement.bucket_px
     cut = pixels[top_px : top_px + height_px, left_px : left_px + width_px]
     return np.ascontiguousarray(cut[:, ::-1] if flip else cut)
 
 
-def open_upright(path: Path, background: Color = _WHITE) -> Image.Image:
+def open_upright(path: Path, background: Color = WHITE) -> Image.Image:
     """The whole image in mode RGB: EXIF orientation applied, colours in sRGB, transparent parts in `background`."""
     header = read_image_header(path)
     if refusal := refusal_of_size(header):
@@ -110,18 +110,17 @@ def _to_eight_bits(image: Image.Image, path: Path) -> Image.Image:
 
 def _to_srgb(image: Image.Image) -> Image.Image:
     """Colours through the embedded profile (Display P3, Adobe RGB, print CMYK …); without one they are sRGB already."""
-    profile_bytes = image.info.get("icc_profile")
-    if not profile_bytes or image.mode not in _COLOR_MANAGED:
-        return image
+    profile_bytes, mode = image.info.get("icc_profile") or b"", image.mode.rstrip("A")
+    if image.mode not in _COLOR_MANAGED or profile_bytes[16:20].strip() != mode.encode():
+        return image  # no profile, or one of another colour space (ICC.1, table 19)
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(profile_bytes))
-        named = (profile.profile.profile_description or "").lower()
-        if profile.profile.xcolor_space.strip() != image.mode.rstrip("A") or "srgb" in named:
+        if "srgb" in ImageCms.getProfileDescription(profile).lower():
             return image
-        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), image.mode.rstrip("A"), "RGB")
+        transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError):  # a damaged profile says nothing: the numbers are taken as sRGB
         return image
-    converted = transform.apply(image.convert(image.mode.rstrip("A")))
+    converted = transform.apply(image.convert(mode))
     if image.mode == "RGBA":
         converted.putalpha(image.getchannel("A"))
     return converted
