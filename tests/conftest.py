@@ -10,6 +10,8 @@ import pytest
 
 import engine  # noqa: F401 -- before transformers and diffusers: see engine/compat.py
 
+pytest_plugins = ["tests.browser"]
+
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
