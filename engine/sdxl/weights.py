@@ -1,0 +1,91 @@
+"""Tensors out of .safetensors files: as views of a memory map, or read and converted one after another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from io import FileIO
+from pathlib import Path
+from typing import cast
+
+import torch
+
+from engine.errors import ModelError
+from engine.sdxl.parts import Place
+
+TORCH_DTYPES = {
+    "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
+}  # fmt: skip
+
+
+def read_places(places: Mapping[str, Place], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+    """The tensors of `places` in `dtype` on `device`, in their stored shapes (transposed ones turned).
+
+    Raises ModelError where a file cannot be read or holds whole numbers in place of weights.
+    """
+    odd = next((place for place in places.values() if place.dtype not in TORCH_DTYPES), None)
+    if odd is not None:
+        raise ModelError(
+            f"holds weights as whole numbers ({odd.dtype}), so it is quantized. Choose fp32, fp16, bf16 or fp8.",
+            str(odd.path),
+        )
+    found: dict[str, torch.Tensor] = {}
+    for path in sorted({place.path for place in places.values()}):
+        here = {name: place for name, place in places.items() if place.path == path}
+        mapped = {name: place for name, place in here.items() if device.type == "cpu" and _can_stay(place, dtype)}
+        try:
+            found |= _views(path, mapped)
+            found |= _converted(path, {n: place for n, place in here.items() if n not in mapped}, dtype, device)
+        except (OSError, RuntimeError) as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ModelError(f"cannot be read ({error}). Check the disk and the file.", str(path)) from error
+    return {name: found[name] for name in places}
+
+
+def _can_stay(place: Place, dtype: torch.dtype) -> bool:
+    """A view needs the same precision and a start that is a multiple of the number's size."""
+    return TORCH_DTYPES[place.dtype] == dtype and place.start % dtype.itemsize == 0 and not place.transposed
+
+
+def _views(path: Path, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
+    """Views of a private map: the file is never written to; writing to a tensor copies the page."""
+    if not places:
+        return {}
+    storage = cast(torch.UntypedStorage, torch.UntypedStorage.from_file(str(path), False, path.stat().st_size))
+    tensors = {}
+    for name, place in places.items():
+        empty = torch.empty(0, dtype=TORCH_DTYPES[place.dtype])
+        strides = [math.prod(place.shape[axis + 1 :]) for axis in range(len(place.shape))]
+        tensors[name] = empty.set_(storage, place.start // empty.element_size(), place.shape, strides)
+    return tensors
+
+
+def _converted(
+    path: Path, places: Mapping[str, Place], dtype: torch.dtype, device: torch.device
+) -> dict[str, torch.Tensor]:
+    """Read into one buffer that is used again for each tensor, then converted into memory of its own."""
+    tensors: dict[str, torch.Tensor] = {}
+    if not places:
+        return tensors
+    buffer = torch.empty(max(place.end - place.start for place in places.values()), dtype=torch.uint8)
+    raw = buffer.numpy().data
+    with FileIO(path) as file:
+        for name, place in sorted(places.items(), key=lambda item: item[1].start):
+            size = place.end - place.start
+            file.seek(place.start)
+            _fill(file, raw[:size])
+            stored = buffer[:size].view(TORCH_DTYPES[place.dtype]).view(place.shape)
+            stored = stored.t() if place.transposed else stored
+            tensors[name] = stored.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+    return tensors
+
+
+def _fill(file: FileIO, target: memoryview) -> None:
+    done = 0
+    while done < len(target):
+        count = file.readinto(target[done:])
+        if not count:
+            raise OSError("the file ends too early")
+        done += count
