@@ -1,0 +1,26 @@
+"""Opens Atelier's page: `python gui.py`, or `./gui.sh`, which sets everything up first. `--help` lists the options."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036 - said in words, before anything is imported that would fail less clearly
+    sys.exit(f"Atelier needs Python 3.10 or newer (this is {sys.version.split()[0]}). Start it with ./gui.sh.")
+
+# Before gradio is imported: no telemetry, no look-ups of other hosts.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def main() -> None:
+    from ui import server
+
+    chosen = server.options()
+    from ui import app
+
+    server.serve(app.build(), chosen)
+
+
+if __name__ == "__main__":
+    main()

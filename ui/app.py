@@ -1,0 +1,157 @@
+"""The page: its tabs, what happens between them, and the server that shows it on this machine only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engine.errors import PresetError, UserError
+from engine.preset import build as build_preset
+from ui import data_tab, last, plan_bar, preset_files, presets_tab, run_list, run_tab, training_tab
+from ui import form as forms
+from ui.check import Check, check
+from ui.data_page import PAGE_IMAGES
+
+_PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
+_SHOW_MARKS = "(marks) => window.atelier.showMarks(marks)"
+_SHOW_LEVEL = "(level) => window.atelier.showLevel(level)"
+
+
+@dataclass
+class Page:
+    """All parts that handlers speak to."""
+
+    form: forms.Form
+    header: gr.HTML
+    tabs: gr.Tabs
+    level: gr.Radio
+    problems: gr.HTML
+    data: data_tab.DataTab
+    run: run_tab.RunTab
+    presets: presets_tab.PresetsTab
+    bar: plan_bar.PlanBar
+    seen: gr.State
+
+
+def build() -> gr.Blocks:
+    """The whole page as Gradio blocks."""
+    form = forms.Form()
+    with gr.Blocks(title="Atelier", fill_width=True, analytics_enabled=False) as blocks:
+        with gr.Row(elem_id="top", equal_height=True):
+            gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
+            header = gr.HTML(elem_id="status")
+        with gr.Tabs(elem_id="tabs") as tabs:
+            with gr.Tab("Data set", id="data", elem_id="tab-data"):
+                data = data_tab.build(form)
+            with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
+                level, problems = training_tab.build(form)
+            with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
+                run = run_tab.build()
+            with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True):
+                presets = presets_tab.build(form)
+        bar = plan_bar.build()
+        _connect(blocks, Page(form, header, tabs, level, problems, data, run, presets, bar, gr.State({})))
+    return blocks
+
+
+def _connect(blocks: gr.Blocks, page: Page) -> None:
+    form, data = page.form, page.data
+    looked: list[Any] = [page.problems, page.bar.plan, page.bar.marks, *data.outputs, page.seen]
+    look: dict[str, Any] = {
+        "fn": _look,
+        "inputs": [page.seen, page.level, page.presets.chosen, data.subset, data.number, *form.inputs],
+        "outputs": looked,
+        **_PRIVATE,
+    }
+    show_marks: dict[str, Any] = {
+        "fn": None,
+        "inputs": [page.bar.marks],
+        "js": _SHOW_MARKS,
+        "api_visibility": "private",
+    }
+    gr.on(form.triggers, trigger_mode="always_last", **look).then(**show_marks)
+    gr.on([data.subset.input], trigger_mode="always_last", **look)
+    for button, pages in ((data.back, -1), (data.forth, 1)):
+        turn = button.click(_turner(pages), [data.number], [data.number], **_PRIVATE)
+        turn.then(**look)
+    page.level.change(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
+    page.level.input(**{**look, "trigger_mode": "always_last"})
+
+    presets_tab.connect(page.presets, form, {**look})
+    lists = [page.presets.chosen, page.presets.left, page.presets.right]
+    arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **_PRIVATE)
+    arrived.then(**look).then(**show_marks)
+    arrived.then(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
+    arrived.then(
+        presets_tab.describe, [page.presets.chosen], [page.presets.about_chosen, page.presets.delete], **_PRIVATE
+    )
+
+    run_tab.connect(page.run, page.header)
+    page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **_PRIVATE)
+
+
+def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: float, *shown: Any) -> list[Any]:
+    """After each change of the form: keep it, check it, and send what is to be seen anew."""
+    content = forms.read_all(shown)
+    _keep(content, level, preset)
+    found = check(content)
+    parts = [
+        ("problems", training_tab.problems_of(found)),
+        ("plan", plan_bar.sentence(found)),
+        ("marks", plan_bar.marks(found)),
+    ]
+    updates = []
+    for name, value in parts:
+        updates.append(gr.skip() if seen.get(name) == value else value)
+        seen[name] = value
+    return [*updates, *data_tab.show(found, subset, int(first or 0), seen), seen]
+
+
+def _keep(content: dict[str, Any], level: str, preset: str) -> None:
+    """Remember the form for the next visit; a disk that refuses this must not disturb the work."""
+    try:
+        last.remember(content, level, preset or "")
+    except UserError as error:
+        gr.Warning(f"The form cannot be remembered: {error}")
+
+
+def _turner(pages: int):
+    return lambda first: max(0, int(first or 0) + pages * PAGE_IMAGES)
+
+
+def _arrive() -> list[Any]:
+    """A page was opened: the form as it was left (on the first visit the demo), and the running run if there is one."""
+    kept = last.recall()
+    shown = forms.show_content(kept.content) if kept.content else _first_form(kept.preset)
+    run_list.know_folder(str(forms.read_all(shown)["run"]["folder"]))
+    is_running = run_list.running(run_list.all_runs()) is not None
+    return [
+        gr.Tabs(selected="run" if is_running else "data"),
+        kept.level,
+        *presets_tab.choices_update(kept.preset, None, None),
+        *shown,
+    ]
+
+
+def _first_form(preset: str) -> list[Any]:
+    try:
+        return forms.show_all(preset_files.load_listed(preset))
+    except UserError:
+        return forms.show_content({})
+
+
+def _start(*shown: Any) -> list[Any]:
+    """Start names everything that is in its way; otherwise the run begins and the page turns to it."""
+    found: Check = check(forms.read_all(shown))
+    stay = [gr.skip(), gr.skip()]
+    if found.problems:
+        return [plan_bar.blocked(found.problems), *stay]
+    try:
+        path = run_list.start(build_preset(forms.read_all(shown)))
+    except PresetError as error:
+        return [plan_bar.blocked(error.problems), *stay]
+    except UserError as error:
+        return [plan_bar.blocked(error.problems), *stay]
+    return ["", gr.Tabs(selected="run"), str(path)]

@@ -1,0 +1,123 @@
+"""The data set as HTML: folders with their repeats, buckets, pictures with captions, what is wrong. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from engine.errors import Problem
+from engine.plan import ImagePlan, Plan
+from engine.preset import BY_PATH
+from ui import thumbnails, words
+from ui.check import Check
+from ui.words import escape
+
+PAGE_IMAGES = 48
+_MOST_PROBLEMS = 50
+
+_HOW_TO = """<div class="empty"><h3>Choose a training folder</h3>
+<p>It holds one folder for each subject. The number before the name tells how often each picture is shown per epoch;
+the text file beside a picture is its caption.</p>
+<pre>training
+└── 10_mycat cat
+    ├── 001.jpg
+    ├── 001.txt     photo of mycat cat on a sofa
+    └── 002.png</pre></div>"""
+
+
+def folders(plan: Plan | None) -> str:
+    """The subsets: images × repeats, and how many have captions."""
+    if plan is None or not plan.subsets:
+        return _HOW_TO
+    rows = []
+    for subset in plan.subsets:
+        missing = subset.images - subset.captioned
+        captions = f"{subset.captioned} of {subset.images}" + (" · name used for the rest" if missing else "")
+        kind = '<span class="tag">regularization</span>' if subset.is_regularization else ""
+        rows.append(
+            f'<tr><td title="{escape(subset.folder)}">{escape(subset.folder.name)} {kind}</td><td class="number">{subset.images:,}</td>'
+            f'<td class="number">× {subset.repeats:,}</td><td class="number">{subset.images * subset.repeats:,}</td>'
+            f"<td>{escape(captions)}</td></tr>"
+        )
+    head = "<tr><th>Folder</th><th>Images</th><th>Repeats</th><th>Shown per epoch</th><th>Captions</th></tr>"
+    return (
+        f'<div class="panel"><h4>Folders</h4><table class="plain"><thead>{head}</thead><tbody>{"".join(rows)}</tbody>'
+        f"</table></div>"
+    )
+
+
+def buckets(plan: Plan | None) -> str:
+    """The buckets with their images and batches as bars, the largest first."""
+    if plan is None or not plan.buckets:
+        return ""
+    most = max(bucket.images for bucket in plan.buckets)
+    rows = []
+    for bucket in sorted(plan.buckets, key=lambda item: -item.images):
+        width, height = bucket.size_px
+        scale = 22 / max(width, height)
+        shape = f'<i class="shape" style="width:{width * scale:.0f}px;height:{height * scale:.0f}px"></i>'
+        rows.append(
+            f'<tr><td class="shape-cell">{shape}</td><td>{width} × {height}</td><td class="bar-cell">'
+            f'<div class="share" style="width:{bucket.images / most * 100:.1f}%"></div></td>'
+            f'<td class="number">{words.plural(bucket.images, "image")}</td>'
+            f'<td class="number">{bucket.batches:,} {"batch" if bucket.batches == 1 else "batches"}</td></tr>'
+        )
+    about = "Pictures are sorted by shape into buckets, scaled and cut to the bucket's size; repeats are counted."
+    return (
+        f'<div class="panel"><h4>Buckets</h4><p class="quiet">{about}</p><table class="plain buckets"><tbody>'
+        f"{''.join(rows)}</tbody></table></div>"
+    )
+
+
+def problem_list(problems: Sequence[Problem], style: str) -> str:
+    """Problems or warnings in words; those of a setting lead to its field. `style` is "problem" or "warning"."""
+    if not problems:
+        return ""
+    items = [f"<li>{_place(problem)}{escape(problem.message)}</li>" for problem in problems[:_MOST_PROBLEMS]]
+    if len(problems) > _MOST_PROBLEMS:
+        items.append(f"<li>and {len(problems) - _MOST_PROBLEMS:,} more</li>")
+    return f'<ul class="notes {style}">{"".join(items)}</ul>'
+
+
+def notes(check: Check) -> str:
+    """What is wrong with the data set: problems first, then warnings."""
+    own = [item for item in check.problems if is_about_data(item)]
+    return problem_list(own, "problem") + problem_list(
+        [item for item in check.warnings if is_about_data(item)], "warning"
+    )
+
+
+def is_about_data(problem: Problem) -> bool:
+    """Whether it belongs to the tab Data set: files and folders, and the settings of data and captions."""
+    return problem.where not in BY_PATH or problem.where.split(".")[0] in ("data", "captions")
+
+
+def gallery(images: Sequence[ImagePlan], first: int) -> str:
+    """A page of pictures with their captions, starting at number `first`."""
+    shown = images[first : first + PAGE_IMAGES]
+    small = thumbnails.of_all(image.path for image in shown)
+    cards = [_card(image, path) for image, path in zip(shown, small, strict=True)]
+    return f'<div class="pictures">{"".join(cards)}</div>' if cards else ""
+
+
+def _card(image: ImagePlan, small) -> str:
+    picture = (
+        f'<img src="{escape(thumbnails.url(small))}" alt="" loading="lazy">'
+        if small
+        else '<span class="soon">no preview</span>'
+    )
+    width, height = image.size_px
+    size = f"{width} × {height} → {image.bucket_px[0]} × {image.bucket_px[1]}"
+    caption = escape(image.caption) if image.caption else '<span class="quiet">no caption</span>'
+    return (
+        f'<figure title="{escape(image.path)}"><div class="frame">{picture}</div><figcaption>{caption}'
+        f"<small>{escape(image.path.name)} · {size}</small></figcaption></figure>"
+    )
+
+
+def _place(problem: Problem) -> str:
+    if not problem.where:
+        return ""
+    label = escape(words.place(problem.where))
+    if problem.where in BY_PATH:
+        return f'<a href="#" data-field="{escape(problem.where)}">{label}</a> '
+    return f"<b>{label}</b> "

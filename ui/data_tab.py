@@ -1,0 +1,98 @@
+"""Tab "Data set": the folders, what is in them, and what becomes of each picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from engine.plan import ImagePlan
+from ui import data_page
+from ui.check import Check
+from ui.form import Form
+
+FIELDS = ("data.folder", "data.regularization_folder", "captions.extension")  # the fields that live on this tab
+_ALL = "All folders"
+
+
+@dataclass
+class DataTab:
+    notes: gr.HTML
+    folders: gr.HTML
+    buckets: gr.HTML
+    subset: gr.Dropdown
+    number: gr.Number
+    where: gr.HTML
+    gallery: gr.HTML
+    back: gr.Button
+    forth: gr.Button
+
+    @property
+    def outputs(self) -> list[Component]:
+        return [self.notes, self.folders, self.buckets, self.subset, self.number, self.where, self.gallery]
+
+
+def build(form: Form) -> DataTab:
+    """Draw the tab."""
+    with gr.Row(elem_classes="fields", equal_height=False):
+        for path in FIELDS:
+            form.add(path)
+    notes = gr.HTML(elem_id="data-notes")
+    with gr.Row(equal_height=False, elem_id="data-tables"):
+        folders = gr.HTML(elem_id="data-folders")
+        buckets = gr.HTML(elem_id="data-buckets")
+    with gr.Row(elem_id="data-pages", equal_height=True):
+        subset = gr.Dropdown(
+            [_ALL], value=_ALL, show_label=False, filterable=False, container=False
+        )
+        back = gr.Button("‹ Back", size="sm", min_width=80)
+        where = gr.HTML(elem_id="data-where")
+        forth = gr.Button("More ›", size="sm", min_width=80)
+        number = gr.Number(0, visible="hidden")
+    gallery = gr.HTML(elem_id="data-gallery")
+    return DataTab(notes, folders, buckets, subset, number, where, gallery, back, forth)
+
+
+def show(check: Check, subset: str, first: int, seen: dict[str, Any]) -> list[Any]:
+    """What `outputs` get; parts that did not change since `seen` are left alone."""
+    plan = check.plan
+    names = list(dict.fromkeys(item.name for item in plan.subsets)) if plan else []
+    chosen = subset if subset in names else _ALL
+    images = [image for image in plan.images if chosen in (_ALL, image.subset)] if plan else []
+    first = first if 0 <= first < len(images) else 0
+    pictures = tuple(
+        (str(image.path), image.caption, image.bucket_px) for image in images[first:][: data_page.PAGE_IMAGES]
+    )
+    parts: dict[str, tuple[Any, Any]] = {
+        "notes": _text(data_page.notes(check)),
+        "folders": _text(data_page.folders(plan)),
+        "buckets": _text(data_page.buckets(plan)),
+        "subset": ((names, chosen), gr.update(choices=[_ALL, *names], value=chosen, visible=len(names) > 1)),
+        "number": (first, first),
+        "where": _text(_where(images, first)),
+    }
+    changed = [_unless_seen(seen, name, signature, value) for name, (signature, value) in parts.items()]
+    if seen.get("pictures") == pictures:
+        return [*changed, gr.skip()]
+    seen["pictures"] = pictures
+    return [*changed, data_page.gallery(images, first)]
+
+
+def _text(content: str) -> tuple[str, str]:
+    return content, content
+
+
+def _unless_seen(seen: dict[str, Any], name: str, signature: Any, value: Any) -> Any:
+    if seen.get(name, ...) == signature:
+        return gr.skip()
+    seen[name] = signature
+    return value
+
+
+def _where(images: list[ImagePlan], first: int) -> str:
+    if not images:
+        return ""
+    last = min(first + data_page.PAGE_IMAGES, len(images))
+    return f'<span class="quiet">Pictures {first + 1:,} to {last:,} of {len(images):,}</span>'

@@ -1,0 +1,56 @@
+"""What the page remembers between visits: the form as it was left, the level, and which preset it came from.
+
+Kept in one file beside the user's presets; a missing or damaged file means a first visit. Nothing else depends on it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.atomic import write_text_whole
+from engine.errors import PresetError, UserError
+from engine.preset import ROOT, VERSION, migrate
+from engine.settings import LEVELS
+
+SHIPPED = ROOT / "presets"
+FIRST_PRESET = SHIPPED / "demo.json"
+
+
+def own_presets() -> Path:
+    """The folder of the user's presets: presets/user, or where ATELIER_PRESETS says."""
+    return Path(os.environ.get("ATELIER_PRESETS") or SHIPPED / "user")
+
+
+@dataclass(frozen=True)
+class Last:
+    """The form's content (nested, as a preset, but perhaps faulty), the level shown, and the preset's file."""
+
+    content: dict[str, Any]
+    level: str = "basic"
+    preset: str = ""
+
+
+def remember(content: Mapping[str, Any], level: str, preset: str) -> None:
+    """Keep the form for the next visit. Raises UserError where the folder cannot be written."""
+    kept = {"content": dict(content), "level": level, "preset": preset}
+    write_text_whole(_file(), json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
+
+
+def recall() -> Last:
+    """The form as it was left; on a first visit the demo preset's file is named and the content is empty."""
+    try:
+        kept = json.loads(_file().read_text(encoding="utf-8"))
+        content = migrate({"version": VERSION, **kept["content"]})
+        level = kept["level"] if kept["level"] in LEVELS else "basic"
+        return Last(content, level, str(kept["preset"]))
+    except (OSError, ValueError, KeyError, TypeError, PresetError, UserError):
+        return Last({}, preset=str(FIRST_PRESET) if FIRST_PRESET.exists() else "")
+
+
+def _file() -> Path:
+    return own_presets() / ".last.json"

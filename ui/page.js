@@ -1,0 +1,185 @@
+// What the browser does by itself: levels, marks beside fields, chart read-outs, full-size pictures, and waiting for a
+// page server that went away. Text is only ever put in as text (textContent), never as HTML.
+window.atelier = (() => {
+  const fieldOf = (path) => document.getElementById("field-" + path.replaceAll(".", "-"));
+
+  function showLevel(level) {
+    document.body.dataset.level = level || "basic";
+  }
+
+  // marks: JSON of {problems: {path: [sentences]}, off: [paths]}
+  function showMarks(marks) {
+    const { problems, off } = JSON.parse(marks || '{"problems": {}, "off": []}');
+    document.querySelectorAll(".field").forEach((field) => {
+      const path = field.id.slice("field-".length).replace("-", ".");
+      field.classList.toggle("is-off", off.includes(path));
+      const text = (problems[path] || []).join(" ");
+      field.classList.toggle("has-problem", text !== "");
+      let place = field.querySelector(":scope > .problem-text");
+      if (text && !place) {
+        place = document.createElement("div");
+        place.className = "problem-text";
+        place.setAttribute("role", "alert");
+        field.append(place);
+      }
+      if (place && place.textContent !== text) place.textContent = text;
+      if (place) place.hidden = text === "";
+      addKohyaName(field);
+    });
+  }
+
+  function addKohyaName(field) {
+    const name = (window.atelierKohyaNames || {})[field.id];
+    if (!name || field.querySelector(":scope > .kohya-name")) return;
+    const place = document.createElement("div");
+    place.className = "kohya-name";
+    place.textContent = "kohya_ss: " + name;
+    field.append(place);
+  }
+
+  function openTab(name) {
+    document.getElementById(`tab-${name}-button`)?.click();
+  }
+
+  function goToField(path) {
+    const field = fieldOf(path);
+    if (!field) return;
+    const tab = field.closest(".tabitem")?.id?.replace("tab-", "");
+    if (tab) openTab(tab);
+    setTimeout(() => {
+      field.scrollIntoView({ block: "center", behavior: "smooth" });
+      field.querySelector("input, textarea")?.focus({ preventScroll: true });
+    }, 80);
+  }
+
+  document.addEventListener("click", (event) => {
+    const target = event.target.closest?.("[data-field], [data-tab], [data-full]");
+    if (!target || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    if (target.dataset.field) goToField(target.dataset.field);
+    else if (target.dataset.tab) openTab(target.dataset.tab);
+    else showFull(target);
+  });
+
+  // Full-size picture; arrow keys go along the row (steps), Escape closes.
+  let full = null;
+  function showFull(link) {
+    closeFull();
+    const box = document.createElement("div");
+    box.id = "full-picture";
+    const image = document.createElement("img");
+    image.src = link.href;
+    const about = document.createElement("p");
+    about.textContent = link.dataset.full;
+    box.append(image, about);
+    box.addEventListener("click", closeFull);
+    document.body.append(box);
+    full = link;
+  }
+  function closeFull() {
+    document.getElementById("full-picture")?.remove();
+    full = null;
+  }
+  document.addEventListener("keydown", (event) => {
+    if (!full) return;
+    if (event.key === "Escape") return closeFull();
+    const row = [...(full.closest("tr")?.querySelectorAll("[data-full]") || [])];
+    const next = row[row.indexOf(full) + (event.key === "ArrowRight" ? 1 : event.key === "ArrowLeft" ? -1 : 0)];
+    if (next && next !== full) showFull(next);
+  });
+
+  // Values under the pointer in a chart.
+  function chartTip() {
+    let tip = document.getElementById("chart-tip");
+    if (!tip) {
+      tip = document.createElement("div");
+      tip.id = "chart-tip";
+      document.body.append(tip);
+    }
+    return tip;
+  }
+  function nearest(xs, x) {
+    let low = 0, high = xs.length - 1;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (xs[middle] < x) low = middle + 1;
+      else high = middle;
+    }
+    return low > 0 && x - xs[low - 1] < xs[low] - x ? low - 1 : low;
+  }
+  document.addEventListener("mousemove", (event) => {
+    const svg = event.target.closest?.("svg.chart");
+    if (!svg) {
+      document.getElementById("chart-tip")?.remove();
+      document.querySelectorAll("svg.chart .cursor").forEach((line) => line.setAttribute("transform", "translate(-20)"));
+      return;
+    }
+    const chart = JSON.parse(svg.dataset.points);
+    const box = svg.getBoundingClientRect();
+    const [left, right] = chart.plot;
+    const at = ((event.clientX - box.left) / box.width) * svg.viewBox.baseVal.width;
+    const step = ((at - left) / (right - left)) * chart.x_end;
+    const first = chart.lines[chart.lines.length - 1];
+    const shown = first.x[nearest(first.x, step)];
+    const rows = chart.lines.map((line) => {
+      const value = line.y[nearest(line.x, shown)];
+      return `${line.name}  ${value === null ? "–" : value} ${chart.unit}`.trimEnd();
+    });
+    svg.querySelector(".cursor").setAttribute("transform", `translate(${9 + left + ((right - left) * shown) / chart.x_end})`);
+    const tip = chartTip();
+    tip.textContent = [`step ${shown}`, ...rows].join("\n");
+    tip.style.left = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8) + "px";
+    tip.style.top = event.clientY + 14 + "px";
+  });
+
+  // Long rows of samples stay at their newest end unless the user looked elsewhere; opened details stay open.
+  const opened = new Set();
+  document.addEventListener("toggle", (event) => {
+    const key = event.target.dataset?.keep;
+    if (key) event.target.open ? opened.add(key) : opened.delete(key);
+  }, true);
+  let followed = 0;
+  new MutationObserver(() => {
+    document.querySelectorAll("details[data-keep]:not([open])").forEach((item) => {
+      if (opened.has(item.dataset.keep)) item.open = true;
+    });
+    const row = document.querySelector('[data-follow="end"]');
+    if (row && !row.dataset.seen) {
+      row.dataset.seen = "1";
+      row.scrollLeft = followed === null ? row.scrollWidth : followed || row.scrollWidth;
+      row.addEventListener("scroll", () => {
+        followed = row.scrollLeft + row.clientWidth > row.scrollWidth - 40 ? null : row.scrollLeft;
+      });
+    }
+  }).observe(document.documentElement, { childList: true, subtree: true });
+
+  // The page's server may end while training goes on: say so, and come back when it does.
+  // A server that was started anew has another id: this page then belongs to the old one and is loaded again.
+  let away = false;
+  let serverId = null;
+  async function lookForServer() {
+    let id = null;
+    try {
+      const answer = await fetch("gradio_api/app_id", { cache: "no-store" });
+      id = answer.ok ? await answer.text() : serverId;
+    } catch {
+      if (!away) showAway();
+      away = true;
+      return;
+    }
+    if (away || (serverId !== null && id !== serverId)) return location.reload();
+    serverId = id;
+  }
+  function showAway() {
+    const note = document.createElement("div");
+    note.id = "away";
+    note.textContent =
+      "The page's program is not running. Training goes on without it; start ./gui.sh again and this page returns.";
+    document.body.append(note);
+  }
+  lookForServer();
+  setInterval(lookForServer, 4000);
+
+  showLevel("basic");
+  return { showLevel, showMarks, goToField };
+})();

@@ -1,0 +1,63 @@
+"""The bar at the bottom of every tab: what will be trained in one sentence, what is in the way, and Start."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import gradio as gr
+
+from engine.errors import Problem
+from engine.preset import BY_PATH
+from ui.check import Check
+from ui.data_page import problem_list
+from ui.words import escape, plural
+
+
+@dataclass
+class PlanBar:
+    message: gr.HTML
+    plan: gr.HTML
+    start: gr.Button
+    marks: gr.Textbox
+
+
+def build() -> PlanBar:
+    """Draw the bar. `marks` carries to the page's script what to mark in the form."""
+    with gr.Column(elem_id="plan-bar"):
+        message = gr.HTML(elem_id="start-message")
+        with gr.Row(equal_height=True):
+            plan = gr.HTML(elem_id="plan-sentence")
+            start = gr.Button("Start training", variant="primary", elem_id="start", min_width=180, scale=0)
+        marks = gr.Textbox(visible="hidden", elem_id="form-marks")
+    return PlanBar(message, plan, start, marks)
+
+
+def sentence(check: Check) -> str:
+    """What will be trained, or how much is in the way of it."""
+    if check.problems:
+        first = check.problems[0]
+        count = plural(len(check.problems), "thing")
+        where = f'<a href="#" data-field="{escape(first.where)}">' if first.where in BY_PATH else "<a>"
+        label = escape(BY_PATH[first.where].label) if first.where in BY_PATH else escape(first.where)
+        more = f" · and {len(check.problems) - 1} more" if len(check.problems) > 1 else ""
+        what = f"<b>{count} to correct before training can start</b>"
+        return f'<div class="plan blocked">{what}<p>{where}{label}</a> {escape(first.message)}{more}</p></div>'
+    note = plural(len(check.warnings), "warning") if check.warnings else ""
+    return f'<div class="plan"><b>Will be trained</b> <span class="quiet">{note}</span><p>{escape(check.sentence)}</p></div>'
+
+
+def marks(check: Check) -> str:
+    """JSON for page.js: the sentences beside each field, and the fields that make no sense at present."""
+    beside: dict[str, list[str]] = {}
+    for problem in check.problems:
+        if problem.where in BY_PATH:
+            beside.setdefault(problem.where, []).append(problem.message)
+    return json.dumps({"problems": beside, "off": check.off}, ensure_ascii=False)
+
+
+def blocked(problems: Iterable[Problem]) -> str:
+    """Why Start did not start, all reasons at once."""
+    listed = list(problems)
+    return f'<div class="fault"><p>Not started. Please correct:</p>{problem_list(listed, "problem")}</div>'

@@ -1,0 +1,233 @@
+"""A run as HTML: what it is doing, its curves, its samples by prompt and step, its checkpoints. Pure text."""
+
+from __future__ import annotations
+
+from engine import events
+from engine.plan import size_text
+from engine.run import Status
+from ui import thumbnails, words
+from ui.charts import Line, chart
+from ui.run_view import RunView
+from ui.words import escape
+
+STATE_HEADLINES: dict[Status, str] = {
+    "new": "Not started yet",
+    "running": "Training",
+    "finished": "Finished",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "killed": "Interrupted",
+}
+
+
+def empty() -> str:
+    return (
+        '<div class="empty"><h3>No run yet</h3><p>Press <b>Start training</b> below. Progress, the loss curve, sample '
+        "pictures and the finished LoRA appear here. You may close this page meanwhile: training goes on without it, "
+        "and the page finds the run again.</p></div>"
+    )
+
+
+def header(view: RunView | None, state: Status | None) -> str:
+    """The one-line status beside the name of the program."""
+    if view is None or state is None:
+        return '<span class="status idle">No training is running</span>'
+    text = escape(f"{view.run.name}: {one_line(view, state)}")
+    return f'<a class="status {state}" data-tab="run" href="#run"><i class="dot"></i>{text}</a>'
+
+
+def one_line(view: RunView, state: Status) -> str:
+    """State and progress in a few words."""
+    if state != "running":
+        return STATE_HEADLINES[state].lower()
+    if not view.started or not view.curves.steps:
+        return (view.stage or "starting").lower()
+    left = time_left(view)
+    return f"step {view.steps_done:,} of {view.started.steps:,}" + (f", {left} left" if left else "")
+
+
+def time_left(view: RunView) -> str:
+    seconds = view.seconds_per_step()
+    if not view.started or not seconds:
+        return ""
+    return words.duration((view.started.steps - view.steps_done) * seconds)
+
+
+def progress(view: RunView, state: Status) -> str:
+    """The panel at the top: state, bar, figures, and what to know about how it ended."""
+    total = view.started.steps if view.started else 0
+    share = min(view.steps_done / total, 1.0) if total else 0.0
+    waiting = state == "running" and not view.curves.steps
+    headline, detail = _state_text(view, state)
+    bar = f'<div class="bar {"waiting" if waiting else ""}"><div style="width:{share * 100:.2f}%"></div></div>'
+    return (
+        f'<div class="panel run-state {state}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
+        f'<span class="detail">{escape(detail)}</span></div>{bar}{_figures(view, state)}{_fault(view)}{_warnings(view)}</div>'
+    )
+
+
+def _state_text(view: RunView, state: Status) -> tuple[str, str]:
+    resume_at = (
+        f"Resume goes on after step {view.state_step:,}." if view.state_step else "Resume starts from the beginning."
+    )
+    if state == "running":
+        asked = [name for name in ("stop", "save", "sample") if (view.run.requests / name).exists()]
+        if "stop" in asked:
+            return "Stopping", "after the present step; what was learned so far is saved"
+        if asked:
+            return STATE_HEADLINES[state], "saving after the present step" if "save" in asked else "samples come next"
+        if not view.started:
+            return "Starting", "the engine is loading"
+        return (view.stage or STATE_HEADLINES[state]), _stage_detail(view)
+    if state == "finished":
+        seconds = view.end.seconds if isinstance(view.end, events.Finished) else 0.0
+        return STATE_HEADLINES[state], f"{words.plural(view.steps_done, 'step')} in {words.duration(seconds)}"
+    if state == "stopped":
+        return STATE_HEADLINES[state], f"at step {view.steps_done:,}. {resume_at}"
+    if state == "killed":
+        what = "the engine was ended from outside, or the machine went down,"
+        return STATE_HEADLINES[state], f"{what} at step {view.steps_done:,}. {resume_at}"
+    if state == "failed":
+        return STATE_HEADLINES[state], f"at step {view.steps_done:,}" if view.steps_done else "before the first step"
+    return STATE_HEADLINES[state], "The engine has not begun. If you pressed Start, the log below says why."
+
+
+def _stage_detail(view: RunView) -> str:
+    if view.progress:
+        return f"{view.progress.done:,} of {view.progress.total:,}"
+    left = time_left(view)
+    return f"about {left} left" if left and view.step else ""
+
+
+def _figures(view: RunView, state: Status) -> str:
+    if not view.started:
+        return ""
+    steps, epochs, last = view.started.steps, view.started.epochs, view.step
+    epoch = last.epoch if last else 0
+    figures = [("Step", f"{view.steps_done:,} of {steps:,}"), ("Epoch", f"{epoch:,} of {epochs:,}" if epoch else "–")]
+    figures.append(("Time a step", f"{view.seconds_per_step():.3g} s" if view.curves.steps else "–"))
+    if state == "running":
+        figures.append(("Time left", time_left(view) or "–"))
+    loss = view.curves.smoothed[-1] if view.curves.smoothed else None
+    figures.append(("Loss (smoothed)", "–" if loss is None else f"{loss:.4f}"))
+    figures.append(("Memory", size_text(last.memory_bytes) if last and last.memory_bytes else "–"))
+    figures.append(("Device", view.started.device))
+    cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
+    return f'<dl class="figures">{cells}</dl>'
+
+
+def _fault(view: RunView) -> str:
+    if not isinstance(view.end, events.Failed):
+        return ""
+    fault = view.end
+    lines = [f"{words.place(problem.get('where', ''))}: {problem.get('message', '')}" for problem in fault.problems]
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines) if len(lines) > 1 else ""
+    trace = (
+        f"<details><summary>Traceback</summary><pre>{escape(fault.traceback)}</pre></details>"
+        if fault.traceback
+        else ""
+    )
+    text = "Several things need to be corrected:" if items else fault.message
+    return f'<div class="fault"><p>{escape(text)}</p><ul>{items}</ul>{trace}</div>'
+
+
+def _warnings(view: RunView) -> str:
+    if not view.warnings:
+        return ""
+    items = "".join(
+        f"<li>{f'<b>{escape(words.place(item.where))}</b> ' if item.where else ''}{escape(item.message)}</li>"
+        for item in view.warnings.values()
+    )
+    count = words.plural(len(view.warnings), "warning")
+    return f'<details class="warnings" data-keep="warnings"><summary>{count}</summary><ul>{items}</ul></details>'
+
+
+def curves(view: RunView) -> str:
+    """The loss, raw and smoothed, beside learning rates and memory."""
+    lines = view.curves
+    if not lines.steps:
+        text = "The loss curve begins with the first step."
+        return f'<div class="panel"><h4>Loss</h4><p class="quiet">{text}</p></div>'
+    end = max(view.started.steps if view.started else 0, lines.steps[-1])
+    loss = [Line("loss", lines.steps, lines.losses, "raw"), Line("smoothed", lines.steps, lines.smoothed, "smooth")]
+    rates = [
+        Line(name, lines.steps, line, f"group-{index % 3}") for index, (name, line) in enumerate(lines.rates.items())
+    ]
+    unit, unit_bytes = ("GB", 1e9) if max(lines.memory_bytes) >= 1e9 else ("MB", 1e6)
+    memory = [Line("memory", lines.steps, [used / unit_bytes for used in lines.memory_bytes], "group-0")]
+    legend = '<span class="key raw">each step</span><span class="key smooth">smoothed</span>'
+    names = "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in rates)
+    side = _panel("Learning rate", names, chart(rates, end, (420, 132), _short_rate))
+    if any(lines.memory_bytes):
+        side += _panel("Memory", "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
+    return (
+        '<div class="curves">'
+        + _panel("Loss", legend, chart(loss, end, (860, 330), lambda value: f"{value:.4g}"))
+        + f'<div class="side">{side}</div></div>'
+    )
+
+
+def _short_rate(value: float) -> str:
+    return words.rate(float(f"{value:.3g}"))
+
+
+def _panel(title: str, legend: str, content: str) -> str:
+    return f'<div class="panel"><h4>{escape(title)}<span class="legend">{legend}</span></h4>{content}</div>'
+
+
+def samples(view: RunView) -> tuple[str, str]:
+    """The pictures, a row per prompt and a column per step; and a signature that changes when they do."""
+    if not view.samples:
+        text = "Pictures appear here when the preset holds sample prompts (Training, section Sample)."
+        return f'<div class="panel"><h4>Samples</h4><p class="quiet">{text}</p></div>', "none"
+    steps = sorted({step for step, _ in view.samples})
+    rows, signature = [], []
+    for index in sorted({index for _, index in view.samples}):
+        prompt = next(item.prompt for (_, at), item in reversed(view.samples.items()) if at == index)
+        cells = []
+        for step in steps:
+            item = view.samples.get((step, index))
+            picture = view.run.path / item.path if item else None
+            small = thumbnails.if_ready(picture) if picture else None
+            signature.append(thumbnails.url(small) if small else "-" if item is None else "soon")
+            cells.append(f"<td>{_picture(item, picture, small)}</td>")
+        rows.append(
+            f'<tr><th scope="row" title="{escape(prompt)}"><span>{escape(prompt)}</span></th>{"".join(cells)}</tr>'
+        )
+    head = "".join(f"<th>{'before' if step == 0 else f'step {step:,}'}</th>" for step in steps)
+    table = (
+        f'<table class="samples"><thead><tr><th>Prompt</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    )
+    return f'<div class="panel"><h4>Samples</h4><div class="scroll" data-follow="end">{table}</div></div>', "|".join(
+        signature
+    )
+
+
+def _picture(item: events.Sampled | None, picture, small) -> str:
+    if item is None:
+        return ""
+    if picture is None or small is None:
+        return '<span class="soon">…</span>'
+    about = escape(f"{item.prompt} · step {item.step} · seed {item.seed}")
+    return (
+        f'<a class="picture" href="{escape(thumbnails.url(picture))}" target="_blank" data-full="{about}">'
+        f'<img src="{escape(thumbnails.url(small))}" alt="{about}" loading="lazy"></a>'
+    )
+
+
+def checkpoints(view: RunView) -> str:
+    """The files to use, with a way to fetch each."""
+    rows = []
+    for path, entry in view.checkpoints():
+        event = entry.event
+        assert isinstance(event, events.Saved)
+        rows.append(
+            f"<tr><td>{escape(path.name)}</td><td>step {event.step:,}</td><td>{size_text(event.size_bytes)}</td>"
+            f"<td>{escape(words.local_time(entry.time))}</td>"
+            f'<td><a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">Download</a></td></tr>'
+        )
+    if not rows:
+        text = "Checkpoints are the LoRA files to use elsewhere; the first appears when it is saved."
+        return f'<div class="panel"><h4>Checkpoints</h4><p class="quiet">{text}</p></div>'
+    where = f'<p class="quiet">In <code>{escape(view.run.checkpoints)}</code></p>'
+    return f'<div class="panel"><h4>Checkpoints</h4><table class="plain"><tbody>{"".join(rows)}</tbody></table>{where}</div>'

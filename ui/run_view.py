@@ -1,0 +1,175 @@
+"""What a run has told so far, rebuilt from its folder and kept up to date by reading only what is new.
+
+One `RunView` per run serves all browser tabs; it holds nothing that cannot be read again.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from engine import events
+from engine.run import RunFolder, Status
+
+_LOG_TAIL_BYTES = 24_000
+_TERMINAL = (events.Finished, events.Stopped, events.Failed)
+
+
+@dataclass
+class Curves:
+    """What was measured at each step; the lists have one entry per step."""
+
+    steps: list[int] = field(default_factory=list)
+    losses: list[float | None] = field(default_factory=list)
+    smoothed: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    memory_bytes: list[int] = field(default_factory=list)
+    rates: dict[str, list[float | None]] = field(default_factory=dict)
+    _sum: float = 0.0
+    _weight: float = 0.0
+
+    def add(self, step: events.Step, memory_of_steps: float) -> None:
+        """Append one step; the smoothed loss is a bias-corrected moving average over about `memory_of_steps`."""
+        self.steps.append(step.step)
+        self.losses.append(step.loss)
+        if step.loss is not None:
+            keep = 1 - 1 / memory_of_steps
+            self._sum = keep * self._sum + (1 - keep) * step.loss
+            self._weight = keep * self._weight + (1 - keep)
+        self.smoothed.append(self._sum / self._weight if self._weight else None)
+        self.seconds.append(step.seconds_per_step)
+        self.memory_bytes.append(step.memory_bytes)
+        for group, value in step.lr.items():
+            self.rates.setdefault(group, [None] * (len(self.steps) - 1)).append(value)
+        for line in self.rates.values():
+            if len(line) < len(self.steps):
+                line.append(None)
+
+    def cut(self, step: int) -> None:
+        """Forget what came after `step`: a resumed run does those steps again."""
+        while self.steps and self.steps[-1] > step:
+            for line in (self.steps, self.losses, self.smoothed, self.seconds, self.memory_bytes, *self.rates.values()):
+                line.pop()
+        self._sum, self._weight = (self.smoothed[-1] or 0.0, 1.0) if self.smoothed else (0.0, 0.0)
+
+
+class RunView:
+    """One run as its events tell it. Hold `lock` while reading several fields."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.lock = threading.RLock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._offset = 0
+        self.version = 0
+        self.curves = Curves()
+        self.started: events.Started | None = None
+        self.stage = ""
+        self.progress: events.Progress | None = None
+        self.step: events.Step | None = None
+        self.last_time = ""
+        self.end: events.Event | None = None
+        self.samples: dict[tuple[int, int], events.Sampled] = {}
+        self.saved: dict[str, events.Entry] = {}
+        self.state_step = 0
+        self.warnings: dict[str, events.Warned] = {}
+
+    def refresh(self) -> None:
+        """Read the events that were written since the last look."""
+        with self.lock:
+            try:
+                size = self.run.events.stat().st_size
+            except OSError:
+                size = 0
+            if size < self._offset:
+                self._forget()
+            if size == self._offset:
+                return
+            entries, self._offset = events.read(self.run.events, self._offset)
+            for entry in entries:
+                self._take(entry)
+            self.version += len(entries)
+
+    def _take(self, entry: events.Entry) -> None:
+        event, self.last_time = entry.event, entry.time
+        if isinstance(event, events.Step):
+            self.step, self.stage, self.progress = event, "", None
+            steps = self.started.steps if self.started else 1000
+            self.curves.add(event, min(max(steps / 25, 5), 200))
+        elif isinstance(event, events.Started):
+            self.started, self.end, self.step, self.stage, self.progress = event, None, None, "", None
+            self.curves.cut(event.from_step)
+        elif isinstance(event, events.Stage):
+            self.stage, self.progress = event.name, None
+        elif isinstance(event, events.Progress):
+            self.stage, self.progress = event.stage, event
+        elif isinstance(event, events.Sampled):
+            self.samples[event.step, event.index] = event
+        elif isinstance(event, events.Saved):
+            if event.what == "state":
+                self.state_step = event.step
+            else:
+                self.saved[event.path] = entry
+        elif isinstance(event, events.Warned):
+            self.warnings[event.message] = event
+        elif isinstance(event, _TERMINAL):
+            self.end, self.stage, self.progress = event, "", None
+
+    @property
+    def steps_done(self) -> int:
+        return self.curves.steps[-1] if self.curves.steps else 0
+
+    def status(self) -> Status:
+        """As `RunFolder.status`, without reading the events again."""
+        if self.run.is_running():
+            return "running"
+        if isinstance(self.end, events.Finished):
+            return "finished"
+        if isinstance(self.end, events.Stopped):
+            return "stopped"
+        if isinstance(self.end, events.Failed):
+            return "failed"
+        return "killed" if self.started else "new"
+
+    def seconds_per_step(self) -> float:
+        """The mean of the last 30 steps; 0 before the first."""
+        last = self.curves.seconds[-30:]
+        return sum(last) / len(last) if last else 0.0
+
+    def checkpoints(self) -> Iterator[tuple[Path, events.Entry]]:
+        """The checkpoints that are still there, the newest first."""
+        for name, entry in reversed(self.saved.items()):
+            path = self.run.path / name
+            if path.is_file():
+                yield path, entry
+
+    def log_tail(self) -> str:
+        """The end of log.txt; of lines that were overwritten (\\r) only what was last to be seen."""
+        try:
+            with self.run.log.open("rb") as file:
+                file.seek(0, os.SEEK_END)
+                start = max(0, file.tell() - _LOG_TAIL_BYTES)
+                file.seek(start)
+                text = file.read().decode("utf-8", errors="replace")
+        except OSError:
+            return ""
+        if start:
+            text = text[text.find("\n") + 1 :]
+        return "\n".join(line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n")).strip("\n")
+
+
+_views: dict[Path, RunView] = {}
+_views_lock = threading.Lock()
+
+
+def view_of(path: Path) -> RunView:
+    """The view of a run folder, up to date. All browser tabs share it."""
+    with _views_lock:
+        view = _views.setdefault(path, RunView(RunFolder(path)))
+    view.refresh()
+    return view

@@ -1,0 +1,82 @@
+"""How the page looks: one accent colour, system fonts, light and dark. Nothing is loaded from another host."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+from gradio.themes.utils import colors, fonts, sizes
+
+from engine.preset import SETTINGS
+from ui.form import field_id
+
+_HERE = Path(__file__).parent
+_SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Ubuntu", "Cantarell", "sans-serif")
+_MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
+
+
+def theme() -> gr.themes.Base:
+    return gr.themes.Base(
+        primary_hue=colors.teal,
+        secondary_hue=colors.teal,
+        neutral_hue=colors.stone,
+        spacing_size=sizes.spacing_md,
+        radius_size=sizes.radius_md,
+        text_size=sizes.text_md,
+        font=[fonts.Font(name) for name in _SANS],
+        font_mono=[fonts.Font(name) for name in _MONO],
+    ).set(
+        body_background_fill="#f7f6f3",
+        body_background_fill_dark="#171614",
+        background_fill_primary="#ffffff",
+        background_fill_primary_dark="#201f1c",
+        background_fill_secondary="#f2f0ec",
+        background_fill_secondary_dark="#191816",
+        block_background_fill="transparent",
+        block_background_fill_dark="transparent",
+        block_border_width="0px",
+        block_border_width_dark="0px",
+        block_shadow="none",
+        block_label_background_fill="transparent",
+        block_label_background_fill_dark="transparent",
+        block_title_text_weight="600",
+        block_title_text_color="*neutral_800",
+        block_title_text_color_dark="*neutral_200",
+        block_info_text_color="*neutral_500",
+        block_info_text_color_dark="*neutral_400",
+        block_padding="0px",
+        input_background_fill="#ffffff",
+        input_background_fill_dark="#272522",
+        input_border_color="*neutral_300",
+        input_border_color_dark="*neutral_700",
+        input_border_width="1px",
+        input_shadow="none",
+        input_shadow_focus="0 0 0 3px color-mix(in srgb, var(--accent) 22%, transparent)",
+        input_border_color_focus="*primary_600",
+        input_border_color_focus_dark="*primary_400",
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_600",
+        button_primary_text_color="#ffffff",
+        button_primary_text_color_dark="#ffffff",
+        checkbox_background_color_selected="*primary_700",
+        checkbox_background_color_selected_dark="*primary_600",
+        checkbox_border_color_selected="*primary_700",
+        checkbox_border_color_selected_dark="*primary_600",
+        slider_color="*primary_700",
+        slider_color_dark="*primary_500",
+    )
+
+
+def css() -> str:
+    return (_HERE / "page.css").read_text(encoding="utf-8")
+
+
+def head() -> str:
+    """The page's own script, with the names that settings have in kohya_ss."""
+    names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    facts = json.dumps(names).replace("<", "\\u003c")
+    return f"<script>window.atelierKohyaNames = {facts};\n{script}</script>"

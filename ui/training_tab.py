@@ -1,0 +1,65 @@
+"""Tab "Training": every setting that is not on another tab, by section, in the order of engine/preset.py."""
+
+from __future__ import annotations
+
+import gradio as gr
+
+from engine.preset import SECTIONS, SETTINGS
+from engine.settings import LEVELS
+from ui import data_tab
+from ui.check import Check
+from ui.data_page import problem_list
+from ui.form import Form
+from ui.words import plural
+
+# What a section is about, after its name; a section that is not here is shown with its name alone.
+_ABOUT = {
+    "model": "what is trained on",
+    "data": "size and shape of the pictures (the folders are on the tab Data set)",
+    "captions": "how texts are read",
+    "adapter": "the LoRA itself: its size and which parts of the model it changes",
+    "optimizer": "how fast and in which rhythm it learns",
+    "noise": "what the model practises on",
+    "loss": "how mistakes count",
+    "run": "name, length, batch, checkpoints",
+    "sample": "preview pictures on the way",
+    "memory": "precision and device",
+    "logging": "what is recorded",
+}
+_LEVELS = [("Basic", "basic"), ("Advanced", "advanced"), ("Expert", "expert")]
+
+
+def build(form: Form) -> tuple[gr.Radio, gr.HTML]:
+    """Draw the tab; returns the level switch and the place for problems."""
+    with gr.Row(elem_id="level-row", equal_height=True):
+        level = gr.Radio(_LEVELS, value="basic", show_label=False, container=False, elem_id="level")
+        gr.HTML(f'<span class="quiet">{_level_words()}</span>')
+    problems = gr.HTML(elem_id="training-problems")
+    for section in SECTIONS:
+        items = [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
+        if not items:
+            continue
+        lowest = min((item.level for item in items), key=LEVELS.index)
+        title = section.capitalize() + (f" · {_ABOUT[section]}" if section in _ABOUT else "")
+        with (
+            gr.Accordion(title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{lowest}"]),
+            gr.Row(elem_classes="fields", equal_height=False),
+        ):
+            for item in items:
+                form.add(item.path)
+    return level, problems
+
+
+def problems_of(check: Check) -> str:
+    """All problems of settings, and the warnings about them, above the form."""
+    return problem_list([item for item in check.problems if "." in item.where], "problem") + problem_list(
+        [item for item in check.warnings if item.where.split(".")[0] in SECTIONS], "warning"
+    )
+
+
+def _level_words() -> str:
+    counts = {level: sum(item.level == level for item in SETTINGS) for level in LEVELS}
+    return (
+        f"Basic shows {plural(counts['basic'], 'setting')} and is enough for a good LoRA; "
+        f"{counts['advanced']} more are advanced, {counts['expert']} are for experts. Hidden ones keep their values."
+    )
