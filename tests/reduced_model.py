@@ -2,7 +2,7 @@
 
 For each tensor with name k of part T ("unet." single-file name, "te1."/"te2." transformers names, "vae." diffusers
 name): a generator seeded with crc32(T + k); rank ≤ 1: ones for weights, zeros for biases; embeddings: randn × 0.02;
-else randn × 0.7 / √(product of shape[1:]); rounded to bf16. Sizes: UNet 64/128/256, context 768, added 2048; text encoders
+else randn × 0.7 / √(product of shape[1:]); in bf16. Sizes: UNet 64/128/256, context 768, added 2048; text encoders
 256 wide with 12 layers and 512 wide with 8; VAE 32/64/128/128.
 """
 
