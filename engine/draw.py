@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from engine.adapters.files import load_adapter_file
+from engine.adapters.loading import apply_file
 from engine.errors import PresetError, Problem, UserError
 from engine.features import TextSource
 from engine.memory import DTYPES, choose_device
@@ -41,7 +41,7 @@ def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: P
     models = {"unet": unet, "text_encoder_1": encoders.one, "text_encoder_2": encoders.two}
     names = [facts.path.stem]
     for path, strength in loras:
-        load_adapter_file(path, models).multiplier = strength
+        apply_file(models, path, strength)
         names.append(f"{path.stem} {strength:g}")
     text = TextSource(encoders, "", None, preset.captions.max_tokens, preset.captions.clip_skip)
     artist = Artist(unet, vae, text, *model_kind(preset, facts))

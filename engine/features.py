@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from engine.data.cache import Store, content_key
+from engine.data.digests import FileDigests
 from engine.data.images import Color, load_pixels
 from engine.errors import DatasetError, Problem
 from engine.plan import ImagePlan
@@ -44,10 +45,18 @@ class LatentSource:
     """VAE moments [8, h, w] of images; from `store` where one is given, else encoded when asked."""
 
     def __init__(
-        self, vae: AutoencoderKL, digest: str, store: Store | None, background: Color, warn: Callable[[str], None]
+        self,
+        vae: AutoencoderKL,
+        digest: str,
+        files: FileDigests,
+        store: Store | None,
+        background: Color,
+        warn: Callable[[str], None],
     ) -> None:
         self.vae = vae
         self.digest = digest
+        self.files = files
+        self._keys: dict[tuple[ImagePlan, Cut], bytes] = {}
         self.store = store
         self.background = background
         self.warn = warn
@@ -55,6 +64,8 @@ class LatentSource:
 
     def prepare(self, images: Sequence[ImagePlan], flips: Sequence[bool], batch_size: int, tell: Tell) -> list[Problem]:
         """Encode what the store lacks, or, without a store, read every image once. Returns the unreadable images."""
+        if self.store:
+            self.files.of_all([image.path for image in images])
         wanted = [(image, Cut(image.crop_left_top_px, flip)) for image in images for flip in flips]
         faults: list[Problem] = []
         done = 0
@@ -70,6 +81,7 @@ class LatentSource:
             tell(done, len(wanted))
         if self.store:
             self.store.flush()
+            self.files.save()
         return list({problem.where: problem for problem in faults}.values())
 
     def moments(self, images: Sequence[ImagePlan], cuts: Sequence[Cut]) -> torch.Tensor:
@@ -117,10 +129,15 @@ class LatentSource:
             return encode_moments(self.vae, values, self.warn).to(self.kept)
 
     def _key(self, image: ImagePlan, cut: Cut) -> bytes:
+        known = self._keys.get((image, cut))
+        if known is not None:
+            return known
         parts = [*image.bucket_px, *image.resized_px, *cut.left_top_px, int(cut.flip)]
         shape = ",".join(str(part) for part in parts).encode()
         about = f"{self.background},{self.kept},{self.vae.dtype}".encode()
-        return content_key(FORMAT, self._file_digest(image.path), self.digest.encode(), shape, about)
+        key = content_key(FORMAT, self.files.of(image.path), self.digest.encode(), shape, about)
+        self._keys[image, cut] = key
+        return key
 
 
 class TextSource:

@@ -73,9 +73,7 @@ def timesteps_are_a_range(preset: Preset) -> Iterator[Problem]:
 
 
 def bucket_limits_are_a_range(preset: Preset) -> Iterator[Problem]:
-    for problem in bucket_rules(preset).problems():
-        name = problem.where if problem.where in ("width_px", "height_px") else f"bucket_{problem.where}"
-        yield Problem(f"data.{name}", problem.message)
+    yield from bucket_rules(preset).problems()
 
 
 def run_name_is_a_file_name(preset: Preset) -> Iterator[Problem]:

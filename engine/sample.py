@@ -59,9 +59,9 @@ class Artist:
         latents = draw(self.unet, positive, negative, drawing, self.prediction, self.zero_terminal_snr)
         home = self.vae.device
         try:
-            pixels = decode(self.vae.to(self.unet.device), latents)
+            pixels = decode(self.vae.to(device=self.unet.device), latents)
         finally:
-            self.vae.to(home)
+            self.vae.to(device=home)
         return to_pictures(pixels)[0]
 
 

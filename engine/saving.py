@@ -10,8 +10,8 @@ from typing import Any
 from engine import events
 from engine.adapters.attach import Adapter
 from engine.adapters.files import save_adapter
-from engine.adapters.metadata import TrainingFacts
 from engine.errors import UserError
+from engine.facts import Biography
 from engine.optimizers import pack_state, unpack_state
 from engine.plan import Plan
 from engine.preset import Preset
@@ -28,13 +28,13 @@ class Saver:
     """Writes a checkpoint and a state at each save, and finds back to a state."""
 
     def __init__(
-        self, preset: Preset, plan: Plan, adapter: Adapter, updater: Updater, facts: TrainingFacts, report: Reporter
+        self, preset: Preset, plan: Plan, adapter: Adapter, updater: Updater, about: Biography, report: Reporter
     ) -> None:
         self.preset = preset
         self.plan = plan
         self.adapter = adapter
         self.updater = updater
-        self.facts = facts
+        self.about = about
         self.report = report
         self.fingerprint = _fingerprint(preset, plan)
 
@@ -47,7 +47,8 @@ class Saver:
                 path,
                 self.adapter,
                 precision=self.preset.run.save_precision,
-                metadata=self.facts.at(step),
+                metadata=self.about.at(step),
+                trained=step > 1 or self.preset.optimizer.warmup_steps == 0,
             )
             self._told(step, "checkpoint", path)
             self._told(step, "state", save_state(run.state, self._state(step)))

@@ -10,8 +10,10 @@ from engine import events
 from engine.adapters.attach import Recipe, attach
 from engine.atomic import write_text_whole
 from engine.data.cache import Store
+from engine.data.digests import FileDigests
 from engine.draw import model_kind
 from engine.errors import PresetError, UserError
+from engine.facts import Biography
 from engine.features import LatentSource, TextSource, background_color
 from engine.losses import LossTerms
 from engine.memory import DTYPES, choose_device, device_name
@@ -19,8 +21,8 @@ from engine.optimizers import make_optimizer
 from engine.plan import Plan, make_plan, sentence
 from engine.preset import Preset, resolve
 from engine.report import Reporter
-from engine.sample import Artist, Sampler
 from engine.run import checkpoint_name
+from engine.sample import Artist, Sampler
 from engine.saving import Saver
 from engine.schedules import SCHEDULES
 from engine.sdxl import checkpoint
@@ -65,13 +67,14 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     latents = LatentSource(
         checkpoint.load_vae(facts, vae_dtype, device, vae_path),
         checkpoint.part_digest(facts, "vae", vae_path),
+        FileDigests(cache),
         Store.open(cache, "latents") if preset.data.cache_latents else None,
         background_color(preset.data.background),
         report.warn,
     )
     plan = _without_unreadable(preset, plan, latents, report, stopping)
     if preset.data.cache_latents:
-        latents.vae.to("cpu")
+        latents.vae.to(device="cpu")
 
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
@@ -131,7 +134,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     batches = BatchMaker(preset, plan, latents, device)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
-    saver = Saver(preset, plan, adapter, updater, training_facts(preset, plan), report)
+    about = Biography(preset, plan, prediction)
+    saver = Saver(preset, plan, adapter, updater, about, report)
     if state is not None:
         saver.restore(state)
         report.say(f"Resuming at step {first_step} of {plan.steps}.")
@@ -155,6 +159,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         norm = updater.update()
         adapter.changed()
         step += 1
+        if step == first_step + 1:
+            about.begin_hashing()
         log.note(step, loss, norm, dict(zip(adapter.vectors, rates, strict=True)), step_batches)
 
         stop = stopping.asked or run.take_request("stop")

@@ -1,0 +1,148 @@
+"""Presets: read, refused with all faults at once, saved and read back the same."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.errors import PresetError, UserError
+from engine.preset import BY_PATH, ROOT, SETTINGS, VERSION, Preset, build, load, parse_assignments, resolve
+from engine.rules import RULES
+
+# For each rule a preset that breaks it, and where the sentence points to
+BROKEN = {
+    "something_is_trained": ({"adapter.unet": False}, "adapter.unet"),
+    "a_rate_is_set": ({"optimizer.unet_rate": 0.0}, "optimizer.unet_rate"),
+    "trained_text_is_not_cached": ({"adapter.text_encoder_1": True}, "captions.cache_text"),
+    "random_crops_are_not_cached": ({"data.random_crop": True}, "data.random_crop"),
+    "timesteps_are_a_range": ({"noise.min_timestep": 500, "noise.max_timestep": 500}, "noise.min_timestep"),
+    "bucket_limits_are_a_range": ({"data.bucket_min_px": 2048}, "data.bucket_min_px"),
+    "run_name_is_a_file_name": ({"run.name": "a/b"}, "run.name"),
+    "background_is_a_color": ({"data.background": "white"}, "data.background"),
+    "extension_begins_with_a_dot": ({"captions.extension": "txt"}, "captions.extension"),
+    "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
+}
+
+
+def problems_of(action):
+    with pytest.raises(PresetError) as caught:
+        action()
+    return caught.value.problems
+
+
+def test_every_rule_has_a_case_here():
+    assert set(BROKEN) == {rule.__name__ for rule in RULES}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_rule_is_told_where_it_can_be_mended(name):
+    values, where = BROKEN[name]
+    problems = problems_of(lambda: Preset().changed(values))
+    assert where in [problem.where for problem in problems]
+    assert all(problem.message.endswith((".", ")")) for problem in problems)
+
+
+def test_defaults_break_no_rule():
+    assert build({}) == Preset()
+
+
+def test_all_faults_are_told_at_once_with_the_nearest_name():
+    faulty = {"adapter": {"rnk": 4, "rank": 0}, "modle": {}, "noise": {"min_timestep": 9, "max_timestep": 3}}
+    told = {problem.where: problem.message for problem in problems_of(lambda: build(faulty))}
+    assert set(told) == {"adapter.rnk", "adapter.rank", "modle", "noise.min_timestep"}
+    assert "adapter.rank?" in told["adapter.rnk"]
+    assert "from 1 to 1024 (got 0)" in told["adapter.rank"]
+    assert "model?" in told["modle"]
+
+
+def test_an_unknown_assignment_names_the_nearest_setting():
+    (problem,) = problems_of(lambda: Preset().changed({"optimiser.unet_rate": "1e-3"}))
+    assert "optimizer.unet_rate" in problem.message
+
+
+def test_an_assignment_without_equals_is_refused():
+    (problem,) = problems_of(lambda: parse_assignments(["adapter.rank"]))
+    assert "section.name=value" in problem.message
+
+
+def test_text_from_the_command_line_becomes_the_setting_s_type():
+    values = {"adapter.rank": "32", "optimizer.unet_rate": "1e-3", "data.flip": "true", "run.name": "7"}
+    preset = Preset().changed(values)
+    assert (preset.adapter.rank, preset.optimizer.unet_rate, preset.data.flip, preset.run.name) == (32, 1e-3, True, "7")
+
+
+def value_of(item):
+    if item.choices:
+        return st.sampled_from(item.choices)
+    if item.type is bool:
+        return st.booleans()
+    if item.type is int:
+        step = int(item.multiple_of or 1)
+        return st.integers(-(-int(item.low) // step), int(item.high) // step).map(lambda number: number * step)
+    if item.type is float:
+        return st.floats(item.low, item.high, exclude_min=item.exclusive_low)
+    return st.text(max_size=20).map(lambda text: text.replace("\x00", ""))
+
+
+@given(st.data())
+def test_a_saved_preset_reads_back_the_same(tmp_path_factory, data):
+    chosen = data.draw(st.lists(st.sampled_from(SETTINGS), max_size=6, unique=True))
+    try:
+        preset = Preset().changed({item.path: data.draw(value_of(item)) for item in chosen})
+    except PresetError as error:
+        assert error.problems
+        return
+    path = tmp_path_factory.mktemp("preset") / "p.json"
+    preset.save(path)
+    assert load(path) == preset
+
+
+def test_presets_cannot_be_changed_in_place():
+    with pytest.raises(ValueError, match="frozen"):
+        Preset().adapter.rank = 3
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not valid JSON"),
+        (b"{'a': 1}", "line 1, column 2"),
+        (b"[1]", "JSON object"),
+        (b"\xff\xfe\x00x", "not text"),
+        (json.dumps({"version": VERSION + 1}).encode(), "newer Atelier"),
+        (json.dumps({"version": "x"}).encode(), "whole number"),
+        (json.dumps({"version": True}).encode(), "whole number"),
+    ],
+)
+def test_files_that_are_no_presets_are_refused_in_a_sentence(tmp_path, content, words):
+    path = tmp_path / "p.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=words):
+        load(path)
+
+
+def test_a_missing_preset_is_refused_in_a_sentence(tmp_path):
+    with pytest.raises(UserError, match="no such preset"):
+        load(tmp_path / "none.json")
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = tmp_path / "p.json"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"adapter": {"rank": 4}}')
+    assert load(path).adapter.rank == 4
+
+
+def test_relative_paths_start_at_atelier_s_folder(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert resolve("demo") == ROOT / "demo"
+    assert resolve(str(tmp_path / "x")) == tmp_path / "x"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "presets").glob("*.json")), ids=lambda path: path.stem)
+def test_shipped_presets_load_and_describe_themselves(path):
+    preset = load(path)
+    assert len(preset.about) > 40
+    assert set(preset.values()) == set(BY_PATH)
