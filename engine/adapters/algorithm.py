@@ -16,6 +16,8 @@ class Algorithm(Protocol):
 
     SUFFIXES: tuple[str, ...]
     """Names of the parameters of one layer in a file, as `shapes` gives them."""
+    STARTS_ZERO: str
+    """The suffix of the parameter that is zero at the start (so that ΔW is) and must not be zero after training."""
     NETWORK_MODULE: str
     """What the metadata of a file calls this algorithm (`ss_network_module`)."""
 

@@ -99,7 +99,7 @@ class Adapter:
         shapes = {
             f"{site.target.name}.{suffix}": shape
             for site in here
-            for suffix, shape in self.algorithm.shapes(_weight_shape(site.target.module), site.rank).items()
+            for suffix, shape in self.algorithm.shapes(weight_shape(site.target.module), site.rank).items()
         }
         return FlatParameters(shapes, here[0].target.module.weight.dtype)
 
@@ -184,7 +184,8 @@ class _SiteForward:
         return self.adapter.algorithm.forward(x, self.layer, [matrices[place] for place in self.places], scale)
 
 
-def _weight_shape(module: nn.Linear | nn.Conv2d) -> tuple[int, ...]:
+def weight_shape(module: nn.Linear | nn.Conv2d) -> tuple[int, ...]:
+    """[out, in] or [out, in, k, k], also where the weight itself is stored packed (quantised)."""
     if isinstance(module, nn.Linear):
         return (module.out_features, module.in_features)
     return (module.out_channels, module.in_channels, *module.kernel_size)

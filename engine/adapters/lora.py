@@ -18,6 +18,7 @@ from engine.adapters.layer import BaseLayer
 
 DOWN, UP = "lora_down.weight", "lora_up.weight"
 SUFFIXES: tuple[str, ...] = (DOWN, UP)
+STARTS_ZERO: str = UP
 NETWORK_MODULE: str = "networks.lora"
 
 
