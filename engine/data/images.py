@@ -53,9 +53,9 @@ def load_pixels(
 ) -> Pixels:
     """Pixels [H, W, 3] (uint8, sRGB) of the bucket's size.
 
-    Transparent parts show `background`. The cut is `crop_left_top` in pixels, by default the placement's;
-    `flip` mirrors the cut left to right. Raises DatasetError naming the file when it cannot be decoded, is too large, or no longer has
-    the shape that the placement was made for.
+    Transparent parts show `background`. The cut is at `crop_left_top` in pixels, by default the placement's; `flip`
+    mirrors the cut left to right. Raises DatasetError naming the file when it cannot be decoded, is too large, or no
+    longer has the shape that the placement was made for.
     """
     image = open_upright(path, background)
     pixels = _resize(image, placement.resized_px, path)

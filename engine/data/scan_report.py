@@ -14,6 +14,7 @@ from engine.data.folders import UNREAD_SUFFIXES, Listing, stem_and_suffix
 from engine.errors import Problem
 
 _NAMED_AT_MOST = 5
+_FOLDERS_NAMED_AT_MOST = 10
 _ODD_REPEATS = 1000  # a folder called 2024_photos is a year far more often than 2,024 repeats
 
 
@@ -57,19 +58,23 @@ def nothing_found(folder: Path, regularization: bool, broken: int) -> list[Probl
 
 
 def unnamed_folders(listings: Sequence[Listing], has_subsets: bool) -> list[Problem]:
-    """One problem per folder that holds images but whose name gives no repeats."""
+    """A problem for each of the first folders that hold images but whose name gives no repeats; one for the rest."""
+    with_images = [listing for listing in listings if listing.images]
     left_out = " Until then they are left out." if has_subsets else ""
     found = []
-    for listing in listings:
-        images = _count(len(listing.images), "image")
+    for listing in with_images[:_FOLDERS_NAMED_AT_MOST]:
         new_name = f"10_{_plain_name(listing.folder.resolve().name)}"
-        if not listing.images:
-            continue
         if listing.name:
             remedy = f"Rename it to {new_name}, where 10 is how often each image is shown per epoch."
         else:
             remedy = f"Put them into a sub-folder named {new_name}, where 10 is how often each is shown per epoch."
-        found.append(Problem(str(listing.folder), f"holds {images}, but its name gives no repeats. {remedy}{left_out}"))
+        images = _count(len(listing.images), "image")
+        message = f"holds {images}, but its name gives no repeats. {remedy}{left_out}"
+        found.append(Problem(str(listing.folder), message))
+    if rest := with_images[_FOLDERS_NAMED_AT_MOST:]:
+        images = _count(sum(len(listing.images) for listing in rest), "image")
+        message = f"{_count(len(rest), 'more folder')} with {images}: their names give no repeats either.{left_out}"
+        found.append(Problem(str(rest[0].folder.parent), message))
     return found
 
 
