@@ -84,7 +84,7 @@ def unet_config(shapes: Shapes, pooled_width: int, size_numbers: int, overrides:
         "block_out_channels": tuple(widths),
         "layers_per_block": layers,
         "cross_attention_dim": shapes[first_attention][1] if first_attention else 0,
-        "transformer_layers_per_block": tuple(_uniform(d) or 1 for d in depths),
+        "transformer_layers_per_block": _depths_down(depths, mid_depth),
         "attention_head_dim": tuple(max(1, width // head_width) for width in widths),  # diffusers' name for heads
         "use_linear_projection": len(proj_in) == 2,
         "norm_num_groups": overrides.get("norm_groups", NORM_GROUPS),
@@ -99,7 +99,9 @@ def unet_config(shapes: Shapes, pooled_width: int, size_numbers: int, overrides:
         config["time_embedding_dim"] = time_width
     if not mid_depth:
         config["mid_block_type"] = "UNetMidBlock2D"
-    _set_uneven_depths(config, up_depths, mid_depth)
+    up = _depths_up(config["transformer_layers_per_block"], up_depths)
+    if up is not None:
+        config["reverse_transformer_layers_per_block"] = up
     return config
 
 
@@ -146,22 +148,29 @@ def _count(shapes: Shapes, pattern: str) -> int:
     return count
 
 
-def _uniform(depths: list[int]) -> int | list[int]:
+Depth = int | list[int]
+
+
+def _uniform(depths: list[int]) -> Depth:
     return depths[0] if len(set(depths)) == 1 else depths
 
 
-def _set_uneven_depths(config: Config, up_depths: list[list[int]], mid_depth: int) -> None:
-    """Distilled relatives of SDXL have other depths on the way up; diffusers wants them listed."""
-    down = config["transformer_layers_per_block"]
-    up = tuple(_uniform(depths) or 1 for depths in up_depths)
-    if up != tuple(reversed(down)) or any(isinstance(depth, list) for depth in down):
-        config["reverse_transformer_layers_per_block"] = up
-    if mid_depth and mid_depth != down[-1]:
-        raise KeyError(f"middle_block.1.transformer_blocks.{min(mid_depth, _first(down[-1]))}.attn1.to_q.weight")
+def _depths_down(depths: list[list[int]], mid_depth: int) -> tuple[Depth, ...]:
+    """Transformer depth of each level; the last one is also that of the middle (all that the refiner has down there)."""
+    down: list[Depth] = [_uniform(level) or 1 for level in depths]
+    if mid_depth and not any(depths[-1]):
+        down[-1] = mid_depth
+    last = down[-1]
+    if mid_depth and mid_depth != (last if isinstance(last, int) else last[0]):
+        raise ValueError(f"{mid_depth} transformer layers in the middle, {last} beside it")
+    return tuple(down)
 
 
-def _first(depth: int | list[int]) -> int:
-    return depth if isinstance(depth, int) else depth[0]
+def _depths_up(down: tuple[Depth, ...], up_depths: list[list[int]]) -> tuple[Depth, ...] | None:
+    """Transformer depths on the way up where they are not those of the way down (distilled relatives of SDXL)."""
+    mirrored = down[::-1]
+    up = tuple(_uniform(level) if any(level) else other for level, other in zip(up_depths, mirrored, strict=True))
+    return up if up != mirrored or any(isinstance(depth, list) for depth in down) else None
 
 
 def text_1_config(shapes: Shapes, overrides: Mapping[str, int]) -> Config:

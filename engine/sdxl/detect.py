@@ -58,18 +58,20 @@ def identify(path: Path | str, vae_path: Path | str | None = None) -> ModelFacts
     With `vae_path` (a separate VAE, checked as well) the model itself may come without one.
     Raises ModelError, in a sentence, for everything that is not a whole SDXL model.
     """
-    path = Path(path).expanduser()
-    if not str(path).strip() or path == Path():
+    if not str(path).strip() or Path(path) == Path():
         raise ModelError("no base model is chosen. Choose an SDXL checkpoint (.safetensors) or a diffusers folder.")
-    vae = None if vae_path is None else read_vae(Path(vae_path).expanduser()).config
-    facts = _identify_folder(read_folder(path), vae) if path.is_dir() else _identify_file(path, vae)
+    given = Path(path)
+    try:
+        path = given.expanduser()
+        vae = None if vae_path is None else read_vae(Path(vae_path).expanduser()).config
+        facts = _identify_folder(read_folder(path), vae) if path.is_dir() else _identify_file(path, vae)
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: "~name" of a user who does not exist
+        raise ModelError(f"cannot be read ({error}). Check the path and its permissions.", str(given)) from error
     _check_channels(facts, Path(vae_path) if vae_path is not None else path)
     return facts
 
 
 def _identify_file(path: Path, vae: configs.Config | None) -> ModelFacts:
-    if not path.exists() and path.suffix.lower() in (".ckpt", ".pt"):
-        raise ModelError("there is no such file. Check the path.", str(path))
     header = read_header(path)
     names = header.tensors.keys()
     refuse_other_family(header)
@@ -105,7 +107,7 @@ def _identify_folder(folder: Folder, vae: configs.Config | None) -> ModelFacts:
         )
     zero_terminal_snr = bool(scheduler.get("rescale_betas_zero_snr", False))
     reasons = [f"scheduler: prediction_type {said}"] + ["scheduler: rescale_betas_zero_snr"] * zero_terminal_snr
-    kind = "refiner" if config.text_1 is None else _kind_by_channels(int(config.unet.get("in_channels", 4)), where)
+    kind = "refiner" if config.text_1 is None else _kind_by_channels(config.unet.get("in_channels", 4), where)
     evidence = _evidence(config, reasons)
     return ModelFacts(folder.path, "folder", kind, said, zero_terminal_snr, folder.size_bytes, evidence, config)
 
@@ -201,7 +203,7 @@ def _is_true(metadata: Mapping[str, str], name: str) -> bool:
     return metadata.get(name, "").strip().lower() in ("true", "1", "yes")
 
 
-def _kind_by_channels(channels: int, where: str) -> Kind:
+def _kind_by_channels(channels: object, where: str) -> Kind:
     if channels == 4:
         return "base"
     if channels == 9:

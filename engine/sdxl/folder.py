@@ -73,7 +73,8 @@ def _refuse_other_family(unet: Config, index: dict[str, Any], where: str) -> Non
     if unet.get("addition_embed_type") == "text_time" and _listed(index, "text_encoder_2"):
         return
     name = index.get("_class_name")
-    family = _FAMILIES.get(unet.get("cross_attention_dim", 0), "") if isinstance(unet, dict) else ""
+    width = unet.get("cross_attention_dim")
+    family = _FAMILIES.get(width, "") if isinstance(width, int) else ""
     raise ModelError(
         f"is a {family or 'diffusers'} model ({name}), not SDXL. Choose an SDXL checkpoint or folder.", where
     )
