@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_unet import CONTEXT_WIDTH, POOLED_WIDTH, tiny_unet
 from torch.testing import assert_close
 
 from engine.sdxl.noise import Prediction
@@ -30,21 +31,6 @@ PUBLISHED = {
     "trained_betas": None,
     "use_karras_sigmas": False,
 }
-UNET: dict[str, Any] = {
-    "sample_size": 8,
-    "block_out_channels": (8, 16),
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-    "up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D"),
-    "attention_head_dim": (1, 2),
-    "cross_attention_dim": 12,
-    "transformer_layers_per_block": (1, 1),
-    "use_linear_projection": True,
-    "addition_embed_type": "text_time",
-    "addition_time_embed_dim": 256,
-    "projection_class_embeddings_input_dim": 6 * 256 + 10,
-}
 VAE: dict[str, Any] = {
     "block_out_channels": (4, 4, 4, 4),
     "down_block_types": ("DownEncoderBlock2D",) * 4,
@@ -57,10 +43,10 @@ CASES: list[tuple[Prediction, bool]] = [("epsilon", False), ("v_prediction", Fal
 @pytest.fixture(scope="module")
 def pipeline():
     """diffusers' pipeline with a tiny random UNet and VAE; text features are given, so it has no encoders."""
-    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
+    from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline
 
     torch.manual_seed(0)
-    unet = UNet2DConditionModel(**UNET).eval()
+    unet = tiny_unet()
     vae = AutoencoderKL(**VAE).eval()
     absent: Any = None
     scheduler: Any = EulerDiscreteScheduler.from_config(PUBLISHED)
@@ -73,7 +59,9 @@ def pipeline():
 
 def features(seed: int) -> TextFeatures:
     generator = torch.Generator().manual_seed(seed)
-    return TextFeatures(torch.randn(1, 77, 12, generator=generator), torch.randn(1, 10, generator=generator))
+    return TextFeatures(
+        torch.randn(1, 77, CONTEXT_WIDTH, generator=generator), torch.randn(1, POOLED_WIDTH, generator=generator)
+    )
 
 
 def published_scheduler(sampler: str, prediction: str, zero_terminal_snr: bool):
