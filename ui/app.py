@@ -83,13 +83,17 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     lists = [page.presets.chosen, page.presets.left, page.presets.right]
     arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **_PRIVATE)
     arrived.then(**look).then(**show_marks)
+    pair = [page.presets.left, page.presets.right]
+    arrived.then(presets_tab.compare, [*pair, *form.inputs], [page.presets.differences], **_PRIVATE)
     arrived.then(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
     arrived.then(
         presets_tab.describe, [page.presets.chosen], [page.presets.about_chosen, page.presets.delete], **_PRIVATE
     )
 
-    run_tab.connect(page.run, page.header)
-    page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **_PRIVATE)
+    follow = run_tab.connect(page.run, page.header)
+    arrived.then(**follow)
+    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **_PRIVATE)
+    begun.then(**follow)
 
 
 def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: float, *shown: Any) -> list[Any]:

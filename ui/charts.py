@@ -56,7 +56,7 @@ def chart(
     return (
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" data-points="{escape(json.dumps(hover))}">'
         + "".join(parts)
-        + f'<line class="cursor" y1="{_TOP}" y2="{height - _BOTTOM}" x1="-9" x2="-9"/></svg>'
+        + f'<line class="cursor" y1="{_TOP}" y2="{height - _BOTTOM}" x1="0" x2="0"/></svg>'
     )
 
 

@@ -30,17 +30,17 @@ def folders(plan: Plan | None) -> str:
         return _HOW_TO
     rows = []
     for subset in plan.subsets:
-        missing = subset.images - subset.captioned
-        captions = f"{subset.captioned} of {subset.images}" + (" · name used for the rest" if missing else "")
+        captions = f"{subset.captioned:,} of {subset.images:,}"
         kind = '<span class="tag">regularization</span>' if subset.is_regularization else ""
         rows.append(
-            f'<tr><td title="{escape(subset.folder)}">{escape(subset.folder.name)} {kind}</td><td class="number">{subset.images:,}</td>'
+            f'<tr><td title="{escape(subset.folder)}">{escape(subset.folder.name)} {kind}</td>'
+            f'<td class="number">{subset.images:,}</td>'
             f'<td class="number">× {subset.repeats:,}</td><td class="number">{subset.images * subset.repeats:,}</td>'
             f"<td>{escape(captions)}</td></tr>"
         )
     head = "<tr><th>Folder</th><th>Images</th><th>Repeats</th><th>Shown per epoch</th><th>Captions</th></tr>"
     return (
-        f'<div class="panel"><h4>Folders</h4><table class="plain"><thead>{head}</thead><tbody>{"".join(rows)}</tbody>'
+        f'<div class="sheet"><h4>Folders</h4><table class="plain"><thead>{head}</thead><tbody>{"".join(rows)}</tbody>'
         f"</table></div>"
     )
 
@@ -63,7 +63,7 @@ def buckets(plan: Plan | None) -> str:
         )
     about = "Pictures are sorted by shape into buckets, scaled and cut to the bucket's size; repeats are counted."
     return (
-        f'<div class="panel"><h4>Buckets</h4><p class="quiet">{about}</p><table class="plain buckets"><tbody>'
+        f'<div class="sheet"><h4>Buckets</h4><p class="quiet">{about}</p><table class="plain buckets"><tbody>'
         f"{''.join(rows)}</tbody></table></div>"
     )
 

@@ -11,6 +11,7 @@ from gradio.components import Component
 from engine.plan import ImagePlan
 from ui import data_page
 from ui.check import Check
+from ui.data_page import PAGE_IMAGES
 from ui.form import Form
 
 FIELDS = ("data.folder", "data.regularization_folder", "captions.extension")  # the fields that live on this tab
@@ -31,7 +32,8 @@ class DataTab:
 
     @property
     def outputs(self) -> list[Component]:
-        return [self.notes, self.folders, self.buckets, self.subset, self.number, self.where, self.gallery]
+        pages = [self.subset, self.number, self.where, self.back, self.forth]
+        return [self.notes, self.folders, self.buckets, *pages, self.gallery]
 
 
 def build(form: Form) -> DataTab:
@@ -45,11 +47,17 @@ def build(form: Form) -> DataTab:
         buckets = gr.HTML(elem_id="data-buckets")
     with gr.Row(elem_id="data-pages", equal_height=True):
         subset = gr.Dropdown(
-            [_ALL], value=_ALL, show_label=False, filterable=False, container=False
+            [_ALL],
+            value=_ALL,
+            show_label=False,
+            filterable=False,
+            container=False,
+            elem_id="data-subset",
+            visible=False,
         )
-        back = gr.Button("‹ Back", size="sm", min_width=80)
+        back = gr.Button("‹ Back", size="sm", min_width=80, visible=False)
         where = gr.HTML(elem_id="data-where")
-        forth = gr.Button("More ›", size="sm", min_width=80)
+        forth = gr.Button("More ›", size="sm", min_width=80, visible=False)
         number = gr.Number(0, visible="hidden")
     gallery = gr.HTML(elem_id="data-gallery")
     return DataTab(notes, folders, buckets, subset, number, where, gallery, back, forth)
@@ -62,9 +70,8 @@ def show(check: Check, subset: str, first: int, seen: dict[str, Any]) -> list[An
     chosen = subset if subset in names else _ALL
     images = [image for image in plan.images if chosen in (_ALL, image.subset)] if plan else []
     first = first if 0 <= first < len(images) else 0
-    pictures = tuple(
-        (str(image.path), image.caption, image.bucket_px) for image in images[first:][: data_page.PAGE_IMAGES]
-    )
+    more = first + PAGE_IMAGES < len(images)
+    pictures = tuple((str(image.path), image.caption, image.bucket_px) for image in images[first:][:PAGE_IMAGES])
     parts: dict[str, tuple[Any, Any]] = {
         "notes": _text(data_page.notes(check)),
         "folders": _text(data_page.folders(plan)),
@@ -72,6 +79,8 @@ def show(check: Check, subset: str, first: int, seen: dict[str, Any]) -> list[An
         "subset": ((names, chosen), gr.update(choices=[_ALL, *names], value=chosen, visible=len(names) > 1)),
         "number": (first, first),
         "where": _text(_where(images, first)),
+        "back": ((len(images), first > 0), gr.update(visible=len(images) > PAGE_IMAGES, interactive=first > 0)),
+        "forth": ((len(images), more), gr.update(visible=len(images) > PAGE_IMAGES, interactive=more)),
     }
     changed = [_unless_seen(seen, name, signature, value) for name, (signature, value) in parts.items()]
     if seen.get("pictures") == pictures:
@@ -94,5 +103,5 @@ def _unless_seen(seen: dict[str, Any], name: str, signature: Any, value: Any) ->
 def _where(images: list[ImagePlan], first: int) -> str:
     if not images:
         return ""
-    last = min(first + data_page.PAGE_IMAGES, len(images))
+    last = min(first + PAGE_IMAGES, len(images))
     return f'<span class="quiet">Pictures {first + 1:,} to {last:,} of {len(images):,}</span>'

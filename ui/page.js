@@ -7,10 +7,16 @@ window.atelier = (() => {
     document.body.dataset.level = level || "basic";
   }
 
-  // marks: JSON of {problems: {path: [sentences]}, off: [paths]}
+  // marks: JSON of {problems: {path: [sentences]}, off: [paths]}. Kept for fields whose tab is drawn later.
+  let marked = { problems: {}, off: [] };
   function showMarks(marks) {
-    const { problems, off } = JSON.parse(marks || '{"problems": {}, "off": []}');
-    document.querySelectorAll(".field").forEach((field) => {
+    marked = JSON.parse(marks || '{"problems": {}, "off": []}');
+    markFields(document.querySelectorAll(".field"));
+  }
+  function markFields(fields) {
+    const { problems, off } = marked;
+    fields.forEach((field) => {
+      field.dataset.marked = "1";
       const path = field.id.slice("field-".length).replace("-", ".");
       field.classList.toggle("is-off", off.includes(path));
       const text = (problems[path] || []).join(" ");
@@ -111,7 +117,7 @@ window.atelier = (() => {
     const svg = event.target.closest?.("svg.chart");
     if (!svg) {
       document.getElementById("chart-tip")?.remove();
-      document.querySelectorAll("svg.chart .cursor").forEach((line) => line.setAttribute("transform", "translate(-20)"));
+      document.querySelectorAll("svg.chart .cursor").forEach((line) => (line.style.visibility = "hidden"));
       return;
     }
     const chart = JSON.parse(svg.dataset.points);
@@ -125,7 +131,9 @@ window.atelier = (() => {
       const value = line.y[nearest(line.x, shown)];
       return `${line.name}  ${value === null ? "–" : value} ${chart.unit}`.trimEnd();
     });
-    svg.querySelector(".cursor").setAttribute("transform", `translate(${9 + left + ((right - left) * shown) / chart.x_end})`);
+    const cursor = svg.querySelector(".cursor");
+    cursor.setAttribute("transform", `translate(${left + ((right - left) * shown) / chart.x_end})`);
+    cursor.style.visibility = "visible";
     const tip = chartTip();
     tip.textContent = [`step ${shown}`, ...rows].join("\n");
     tip.style.left = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8) + "px";
@@ -140,6 +148,7 @@ window.atelier = (() => {
   }, true);
   let followed = 0;
   new MutationObserver(() => {
+    markFields(document.querySelectorAll(".field:not([data-marked])"));
     document.querySelectorAll("details[data-keep]:not([open])").forEach((item) => {
       if (opened.has(item.dataset.keep)) item.open = true;
     });

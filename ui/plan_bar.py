@@ -45,7 +45,8 @@ def sentence(check: Check) -> str:
         what = f"<b>{count} to correct before training can start</b>"
         return f'<div class="plan blocked">{what}<p>{where}{label}</a> {escape(first.message)}{more}</p></div>'
     note = plural(len(check.warnings), "warning") if check.warnings else ""
-    return f'<div class="plan"><b>Will be trained</b> <span class="quiet">{note}</span><p>{escape(check.sentence)}</p></div>'
+    text = escape(check.sentence)
+    return f'<div class="plan"><b>Will be trained</b> <span class="quiet">{note}</span><p>{text}</p></div>'
 
 
 def marks(check: Check) -> str:

@@ -38,14 +38,14 @@ class PresetsTab:
 def build(form: Form) -> PresetsTab:
     """Draw the tab."""
     with gr.Row(equal_height=False):
-        with gr.Column(elem_classes="panel"):
+        with gr.Column(elem_classes="sheet"):
             gr.HTML("<h4>Load</h4>")
             chosen = gr.Dropdown([], label="Preset", elem_id="preset-choice")
             about_chosen = gr.HTML(elem_id="preset-about")
             with gr.Row():
                 load = gr.Button("Load into the form", variant="primary", elem_id="preset-load")
                 delete = gr.Button("Delete", interactive=False, elem_id="preset-delete")
-        with gr.Column(elem_classes="panel"):
+        with gr.Column(elem_classes="sheet"):
             gr.HTML("<h4>Save the present form</h4>")
             name = gr.Textbox(label="Name", placeholder="my style, 12 GB", max_lines=1, elem_id="preset-name")
             form.about = gr.Textbox(label="Note", info="What it is for; kept in the preset.", lines=3, interactive=True)
@@ -53,7 +53,7 @@ def build(form: Form) -> PresetsTab:
                 save_as = gr.Button("Save as new", variant="primary", elem_id="preset-save-as")
                 save = gr.Button("Save over", elem_id="preset-save")
     message = gr.HTML(elem_id="preset-message")
-    with gr.Column(elem_classes="panel"):
+    with gr.Column(elem_classes="sheet"):
         gr.HTML("<h4>Compare</h4>")
         with gr.Row():
             left = gr.Dropdown([], label="Left", elem_id="compare-left")

@@ -61,8 +61,9 @@ def progress(view: RunView, state: Status) -> str:
     headline, detail = _state_text(view, state)
     bar = f'<div class="bar {"waiting" if waiting else ""}"><div style="width:{share * 100:.2f}%"></div></div>'
     return (
-        f'<div class="panel run-state {state}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
-        f'<span class="detail">{escape(detail)}</span></div>{bar}{_figures(view, state)}{_fault(view)}{_warnings(view)}</div>'
+        f'<div class="sheet run-state {state}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
+        f'<span class="detail">{escape(detail)}</span></div>'
+        f"{bar}{_figures(view, state)}{_fault(view)}{_warnings(view)}</div>"
     )
 
 
@@ -147,7 +148,7 @@ def curves(view: RunView) -> str:
     lines = view.curves
     if not lines.steps:
         text = "The loss curve begins with the first step."
-        return f'<div class="panel"><h4>Loss</h4><p class="quiet">{text}</p></div>'
+        return f'<div class="sheet"><h4>Loss</h4><p class="quiet">{text}</p></div>'
     end = max(view.started.steps if view.started else 0, lines.steps[-1])
     loss = [Line("loss", lines.steps, lines.losses, "raw"), Line("smoothed", lines.steps, lines.smoothed, "smooth")]
     rates = [
@@ -172,14 +173,14 @@ def _short_rate(value: float) -> str:
 
 
 def _panel(title: str, legend: str, content: str) -> str:
-    return f'<div class="panel"><h4>{escape(title)}<span class="legend">{legend}</span></h4>{content}</div>'
+    return f'<div class="sheet"><h4>{escape(title)}<span class="legend">{legend}</span></h4>{content}</div>'
 
 
 def samples(view: RunView) -> tuple[str, str]:
     """The pictures, a row per prompt and a column per step; and a signature that changes when they do."""
     if not view.samples:
         text = "Pictures appear here when the preset holds sample prompts (Training, section Sample)."
-        return f'<div class="panel"><h4>Samples</h4><p class="quiet">{text}</p></div>', "none"
+        return f'<div class="sheet"><h4>Samples</h4><p class="quiet">{text}</p></div>', "none"
     steps = sorted({step for step, _ in view.samples})
     rows, signature = [], []
     for index in sorted({index for _, index in view.samples}):
@@ -198,7 +199,7 @@ def samples(view: RunView) -> tuple[str, str]:
     table = (
         f'<table class="samples"><thead><tr><th>Prompt</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     )
-    return f'<div class="panel"><h4>Samples</h4><div class="scroll" data-follow="end">{table}</div></div>', "|".join(
+    return f'<div class="sheet"><h4>Samples</h4><div class="scroll" data-follow="end">{table}</div></div>', "|".join(
         signature
     )
 
@@ -221,13 +222,16 @@ def checkpoints(view: RunView) -> str:
     for path, entry in view.checkpoints():
         event = entry.event
         assert isinstance(event, events.Saved)
+        link = f'<a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">Download</a>'
         rows.append(
-            f"<tr><td>{escape(path.name)}</td><td>step {event.step:,}</td><td>{size_text(event.size_bytes)}</td>"
-            f"<td>{escape(words.local_time(entry.time))}</td>"
-            f'<td><a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">Download</a></td></tr>'
+            f'<tr><td>{escape(path.name)}</td><td class="fixed">step {event.step:,}</td>'
+            f'<td class="fixed">{size_text(event.size_bytes)}</td>'
+            f'<td class="fixed">{escape(words.local_time(entry.time))}</td>'
+            f'<td class="fixed">{link}</td></tr>'
         )
     if not rows:
         text = "Checkpoints are the LoRA files to use elsewhere; the first appears when it is saved."
-        return f'<div class="panel"><h4>Checkpoints</h4><p class="quiet">{text}</p></div>'
+        return f'<div class="sheet"><h4>Checkpoints</h4><p class="quiet">{text}</p></div>'
     where = f'<p class="quiet">In <code>{escape(view.run.checkpoints)}</code></p>'
-    return f'<div class="panel"><h4>Checkpoints</h4><table class="plain"><tbody>{"".join(rows)}</tbody></table>{where}</div>'
+    table = f'<table class="plain"><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="sheet"><h4>Checkpoints</h4>{table}{where}</div>'

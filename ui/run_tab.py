@@ -53,9 +53,9 @@ def build() -> RunTab:
     curves = gr.HTML(elem_id="run-curves")
     samples = gr.HTML(elem_id="run-samples")
     with gr.Row(equal_height=False):
-        with gr.Column(scale=2):
+        with gr.Column(scale=1):
             checkpoints = gr.HTML(elem_id="run-checkpoints")
-        with gr.Column(scale=3):
+        with gr.Column(scale=1):
             log = gr.Textbox(
                 label="Log",
                 lines=12,
@@ -80,8 +80,8 @@ def build() -> RunTab:
     )
 
 
-def connect(tab: RunTab, header: gr.HTML) -> None:
-    """Wire the tick and the buttons."""
+def connect(tab: RunTab, header: gr.HTML) -> dict[str, Any]:
+    """Wire the tick and the buttons; returns the look at the run, for others to follow with."""
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
     look: dict[str, Any] = {
         "fn": tick,
@@ -94,6 +94,7 @@ def connect(tab: RunTab, header: gr.HTML) -> None:
     tab.resume.click(_resume, [tab.run], [tab.message], **quiet).then(**look)
     for what, button in tab.requests.items():
         button.click(_asker(what), [tab.run], [tab.message], **quiet).then(**look)
+    return look
 
 
 def tick(chosen: str | None, seen: dict[str, Any]) -> list[Any]:

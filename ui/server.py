@@ -76,7 +76,6 @@ def serve(blocks: gr.Blocks, chosen: argparse.Namespace) -> None:
         auth_message=f"User name: {USER}" if chosen.password else None,
         allowed_paths=served.folders,
         theme=theme.theme(),
-        css=theme.css(),
         head=theme.head(),
         footer_links=[],
         inbrowser=False,

@@ -61,6 +61,24 @@ def theme() -> gr.themes.Base:
         button_primary_background_fill_hover_dark="*primary_600",
         button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
+        button_secondary_background_fill="transparent",
+        button_secondary_background_fill_dark="transparent",
+        button_secondary_background_fill_hover="*neutral_200",
+        button_secondary_background_fill_hover_dark="*neutral_800",
+        button_secondary_border_color="*neutral_300",
+        button_secondary_border_color_dark="*neutral_600",
+        button_border_width="1px",
+        button_border_width_dark="1px",
+        button_cancel_background_fill="transparent",
+        button_cancel_background_fill_dark="transparent",
+        button_cancel_background_fill_hover="#b4380d1f",
+        button_cancel_background_fill_hover_dark="#fb923c2a",
+        button_cancel_border_color="#b4380d66",
+        button_cancel_border_color_dark="#fb923c66",
+        button_cancel_text_color="#b4380d",
+        button_cancel_text_color_dark="#fb923c",
+        button_large_padding="8px 18px",
+        button_large_text_size="*text_md",
         checkbox_background_color_selected="*primary_700",
         checkbox_background_color_selected_dark="*primary_600",
         checkbox_border_color_selected="*primary_700",
@@ -70,13 +88,13 @@ def theme() -> gr.themes.Base:
     )
 
 
-def css() -> str:
-    return (_HERE / "page.css").read_text(encoding="utf-8")
-
-
 def head() -> str:
-    """The page's own script, with the names that settings have in kohya_ss."""
+    """The page's own style and script, with the names that settings have in kohya_ss.
+
+    The style is not given to Gradio as `css`, which would confine it to the inside of the page's container.
+    """
+    style = (_HERE / "page.css").read_text(encoding="utf-8")
     names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     facts = json.dumps(names).replace("<", "\\u003c")
-    return f"<script>window.atelierKohyaNames = {facts};\n{script}</script>"
+    return f"<style>{style}</style><script>window.atelierKohyaNames = {facts};\n{script}</script>"
