@@ -231,6 +231,12 @@ def test_a_missing_folder_is_named_with_the_part_that_exists(tmp_path: Path):
 def test_a_file_instead_of_a_folder_is_named(tmp_path: Path):
     path = picture(tmp_path / "a.png")
     assert f"is a file, not a folder (got {path})" in only(look(path).problems)
+    assert "is a file, not a folder" in only(look(path / "below").problems)
+
+
+def test_a_path_that_no_system_takes_is_named():
+    assert "cannot be opened" in only(look(Path("x" * 300)).problems)
+    assert "cannot be opened" in only(look(Path("a\0b")).problems)
 
 
 def test_a_folder_without_images_is_told_what_to_hold(tmp_path: Path):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import struct
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +27,10 @@ Image.MAX_IMAGE_PIXELS = None
 DECODE_LIMIT_PX = 250_000_000  # four bytes a pixel in Pillow: 1 GB while the image is being decoded
 JPEG_REDUCTIONS = (1, 2, 4, 8)
 ORIENTATION_TAG = 0x0112
-UNDECODABLE = (OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, struct.error)
+UNDECODABLE = (  # all that Pillow and its libraries raise for damaged files
+    *(OSError, SyntaxError, ValueError, EOFError, KeyError, IndexError, TypeError, OverflowError, RuntimeError),
+    *(struct.error, zlib.error),
+)
 
 _OTHER_FORMATS = ("TIFF", "AVIF", "JXL", "GIF")
 _HEAD_BYTES = 4096

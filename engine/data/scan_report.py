@@ -31,15 +31,19 @@ class ItemNotes:
 def folder_fault(folder: Path, regularization: bool) -> Problem | None:
     """Why the folder itself cannot be scanned, or None."""
     where = "data.regularization_folder" if regularization else "data.folder"
-    if not folder.exists():
-        there = next((parent for parent in folder.parents if parent.exists()), None)
+    try:
+        with os.scandir(folder):
+            return None
+    except FileNotFoundError:
+        there = next((parent for parent in folder.parents if os.path.lexists(parent)), None)
         hint = f" The part that exists is {there}." if there and str(there) not in (".", folder.anchor) else ""
         return Problem(where, f"there is no such folder (got {folder}).{hint} Check the path.")
-    if not folder.is_dir():
+    except NotADirectoryError:
         return Problem(where, f"is a file, not a folder (got {folder}). Choose the folder that the images are in.")
-    if not os.access(folder, os.R_OK | os.X_OK):
+    except PermissionError:
         return Problem(where, f"may not be opened by this user (got {folder}). Change its permissions.")
-    return None
+    except (OSError, ValueError) as error:  # too long, linked in a circle, a NUL in the name, a lost network folder
+        return Problem(where, f"cannot be opened: {error} (got {folder}). Choose another folder.")
 
 
 def nothing_found(folder: Path, regularization: bool, broken: int) -> list[Problem]:
