@@ -103,6 +103,15 @@ def test_latents_equal_the_pipeline(pipeline, sampler: str, prediction: Predicti
     assert_close(ours, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("sampler", sorted(SAMPLERS))
+def test_noise_predictions_are_drawn_on_the_plain_schedule(pipeline, sampler: str):
+    drawing = Drawing(SIZE_PX, steps=2, cfg_scale=4.0, seed=7, sampler=sampler)
+    plain, rescaled = (
+        draw(pipeline.unet, features(1), features(2), drawing, "epsilon", zero) for zero in (False, True)
+    )
+    assert torch.equal(plain, rescaled)
+
+
 def test_cfg_scale_1_ignores_the_negative_prompt(pipeline):
     drawing = Drawing(SIZE_PX, steps=3, cfg_scale=1.0, seed=7)
     first = draw(pipeline.unet, features(1), features(2), drawing)

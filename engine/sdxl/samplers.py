@@ -83,10 +83,12 @@ def sample_latents(
 
 
 def scheduler_config(prediction: Prediction, zero_terminal_snr: bool = False) -> dict[str, Any]:
-    """The scheduler settings of SDXL's published model; models with zero terminal SNR start at the very last timestep.
+    """The scheduler settings of SDXL's published model; with zero terminal SNR, those that start at the very last step.
 
-    Lin et al. 2023, arXiv 2305.08891, section 3.3: only "trailing" timesteps contain that last one.
+    Lin et al. 2023, arXiv 2305.08891, section 3.3: only "trailing" timesteps contain that last one. A model that
+    predicts noise says nothing about the picture there (section 3.2), so such models are drawn on the plain schedule.
     """
+    rescaled = zero_terminal_snr and prediction == "v_prediction"
     return {
         "num_train_timesteps": TRAIN_TIMESTEPS,
         "beta_start": BETA_START,
@@ -94,8 +96,8 @@ def scheduler_config(prediction: Prediction, zero_terminal_snr: bool = False) ->
         "beta_schedule": "scaled_linear",
         "steps_offset": 1,
         "prediction_type": prediction,
-        "timestep_spacing": "trailing" if zero_terminal_snr else "leading",
-        "rescale_betas_zero_snr": zero_terminal_snr,
+        "timestep_spacing": "trailing" if rescaled else "leading",
+        "rescale_betas_zero_snr": rescaled,
     }
 
 
