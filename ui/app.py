@@ -7,12 +7,12 @@ from typing import Any
 
 import gradio as gr
 
-from engine.errors import PresetError, UserError
-from engine.preset import build as build_preset
+from engine.errors import UserError
 from ui import data_tab, last, plan_bar, preset_files, presets_tab, run_list, run_tab, training_tab
 from ui import form as forms
 from ui.check import Check, check
 from ui.data_page import PAGE_IMAGES
+from ui.words import escape
 
 _PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 _SHOW_MARKS = "(marks) => window.atelier.showMarks(marks)"
@@ -52,6 +52,7 @@ def build() -> gr.Blocks:
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True):
                 presets = presets_tab.build(form)
         bar = plan_bar.build()
+        blocks.queue(default_concurrency_limit=8)
         _connect(blocks, Page(form, header, tabs, level, problems, data, run, presets, bar, gr.State({})))
     return blocks
 
@@ -92,14 +93,14 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
 
     follow = run_tab.connect(page.run, page.header)
     arrived.then(**follow)
-    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **_PRIVATE)
+    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs], **_PRIVATE)
     begun.then(**follow)
 
 
 def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: float, *shown: Any) -> list[Any]:
     """After each change of the form: keep it, check it, and send what is to be seen anew."""
     content = forms.read_all(shown)
-    _keep(content, level, preset)
+    _keep(content, level, preset, seen)
     found = check(content)
     parts = [
         ("problems", training_tab.problems_of(found)),
@@ -113,12 +114,14 @@ def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: flo
     return [*updates, *data_tab.show(found, subset, int(first or 0), seen), seen]
 
 
-def _keep(content: dict[str, Any], level: str, preset: str) -> None:
-    """Remember the form for the next visit; a disk that refuses this must not disturb the work."""
+def _keep(content: dict[str, Any], level: str, preset: str, seen: dict[str, Any]) -> None:
+    """Remember the form for the next visit; a disk that refuses this is told once and does not disturb the work."""
     try:
         last.remember(content, level, preset or "")
     except UserError as error:
-        gr.Warning(f"The form cannot be remembered: {error}")
+        if not seen.get("told"):
+            gr.Warning(escape(f"The form cannot be remembered for the next visit. {error}"))
+        seen["told"] = True
 
 
 def _turner(pages: int):
@@ -149,13 +152,10 @@ def _first_form(preset: str) -> list[Any]:
 def _start(*shown: Any) -> list[Any]:
     """Start names everything that is in its way; otherwise the run begins and the page turns to it."""
     found: Check = check(forms.read_all(shown))
-    stay = [gr.skip(), gr.skip()]
-    if found.problems:
-        return [plan_bar.blocked(found.problems), *stay]
+    if found.preset is None or found.problems:
+        return [plan_bar.blocked(found.problems), gr.skip()]
     try:
-        path = run_list.start(build_preset(forms.read_all(shown)))
-    except PresetError as error:
-        return [plan_bar.blocked(error.problems), *stay]
+        run_list.start(found.preset)
     except UserError as error:
-        return [plan_bar.blocked(error.problems), *stay]
-    return ["", gr.Tabs(selected="run"), str(path)]
+        return [plan_bar.blocked(error.problems), gr.skip()]
+    return ["", gr.Tabs(selected="run")]

@@ -49,6 +49,7 @@ def build(form: Form) -> DataTab:
         subset = gr.Dropdown(
             [_ALL],
             value=_ALL,
+            label="Pictures of",
             show_label=False,
             filterable=False,
             container=False,

@@ -44,9 +44,19 @@ def sentence(check: Check) -> str:
         more = f" · and {len(check.problems) - 1} more" if len(check.problems) > 1 else ""
         what = f"<b>{count} to correct before training can start</b>"
         return f'<div class="plan blocked">{what}<p>{where}{label}</a> {escape(first.message)}{more}</p></div>'
-    note = plural(len(check.warnings), "warning") if check.warnings else ""
+    notes = [_model(check), plural(len(check.warnings), "warning") if check.warnings else ""]
+    note = escape(" · ".join(filter(None, notes)))
     text = escape(check.sentence)
     return f'<div class="plan"><b>Will be trained</b> <span class="quiet">{note}</span><p>{text}</p></div>'
+
+
+def _model(check: Check) -> str:
+    """What the base model was recognized as: "on model.safetensors, SDXL base, epsilon prediction"."""
+    model = check.plan.model if check.plan else None
+    if model is None:
+        return ""
+    snr = ", zero-terminal SNR" if model.zero_terminal_snr else ""
+    return f"on {model.path.name}: SDXL {model.kind}, {model.prediction.replace('_', '-')} prediction{snr}"
 
 
 def marks(check: Check) -> str:

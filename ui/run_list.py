@@ -25,6 +25,7 @@ _launched: dict[
     Path, tuple[int, float]
 ] = {}  # run → process id and when; only for the moment until the engine holds it
 _lock = threading.Lock()
+_one_start = threading.Lock()  # two browser tabs may press Start at the same moment
 
 STATE_WORDS: dict[Status, str] = {
     "new": "not started",
@@ -98,9 +99,10 @@ def choices(all_of: list[RunFolder], active: RunView | None) -> list[tuple[str, 
 def start(preset: Preset) -> Path:
     """Put the preset into a new run folder and start the engine on it. Raises UserError."""
     know_folder(preset.run.folder)
-    _refuse_second()
-    run = runs.create(preset)
-    launch(run.path)
+    with _one_start:
+        _refuse_second()
+        run = runs.create(preset)
+        launch(run.path)
     return run.path
 
 
@@ -109,14 +111,19 @@ def resume(path: Path) -> None:
     runs.open_run(path)
     if status(view_of(path)) == "running":
         raise UserError("this run is already running.", path.name)
-    _refuse_second()
-    RunFolder(path).take_request("stop")
-    launch(path)
+    with _one_start:
+        _refuse_second()
+        RunFolder(path).take_request("stop")
+        launch(path)
 
 
 def launch(path: Path) -> None:
-    """Start an engine process in its own session: it outlives the page."""
-    process_id = local.start(path)
+    """Start an engine process in its own session: it outlives the page. Raises UserError."""
+    try:
+        process_id = local.start(path)
+    except OSError as error:
+        what = f"the engine could not be started ({error.strerror}). Check the folder's rights and the disk."
+        raise UserError(what, str(path)) from None
     _launched[path] = (process_id, time.monotonic())
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine import events
 from engine.plan import size_text
 from engine.run import Status
-from ui import thumbnails, words
+from ui import run_list, thumbnails, words
 from ui.charts import Line, chart
 from ui.run_view import RunView
 from ui.words import escape
@@ -63,7 +63,7 @@ def progress(view: RunView, state: Status) -> str:
     return (
         f'<div class="sheet run-state {state}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
         f'<span class="detail">{escape(detail)}</span></div>'
-        f"{bar}{_figures(view, state)}{_fault(view)}{_warnings(view)}</div>"
+        f"{bar}{_figures(view, state)}{_fault(view) if state == 'failed' else ''}{_warnings(view)}</div>"
     )
 
 
@@ -77,7 +77,7 @@ def _state_text(view: RunView, state: Status) -> tuple[str, str]:
             return "Stopping", "after the present step; what was learned so far is saved"
         if asked:
             return STATE_HEADLINES[state], "saving after the present step" if "save" in asked else "samples come next"
-        if not view.started:
+        if view.end or not view.started or run_list.is_starting(view.run.path):
             return "Starting", "the engine is loading"
         return (view.stage or STATE_HEADLINES[state]), _stage_detail(view)
     if state == "finished":

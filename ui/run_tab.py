@@ -41,7 +41,7 @@ class RunTab:
 def build() -> RunTab:
     """Draw the tab."""
     with gr.Row(elem_id="run-controls", equal_height=True):
-        run = gr.Dropdown([], show_label=False, container=False, elem_id="run-choice", scale=3)
+        run = gr.Dropdown([], label="Run", show_label=False, container=False, elem_id="run-choice", scale=3)
         resume = gr.Button("Resume", interactive=False, elem_id="resume", min_width=110)
         requests: dict[Request, gr.Button] = {
             "stop": gr.Button("Stop", variant="stop", interactive=False, elem_id="stop", min_width=110),
@@ -196,8 +196,6 @@ def _resume(chosen: str | None) -> str:
         run_list.resume(run.path)
     except UserError as error:
         return f'<p class="fault">{escape(error)}</p>'
-    except OSError as error:
-        return f'<p class="fault">The engine could not be started: {escape(error.strerror)}.</p>'
     return ""
 
 
