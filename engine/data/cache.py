@@ -131,9 +131,9 @@ class Store:
             if not self._pending or self._pack is None:
                 return
             with self._writing():
-                self._refresh()
+                pack = self._pack_to_fill()
                 if self._pending:  # else the store was cleared meanwhile, and these records with it
-                    packs.sync(self._pack.path)
+                    packs.sync(pack.path)
                     lines = [packs.record_line(key, record) for key, record in self._pending.items()]
                     packs.append_lines(self._index_path, b"".join(lines))
                     packs.sync(self._index_path)
@@ -209,9 +209,9 @@ class Store:
             old_pack.unlink(missing_ok=True)
 
     def _pack_to_fill(self) -> Pack:
-        """The pack that the index names now; a new store's files are made here. Under the lock."""
+        """The pack that the index names now; made anew where files are missing. Under the lock."""
         self._refresh()
-        if self._pack is None or not self._pack.is_in_place():
+        if self._pack is None or not self._index_path.exists() or not self._pack.is_in_place():
             self._replace_files([], packs.new_pack_path(self._folder, self._name))
             self._refresh()
         if self._pack is None:
