@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from engine import losses
+from engine.adapters.flat import total_norm
 from engine.data import buckets, order
 from engine.data.draws import draw_below
 from engine.features import Cut, LatentSource, TextSource
@@ -162,7 +163,7 @@ class Updater:
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
         if self.scaled:
             torch._foreach_mul_(gradients, 1.0 / self.scale)
-        norm = torch.nn.utils.get_total_norm(gradients, foreach=True)
+        norm = total_norm(gradients)
         finite = torch.isfinite(norm)
         if self.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(held, self.clip_norm, norm, foreach=True)
