@@ -1,0 +1,113 @@
+"""Stage 1 of the demo's build: train the VAE, then set its latents to SDXL's scale."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from PIL import Image
+from torch import Tensor
+
+from demo.captions import random_scene
+from demo.pictures import draw_anything, draw_scene
+from demo.tiny_sdxl import new_vae
+from engine.sdxl.latents import SCALE, decode, encode_moments
+
+STEPS = 2300
+CROPPED_STEPS = 2130  # on 64 px cuts; then whole pictures
+BATCH = 8
+RATE = 2e-3
+KL_WEIGHT = 8e-4
+
+
+def to_pixels(pictures: list[Image.Image]) -> Tensor:
+    """Pictures of one size → [B, 3, H, W] in −1 … 1."""
+    return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def training_pixels(step: int) -> Tensor:
+    rng = random.Random(1_000_000 + step)
+    pictures = []
+    for _ in range(BATCH if step < CROPPED_STEPS else BATCH // 2):
+        free = rng.random() < 0.25
+        picture = draw_anything((128, 128), rng) if free else draw_scene(random_scene(rng, (128, 128)), rng)
+        if step < CROPPED_STEPS:
+            left, top = rng.randrange(0, 65, 8), rng.randrange(0, 65, 8)
+            picture = picture.crop((left, top, left + 64, top + 64))
+        pictures.append(picture)
+    return to_pixels(pictures).contiguous(memory_format=torch.channels_last)
+
+
+def edges_loss(shown: Tensor, true: Tensor) -> Tensor:
+    return F.l1_loss(shown.diff(dim=-1), true.diff(dim=-1)) + F.l1_loss(shown.diff(dim=-2), true.diff(dim=-2))
+
+
+def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
+    """Train from seed 0, or go on from the state file; returns the VAE with unit-variance latents after scaling."""
+    torch.manual_seed(0)
+    vae = new_vae().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    first = 0
+    if state_path.exists():
+        state = torch.load(state_path)
+        vae.load_state_dict(state["vae"])
+        optimizer.load_state_dict(state["optimizer"])
+        first = state["step"]
+    started = time.monotonic()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = RATE * min(1, (step + 1) / 30) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * step / steps))
+        torch.manual_seed(step)
+        pixels = training_pixels(step)
+        posterior = vae.encode(pixels, return_dict=False)[0]
+        latents = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
+        shown = vae.decode(latents, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
+        kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
+        reconstruction = F.l1_loss(shown, pixels) + F.mse_loss(shown, pixels)
+        loss = reconstruction + 0.5 * edges_loss(shown, pixels) + KL_WEIGHT * kl
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        if step % 50 == 0:
+            seconds = (time.monotonic() - started) / (step - first + 1)
+            print(f"vae {step}/{steps}: loss {reconstruction.item():.4f}, {seconds:.3f} s/step", flush=True)
+        if (step + 1) % 500 == 0:
+            torch.save({"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, state_path)
+    vae = vae.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
+    rescale(vae)
+    return vae
+
+
+@torch.no_grad()
+def rescale(vae: AutoencoderKL) -> None:
+    """Move each latent channel to mean 0 and deviation 1/0.13025, so that SDXL's scaling factor holds exactly.
+
+    Only the two quant convolutions change; what is decoded stays the same.
+    """
+    rng = random.Random(77)
+    pixels = to_pixels([draw_scene(random_scene(rng, (128, 128)), rng) for _ in range(96)])
+    means = torch.cat([encode_moments(vae, part)[:, :4] for part in pixels.split(16)])
+    middle, gain = means.mean((0, 2, 3)), 1 / (SCALE * means.std((0, 2, 3)))
+    after, before = vae.post_quant_conv, vae.quant_conv
+    assert after is not None and after.bias is not None and before is not None and before.bias is not None
+    after.bias += after.weight[:, :, 0, 0] @ middle
+    after.weight /= gain.view(1, 4, 1, 1)
+    before.bias[:4] = (before.bias[:4] - middle) * gain
+    before.weight[:4] *= gain.view(4, 1, 1, 1)
+    before.bias[4:] += 2 * gain.log()  # the log-variances move with the scale
+
+
+@torch.no_grad()
+def fidelity_db(vae: AutoencoderKL) -> float:
+    """Peak signal-to-noise ratio of reconstructed pictures that were not trained on."""
+    rng = random.Random(78)
+    pixels = to_pixels([draw_scene(random_scene(rng, (128, 128)), rng) for _ in range(32)])
+    shown = decode(vae, encode_moments(vae, pixels)[:, :4] * SCALE).clamp(-1, 1)
+    return 10 * math.log10(4 / F.mse_loss(shown, pixels).item())
