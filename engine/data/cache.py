@@ -146,11 +146,22 @@ class Store:
             self.flush()
             for pack in {pack for pack, _ in self._records.values()} | ({self._pack} if self._pack else set()):
                 pack.close()
-            self._records, self._checked, self._pack, self._index_seen = {}, set(), None, None
+            self._drop_all()
+
+    def _drop_all(self) -> None:
+        """Forget what was read; the next look begins anew."""
+        self._records, self._checked, self._pack, self._index_seen = {}, set(), None, None
+        self._pending, self._pending_bytes = {}, 0
 
     def clear(self) -> None:
-        """Forget everything and free its disk space. Other processes keep what they have read."""
-        self.trim(0)
+        """Forget everything and free its disk space, which needs none. Other processes keep what they have read."""
+        with self._guard:
+            if self._index_path.exists():
+                with self._writing():
+                    self._index_path.unlink(missing_ok=True)
+                    for pack_path in packs.unnamed_packs(self._folder, self._name, named=None):
+                        pack_path.unlink(missing_ok=True)
+            self._drop_all()
 
     def trim(self, limit_bytes: int, keep: Iterable[bytes] = ()) -> None:
         """Drop the oldest records until the rest fits `limit_bytes` on disk; those in `keep` are dropped last.

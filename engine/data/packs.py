@@ -95,8 +95,8 @@ def new_pack_path(folder: Path, name: str) -> Path:
     return folder / f"{name}-{secrets.token_hex(4)}.pack"
 
 
-def unnamed_packs(folder: Path, name: str, named: Path) -> list[Path]:
-    """Packs of the store `name` that its index no longer names: a writer was killed while it replaced them."""
+def unnamed_packs(folder: Path, name: str, named: Path | None) -> list[Path]:
+    """Packs of the store `name` but the one that its index names: replaced, or left by a killed writer."""
     ours = re.compile(re.escape(name) + r"-[0-9a-f]{8}\.pack")
     return [path for path in folder.iterdir() if ours.fullmatch(path.name) and path != named]
 
