@@ -49,7 +49,7 @@ nvidia_query() { # "8.6, 580.95.05", a line for each card; nothing where no card
     local program
     for program in nvidia-smi "$system/usr/lib/wsl/lib/nvidia-smi"; do
         command -v "$program" >/dev/null 2>&1 || continue
-        "$program" --query-gpu=compute_cap,driver_version --format=csv,noheader 2>/dev/null && return
+        "$program" --query-gpu=compute_cap,driver_version --format=csv,noheader 2>/dev/null | grep '^[0-9]' && return
     done
 }
 
@@ -104,6 +104,7 @@ packages_with_python() {
 
 find_python() { # sets $python to the first fitting Python that can make environments
     local candidate lacking= seen=
+    [ -z "${PYTHON-}" ] || command -v "$PYTHON" >/dev/null 2>&1 || die "PYTHON=$PYTHON: there is no such program."
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.12 python3.11 python3.13 python3.10 python; do
         command -v "$candidate" >/dev/null 2>&1 || continue
         seen="$seen $candidate ($("$candidate" --version 2>&1))"
@@ -117,7 +118,6 @@ find_python() { # sets $python to the first fitting Python that can make environ
         fi
         lacking=${lacking:-$candidate}
     done
-    [ -n "${PYTHON-}" ] && ! command -v "$PYTHON" >/dev/null 2>&1 && die "PYTHON=$PYTHON: there is no such program."
     if [ -n "$lacking" ]; then
         local version
         version=$(version_of "$lacking")
@@ -144,7 +144,15 @@ is_ready() {
     [ -z "$dev" ] || cmp -s "$here/requirements-dev.txt" "$venv/ready-dev.txt"
 }
 
-python_as_asked() { [ -z "${PYTHON-}" ] || [ "$(version_of "$PYTHON")" = "$(version_of "$py")" ]; }
+python_as_asked() { [ -n "$by_door" ] || [ -z "${PYTHON-}" ] || [ "$(version_of "$PYTHON")" = "$(version_of "$py")" ]; }
+
+nothing_to_do() { # called by hand, it also looks whether every file is there, which takes a second
+    is_ready || return 1
+    [ -z "$by_door" ] || return 0
+    [ -z "$("$py" -I "$here/engine/installed.py" 2>&1)" ] || return 1
+    say "Atelier is set up (Python $(version_of "$py"), torch $(installed_version torch)): nothing to do.
+How this machine fares: .venv/bin/python -m engine doctor"
+}
 
 site_packages() { printf '%s\n' "$venv"/lib/python3.*/site-packages | tail -n 1; }
 
@@ -289,14 +297,11 @@ set_up() {
 
 main() {
     build=$(chosen_build)
-    if is_ready && { [ -n "$by_door" ] || [ -z "$("$py" -I "$here/engine/installed.py" 2>&1)" ]; }; then
-        [ -n "$by_door" ] || say "Atelier is set up (Python $(version_of "$py"), torch $(installed_version torch)): nothing to do. How this machine fares: .venv/bin/python -m engine doctor"
-        return 0
-    fi
+    nothing_to_do && return
     find_python
     take_lock
-    build=$(chosen_build) # another set-up may have chosen, or finished, meanwhile
-    is_ready && [ -n "$by_door" ] && return 0
+    build=$(chosen_build)
+    nothing_to_do && return # another set-up has just finished
     trap 'printf "\n"; die "Interrupted. ./setup.sh goes on from here."' INT TERM
     say "Setting up Atelier in $venv"
     set_up
