@@ -144,14 +144,7 @@ class Store:
         """Flush and let go of the files; views that were given stay valid."""
         with self._guard:
             self.flush()
-            for pack in {pack for pack, _ in self._records.values()} | ({self._pack} if self._pack else set()):
-                pack.close()
             self._drop_all()
-
-    def _drop_all(self) -> None:
-        """Forget what was read; the next look begins anew."""
-        self._records, self._checked, self._pack, self._index_seen = {}, set(), None, None
-        self._pending, self._pending_bytes = {}, 0
 
     def clear(self) -> None:
         """Forget everything and free its disk space, which needs none. Other processes keep what they have read."""
@@ -192,6 +185,13 @@ class Store:
             disk_bytes = sum(path.stat().st_size for path in paths if path.exists())
             record_bytes = sum(record.length_bytes for _, record in self._records.values())
             return StoreSize(len(self._records), record_bytes, disk_bytes)
+
+    def _drop_all(self) -> None:
+        """Close the files, so that deleted ones free their space, and forget what was read; views stay valid."""
+        for pack in {self._pack, *(pack for pack, _ in self._records.values())} - {None}:
+            pack.close()
+        self._records, self._checked, self._pack, self._index_seen = {}, set(), None, None
+        self._pending, self._pending_bytes = {}, 0
 
     def _newest(self, limit_bytes: int, keep: frozenset[bytes]) -> list[bytes]:
         """Keys whose records fit the limit, those of `keep` chosen first, then the newest; in the order of writing."""

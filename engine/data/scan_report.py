@@ -89,7 +89,9 @@ def _plain_name(name: str) -> str:
 
 def unusable_subset(listing: Listing, broken: int) -> Problem:
     """The warning for an N_name folder of which nothing is left."""
-    why = f"none of its {_count(broken, 'image')} can be read" if broken else "it holds no images that can be read here"
+    why = "it holds no images that can be read here"
+    if broken:
+        why = "its only image cannot be read" if broken == 1 else f"none of its {broken:,} images can be read"
     return Problem(str(listing.folder), f"is left out: {why}.")
 
 
