@@ -156,7 +156,7 @@ def _uniform(depths: list[int]) -> Depth:
 
 
 def _depths_down(depths: list[list[int]], mid_depth: int) -> tuple[Depth, ...]:
-    """Transformer depth of each level; the last one is also that of the middle (all that the refiner has down there)."""
+    """Transformer depth of each level; the last one counts for the middle too (in the refiner for nothing else)."""
     down: list[Depth] = [_uniform(level) or 1 for level in depths]
     if mid_depth and not any(depths[-1]):
         down[-1] = mid_depth
@@ -250,7 +250,10 @@ def overrides_of(unet: Mapping[str, Any], text_1: Any, text_2: Any, vae: Mapping
     widths = unet["block_out_channels"]
     counts = [heads] * len(widths) if isinstance(heads, int) else list(heads)
     if counts != [max(1, width // HEAD_WIDTH) for width in widths]:
-        found["unet"]["head_width"] = widths[-1] // counts[-1]
+        head_width = widths[-1] // counts[-1]
+        if counts != [max(1, width // head_width) for width in widths]:
+            raise ValueError(f"a single file cannot tell the heads {counts} of the widths {list(widths)}")
+        found["unet"]["head_width"] = head_width
     for name, config in (("unet", unet), ("vae", vae)):
         if config["norm_num_groups"] != NORM_GROUPS:
             found[name]["norm_groups"] = config["norm_num_groups"]

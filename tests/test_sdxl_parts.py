@@ -1,0 +1,110 @@
+"""Where the weights of a part lie, faults of single tensors, and the digest of a part."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from loaded_model import BF16, CPU, Model, load, vae_tensors, write
+from model_headers import write_sparse
+from safetensors.torch import load_file, save_file
+
+from engine.errors import ModelError
+from engine.sdxl import keys
+from engine.sdxl.checkpoint import (
+    load_text_encoders,
+    load_unet,
+    load_vae,
+    part_digest,
+)
+from engine.sdxl.detect import ModelFacts, identify
+from engine.sdxl.parts import Part, local_tensors
+
+
+@pytest.fixture(scope="module")
+def facts(reduced_model_path: Path) -> ModelFacts:
+    return identify(reduced_model_path)
+
+
+@pytest.fixture(scope="module")
+def model(facts: ModelFacts) -> Model:
+    return load(facts, BF16)
+
+
+@pytest.fixture(scope="module")
+def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
+    return load_file(reduced_model_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"middle_block.1.transformer_blocks.3.attn2.to_k.weight": None}, "lacks 1 tensor in its UNet: middle_block"),
+        ({"out.0.bias": None, "out.0.weight": None}, "lacks 2 tensors in its UNet"),
+        ({"out.0.scale": (64,)}, "holds 1 tensor in its UNet that SDXL does not have: out.0.scale"),
+        ({"out.0.bias": (65,)}, "conv_norm_out.bias \\[65\\]"),
+    ],
+)
+def test_single_faults_are_named(tmp_path: Path, stored: dict, change: dict, words: str):
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    for name, shape in change.items():
+        if shape is None:
+            del shapes[keys.UNET_PREFIX + name]
+        else:
+            shapes[keys.UNET_PREFIX + name] = shape
+    facts = identify(write_sparse(tmp_path / "a.safetensors", shapes))
+    with pytest.raises(ModelError, match=words):
+        load_unet(facts, BF16, CPU)
+
+
+def test_quantized_weights_are_refused(tmp_path: Path, stored: dict):
+    shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
+    facts = identify(write_sparse(tmp_path / "a.safetensors", shapes, dtype="I8"))
+    with pytest.raises(ModelError, match="whole numbers"):
+        load_vae(facts, BF16, CPU)
+
+
+def test_the_refiner_has_no_first_text_encoder(facts: ModelFacts):
+    refiner = dataclasses.replace(facts, kind="refiner", config=dataclasses.replace(facts.config, text_1=None))
+    with pytest.raises(ModelError, match="refiner and has no first text encoder"):
+        load_text_encoders(refiner, BF16, CPU)
+
+
+def test_a_digest_depends_on_the_weights_alone(facts: ModelFacts, model: Model, tmp_path: Path):
+    path = write(tmp_path / "another name.safetensors", model, BF16, {"modelspec.title": "another"})
+    again = identify(path)
+    digests = {part: part_digest(facts, part) for part in ("unet", "text", "vae")}
+    assert digests == {part: part_digest(again, part) for part in ("unet", "text", "vae")}
+    assert len(set(digests.values())) == 3
+
+
+@pytest.mark.parametrize("part", ["unet", "text_1", "text_2", "vae"])
+def test_one_changed_byte_changes_the_digest_of_its_part_only(
+    facts: ModelFacts, reduced_model_path: Path, tmp_path: Path, part: Part
+):
+    path = tmp_path / "changed.safetensors"
+    shutil.copy(reduced_model_path, path)
+    largest = max(local_tensors(facts, part).values(), key=lambda info: info.end - info.start)
+    with path.open("r+b") as file:
+        file.seek(largest.end - 1)
+        byte = file.read(1)[0]
+        file.seek(largest.end - 1)
+        file.write(bytes([byte ^ 1]))
+    changed = identify(path)
+    differing = {name for name in ("unet", "text", "vae") if part_digest(facts, name) != part_digest(changed, name)}
+    assert differing == {part.partition("_")[0]}
+
+
+def test_a_digest_is_computed_anew_when_the_file_changes(facts: ModelFacts, stored: dict, tmp_path: Path):
+    path = tmp_path / "vae.safetensors"
+    save_file(vae_tensors(stored), path)
+    first = part_digest(facts, "vae", path)
+    assert part_digest(facts, "vae", path) == first
+    changed = {name: tensor + 1 for name, tensor in vae_tensors(stored).items()}
+    save_file(changed, path)
+    os.utime(path, ns=(1, 1))
+    assert part_digest(facts, "vae", path) != first
