@@ -25,7 +25,7 @@ say() { printf '%s\n' "$*"; }
 die() { printf '\n%s\n' "$*" >&2; exit 1; }
 
 # --- what was asked -------------------------------------------------------------------------------------------------
-asked= dev= by_door=
+asked='' dev='' by_door=''
 while [ $# -gt 0 ]; do
     case $1 in
         --torch) asked=${2:-nothing}; [ $# -gt 1 ] && shift ;;
@@ -103,7 +103,7 @@ packages_with_python() {
 }
 
 find_python() { # sets $python to the first fitting Python that can make environments
-    local candidate lacking= seen=
+    local candidate lacking='' seen=''
     [ -z "${PYTHON-}" ] || command -v "$PYTHON" >/dev/null 2>&1 || die "PYTHON=$PYTHON: there is no such program."
     for candidate in ${PYTHON:+"$PYTHON"} python3 python3.12 python3.11 python3.13 python3.10 python; do
         command -v "$candidate" >/dev/null 2>&1 || continue
@@ -223,7 +223,7 @@ pip_install() {
 
 failed() {
     printf '\n' >&2
-    grep -v -e '^WARNING: Location' -e 'already satisfied' "$log" | tail -n 12 | sed 's/^/    /' >&2
+    grep -v -e '^WARNING: Location' -e 'already satisfied' "$log" | tail -n 12 | sed 's/^\(.\{200\}\).*/\1 .../; s/^/    /' >&2
     die "$1
 $(explain)
 Everything pip said is in $log"
@@ -266,7 +266,7 @@ registry's build, several GB, which works without a GPU too.)"
 }
 
 set_up() {
-    local size broken=
+    local size broken=''
     if python_fits "$py" && python_as_asked && [ "$(cat "$venv/torch-build.txt" 2>/dev/null || say "$build")" = "$build" ]; then
         broken=$("$py" -I "$here/engine/installed.py" --mend 2>/dev/null) || broken=pip-
         [ -n "$broken" ] && say "  repairing: $broken"
@@ -306,7 +306,8 @@ main() {
     say "Setting up Atelier in $venv"
     set_up
     say ""
-    cd "$here" && "$py" -m engine doctor || [ -n "$by_door" ]
+    cd "$here" || return
+    "$py" -m engine doctor || [ -n "$by_door" ]
 }
 
 main
