@@ -10,7 +10,7 @@ import pytest
 
 import engine  # noqa: F401 -- before transformers and diffusers: see engine/compat.py
 
-pytest_plugins = ["tests.browser"]
+pytest_plugins = ["tests.browser", "tests.pages"]
 
 for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"

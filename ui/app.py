@@ -100,7 +100,8 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
 def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: float, *shown: Any) -> list[Any]:
     """After each change of the form: keep it, check it, and send what is to be seen anew."""
     content = forms.read_all(shown)
-    _keep(content, level, preset, seen)
+    if preset:  # none is chosen while the page is still being filled
+        _keep(content, level, preset, seen)
     found = check(content)
     parts = [
         ("problems", training_tab.problems_of(found)),
@@ -117,7 +118,7 @@ def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: flo
 def _keep(content: dict[str, Any], level: str, preset: str, seen: dict[str, Any]) -> None:
     """Remember the form for the next visit; a disk that refuses this is told once and does not disturb the work."""
     try:
-        last.remember(content, level, preset or "")
+        last.remember(content, level, preset)
     except UserError as error:
         if not seen.get("told"):
             gr.Warning(escape(f"The form cannot be remembered for the next visit. {error}"))

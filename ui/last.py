@@ -21,9 +21,13 @@ SHIPPED = ROOT / "presets"
 FIRST_PRESET = SHIPPED / "demo.json"
 
 
+def home() -> Path:
+    """Where the page keeps what is the user's: Atelier's own folder, or the one that ATELIER_HOME names."""
+    return Path(os.environ.get("ATELIER_HOME") or ROOT).resolve()
+
+
 def own_presets() -> Path:
-    """The folder of the user's presets: presets/user, or where ATELIER_PRESETS says."""
-    return Path(os.environ.get("ATELIER_PRESETS") or SHIPPED / "user")
+    return home() / "presets" / "user"
 
 
 @dataclass(frozen=True)

@@ -11,16 +11,17 @@ import psutil
 
 from engine import run as runs
 from engine.errors import UserError
-from engine.preset import ROOT, Preset, resolve
+from engine.preset import Preset, resolve
 from engine.run import RunFolder, Status, runs_in
 from launchers import local
 from ui import served
+from ui.last import home
 from ui.run_view import RunView, view_of
 
 _STARTING_SECONDS = 120.0  # an engine that has not taken its run by then has failed to start
 _MOST_LISTED = 200
 
-_known_folders: list[Path] = [ROOT / "runs"]
+_known_folders: list[Path] = [home() / "runs"]
 _launched: dict[
     Path, tuple[int, float]
 ] = {}  # run → process id and when; only for the moment until the engine holds it

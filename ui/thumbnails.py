@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from engine.atomic import write_whole
 from engine.errors import UserError
-from engine.preset import resolve
+from ui.last import home
 
 SIDE_PX = 320
 _SMALL_BYTES = 64_000  # a sample this small is served as it is
@@ -25,7 +25,7 @@ _lock = threading.Lock()
 
 
 def folder() -> Path:
-    return resolve("cache/thumbnails")
+    return home() / "cache" / "thumbnails"
 
 
 def url(path: Path) -> str:

@@ -1,0 +1,144 @@
+"""The form in a real browser: what is shown is what is read, and faults are named beside their fields."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from engine.preset import ROOT, SETTINGS, Preset, load
+from engine.settings import Setting
+from tests.browser import Server
+from tests.pages import WAIT_MS, load_preset, open_page, tab, until
+from ui.form import field_id, slider_step
+from ui.last import own_presets
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+
+def other_value(item: Setting) -> object:
+    """An allowed value that is not the default, and awkward where that is possible."""
+    if item.type is bool:
+        return not item.default
+    if item.choices:
+        return item.choices[-1]
+    if item.kind == "color":
+        return "#12ab9f"
+    if item.kind == "lines":
+        return "one <b>{a|b}</b> ${x} --n bad --w 512\n\ntwo, 日本語"
+    if item.path == "captions.extension":
+        return ".caption"
+    if item.type is str:
+        return f"some {item.name} 'é\" ✓"
+    if item.kind == "rate":
+        return 0.000123
+    if item.type is float:
+        return 0.0357 if slider_step(item) == 0.01 else (item.low or 0) + 1.2345 if item.high != 0.99999 else 0.98765
+    return int(item.low or 0) + int(item.multiple_of or 1) * 3
+
+
+def test_every_setting_comes_back_from_the_page_as_it_was_put_there(home: Path, server: Server, page: Page) -> None:
+    wanted = {item.path: other_value(item) for item in SETTINGS}
+    wanted |= {"captions.cache_text": False, "data.cache_latents": False, "run.name": "a name"}  # by the rules
+    wanted |= {"noise.max_timestep": 900, "data.bucket_max_px": 1024, "data.width_px": 512, "data.height_px": 640}
+    preset = Preset().changed(wanted)
+    preset.model_copy(update={"about": "a <note>"}).save(own_presets() / "all.json")
+
+    open_page(page, server.url)
+    load_preset(page, "all")
+    page.fill("#preset-name textarea, #preset-name input", "again")
+    page.click("#preset-save-as")
+    expect(page.locator("#preset-message")).to_contain_text("Saved", timeout=WAIT_MS)
+    again = load(own_presets() / "again.json")
+    assert again.values() == preset.values()
+    assert again.about == "a <note>"
+
+
+def test_the_first_visit_shows_the_demo_ready_to_start(home: Path, server: Server, page: Page) -> None:
+    open_page(page, server.url)
+    demo = load(ROOT / "presets" / "demo.json")
+    tab(page, "training")
+    expect(page.locator(f"#{field_id('model.base')} input, #{field_id('model.base')} textarea")).to_have_value(
+        demo.model.base
+    )
+    expect(page.locator("#plan-sentence")).to_contain_text(f"rank {demo.adapter.rank}", timeout=WAIT_MS)
+    expect(page.locator("#plan-sentence .blocked")).to_have_count(0)
+
+
+def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(
+    home: Path, server: Server, page: Page
+) -> None:
+    open_page(page, server.url)
+    tab(page, "training")
+    rank, rate = page.locator(f"#{field_id('adapter.rank')}"), page.locator(f"#{field_id('optimizer.unet_rate')}")
+    rank.locator("input").fill("0")
+    expect(rank.locator(".problem-text")).to_contain_text("from 1 to 1024 (got 0)", timeout=WAIT_MS)
+    rate.locator("input, textarea").fill("fast")
+    expect(rate.locator(".problem-text")).to_contain_text("'fast'", timeout=WAIT_MS)
+
+    page.click("#start")
+    message = page.locator("#start-message")
+    expect(message).to_contain_text("Rank", timeout=WAIT_MS)
+    expect(message).to_contain_text("Learning rate, UNet")
+    assert not (home / "runs").exists()
+
+    rank.locator("input").fill("4")
+    rate.locator("input, textarea").fill("2e-4")
+    expect(page.locator("#plan-sentence")).to_contain_text("rank 4", timeout=WAIT_MS)
+    expect(rank.locator(".problem-text")).to_be_hidden()
+
+
+def test_the_form_is_kept_when_the_page_is_loaded_again(home: Path, server: Server, page: Page) -> None:
+    open_page(page, server.url)
+    tab(page, "training")
+    rank = page.locator(f"#{field_id('adapter.rank')} input")
+    rank.fill("48")
+    expect(page.locator("#plan-sentence")).to_contain_text("rank 48", timeout=WAIT_MS)
+    open_page(page, server.url)
+    tab(page, "training")
+    expect(rank).to_have_value("48", timeout=WAIT_MS)
+
+
+def test_levels_and_conditions_show_and_hide_fields(home: Path, server: Server, page: Page) -> None:
+    open_page(page, server.url)
+    tab(page, "training")
+    vae, steps = page.locator(f"#{field_id('model.vae')}"), page.locator(f"#{field_id('run.steps')}")
+    expect(vae).to_be_hidden()
+    page.get_by_label("Advanced", exact=True).click()
+    expect(vae).to_be_visible(timeout=WAIT_MS)
+
+    expect(steps).to_be_hidden()
+    page.locator(f"#{field_id('run.length')} input").click()
+    page.get_by_role("option", name="steps").click()
+    expect(steps).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator(f"#{field_id('run.epochs')}")).to_be_hidden()
+
+
+def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, server: Server, page: Page) -> None:
+    subset = home / "pictures" / "2_thing"
+    subset.mkdir(parents=True)
+    picture = next((ROOT / "demo" / "images").glob("*/*.png"))
+    attack = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>${x}{{y}}"
+    for name in ("a", "b"):
+        (subset / f"{name}.png").write_bytes(picture.read_bytes())
+        (subset / f"{name}.txt").write_text(attack, encoding="utf-8")
+    (subset / "<i>broken<i>.png").write_bytes(b"")
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url))
+
+    open_page(page, server.url)
+    page.locator(f"#{field_id('data.folder')}").locator("input, textarea").fill(str(home / "pictures"))
+    mine = page.locator(".pictures figure", has_text=attack)
+    expect(mine).to_have_count(2, timeout=WAIT_MS)
+    until(lambda: mine.locator("img").first.evaluate("image => image.naturalWidth > 0"), "a thumbnail")
+    for name in ("training", "run", "presets", "data"):
+        tab(page, name)
+        page.wait_for_timeout(300)
+    expect(mine).to_have_count(2)
+    assert page.title() == "Atelier"
+    assert requests
+    hosts = {urlsplit(url).hostname for url in requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
+    assert hosts == {"127.0.0.1"}, json.dumps(sorted(requests), indent=1)

@@ -1,0 +1,71 @@
+"""A run followed in a real browser: it outlives the page, and every tab shows the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser import Server
+from tests.pages import WAIT_MS, load_preset, open_page, start, steps_shown, tab, until
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("quick", "no_engine_left")]
+
+
+def test_the_demo_is_started_watched_and_stopped_and_leaves_a_checkpoint(
+    home: Path, server: Server, page: Page
+) -> None:
+    open_page(page, server.url)
+    load_preset(page, "quick")
+    start(page)
+    expect(page.locator("table.samples img")).to_have_count(2, timeout=WAIT_MS)  # both prompts, before the first step
+    until(lambda: steps_shown(page) >= 3, "three steps")
+    expect(page.locator("#run-curves path.line.smooth")).to_have_count(1)
+    drawn = page.locator("table.samples img").first
+    until(lambda: drawn.evaluate("image => image.complete && image.naturalWidth > 0"), "a picture that loads")
+
+    page.click("#stop")
+    expect(page.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
+    link = page.locator("#run-checkpoints a[download]").first
+    expect(link).to_be_visible(timeout=WAIT_MS)
+    with page.expect_download() as download:
+        link.click()
+    saved = home / "runs" / "quick run" / "checkpoints" / download.value.suggested_filename
+    assert Path(download.value.path()).read_bytes() == saved.read_bytes()
+
+
+def test_a_killed_page_server_does_not_touch_the_run_and_shows_it_again(home: Path, server: Server, page: Page) -> None:
+    open_page(page, server.url)
+    load_preset(page, "quick")
+    start(page)
+    until(lambda: steps_shown(page) >= 1, "a first step")
+    server.kill()
+    expect(page.locator("#away")).to_be_visible(timeout=WAIT_MS)
+    before = steps_shown(page)
+
+    server.start()  # the open page notices by itself
+    expect(page.locator("#away")).to_have_count(0, timeout=WAIT_MS)
+    until(lambda: steps_shown(page) > before, "steps that were made without the page, and later ones")
+    expect(page.locator("#run-progress h3")).to_have_text("Training", timeout=WAIT_MS)
+    expect(page.locator("table.samples img")).to_have_count(2)
+    page.click("#stop")
+    expect(page.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
+
+
+def test_two_tabs_show_the_same_run_and_only_one_can_be_started(server: Server, browser: Browser, page: Page) -> None:
+    open_page(page, server.url)
+    load_preset(page, "quick")
+    other = browser.new_context().new_page()
+    open_page(other, server.url)
+    start(page)
+    until(lambda: steps_shown(page) >= 1, "a first step")
+    tab(other, "run")  # nothing was clicked here: the run is followed all the same
+    until(lambda: steps_shown(other) >= 1, "the run in the other tab")
+
+    other.click("#start")
+    expect(other.locator("#start-message")).to_contain_text("still running", timeout=WAIT_MS)
+    other.click("#stop")
+    for shown in (page, other):
+        expect(shown.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
+    other.context.close()
