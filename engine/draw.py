@@ -9,18 +9,12 @@ from engine.adapters.loading import apply_file
 from engine.errors import PresetError, Problem, UserError
 from engine.features import TextSource
 from engine.memory import DTYPES, choose_device
+from engine.plan import model_kind
 from engine.preset import Preset, resolve
 from engine.prompts import parse_prompts
 from engine.sample import Artist, save_picture
 from engine.sdxl import checkpoint
-from engine.sdxl.detect import ModelFacts, Prediction, identify
-
-
-def model_kind(preset: Preset, facts: ModelFacts) -> tuple[Prediction, bool]:
-    """Prediction and whether the schedule ends in pure noise: the preset's word, else the file's."""
-    prediction = facts.prediction if preset.model.prediction == "auto" else preset.model.prediction
-    wanted = preset.model.zero_terminal_snr
-    return prediction, facts.zero_terminal_snr if wanted == "auto" else wanted == "yes"
+from engine.sdxl.detect import identify
 
 
 def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: Path) -> Iterator[Path]:

@@ -17,7 +17,7 @@ from engine.adapters.metadata import (
     folders,
     tags,
 )
-from engine.plan import Plan
+from engine.plan import Plan, model_kind
 from engine.preset import Preset, resolve
 from engine.sdxl.noise import Prediction
 
@@ -125,7 +125,7 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         min_snr_gamma=loss.min_snr_gamma or None,
         prior_loss_weight=loss.prior_weight,
         noise_offset=noise.offset or None,
-        zero_terminal_snr=plan.model.zero_terminal_snr if plan.model else False,
+        zero_terminal_snr=model_kind(preset, plan.model)[1] if plan.model else False,
         sd_model_name=Path(preset.model.base).name,
         vae_name=Path(preset.model.vae).name if preset.model.vae else None,
     )

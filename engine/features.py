@@ -16,7 +16,7 @@ import torch
 
 from engine.data.cache import Store, content_key
 from engine.data.digests import FileDigests
-from engine.data.images import Color, load_pixels
+from engine.data.images import PIXELS_VERSION, load_pixels
 from engine.errors import DatasetError, Problem
 from engine.plan import ImagePlan
 from engine.sdxl.latents import encode_moments
@@ -50,7 +50,7 @@ class LatentSource:
         digest: str,
         files: FileDigests,
         store: Store | None,
-        background: Color,
+        background: str,
         warn: Callable[[str], None],
     ) -> None:
         self.vae = vae
@@ -134,7 +134,7 @@ class LatentSource:
             return known
         parts = [*image.bucket_px, *image.resized_px, *cut.left_top_px, int(cut.flip)]
         shape = ",".join(str(part) for part in parts).encode()
-        about = f"{self.background},{self.kept},{self.vae.dtype}".encode()
+        about = f"{PIXELS_VERSION},{self.background},{self.kept},{self.vae.dtype}".encode()
         key = content_key(FORMAT, self.files.of(image.path), self.digest.encode(), shape, about)
         self._keys[image, cut] = key
         return key
@@ -212,8 +212,3 @@ def _batches(
 def _kept(dtype: torch.dtype) -> torch.dtype:
     """What features are kept in: fp32 where they were computed in it, else fp16, which is finer than bf16."""
     return torch.float32 if dtype == torch.float32 else torch.float16
-
-
-def background_color(text: str) -> Color:
-    """"#rrggbb" as (red, green, blue), 0 to 255 each."""
-    return int(text[1:3], 16), int(text[3:5], 16), int(text[5:7], 16)

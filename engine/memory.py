@@ -35,7 +35,8 @@ def device_name(device: torch.device) -> str:
     """The device in words, for the log and the page."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return f"CPU, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
 def used_bytes(device: torch.device) -> int:

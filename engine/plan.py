@@ -19,7 +19,7 @@ from engine.preset import Preset, resolve
 from engine.prompts import SamplePrompt, parse_prompts
 from engine.rules import bucket_rules
 from engine.sdxl.configs import ModelConfig
-from engine.sdxl.detect import ModelFacts, identify
+from engine.sdxl.detect import ModelFacts, Prediction, identify
 from engine.sdxl.layers import LayerShape, text_layers, unet_attention_layers, unet_conv_layers
 
 BYTES_OF = {"fp32": 4, "bf16": 2, "fp16": 2}
@@ -120,6 +120,7 @@ def make_plan(
     problems: list[Problem] = []
     warnings: list[Problem] = []
     model = _look_at_model(preset, problems)
+    warnings += _prediction_warnings(preset, model)
     subsets, images = _look_at_images(preset, without, problems, warnings)
     prompts, prompt_problems = parse_prompts(preset.sample)
     problems += prompt_problems
@@ -220,6 +221,20 @@ def _named(problem: Problem, preset: Preset) -> Problem:
     return Problem(where, f"{problem.where} {problem.message}".strip())
 
 
+def model_kind(preset: Preset, model: ModelFacts) -> tuple[Prediction, bool]:
+    """Prediction and whether the schedule ends in pure noise: the preset's word, else the file's."""
+    prediction = model.prediction if preset.model.prediction == "auto" else preset.model.prediction
+    wanted = preset.model.zero_terminal_snr
+    return prediction, model.zero_terminal_snr if wanted == "auto" else wanted == "yes"
+
+
+def _prediction_warnings(preset: Preset, model: ModelFacts | None) -> list[Problem]:
+    if model is None or model_kind(preset, model) != ("epsilon", True):
+        return []
+    what = "a model that predicts the noise learns nothing from steps of pure noise. Use it with v-prediction models."
+    return [Problem("model.zero_terminal_snr", what)]
+
+
 def _look_at_images(
     preset: Preset, without: frozenset[Path], problems: list[Problem], warnings: list[Problem]
 ) -> tuple[tuple[SubsetPlan, ...], tuple[ImagePlan, ...]]:
@@ -229,7 +244,10 @@ def _look_at_images(
         problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
         return (), ()
     scans = [_scan(preset, data.folder, False)]
-    if data.regularization_folder:
+    if data.regularization_folder and _is_within(data.regularization_folder, data.folder):
+        what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
+        problems.append(Problem("data.regularization_folder", what))
+    elif data.regularization_folder:
         scans.append(_scan(preset, data.regularization_folder, True))
     for found in scans:
         problems += found.problems
@@ -255,6 +273,12 @@ def _look_at_images(
     if not images and not problems:
         problems.append(Problem("data.folder", "no image could be used; see the warnings. Mend or replace the images."))
     return tuple(_subset_plan(subset) for found in scans for subset in found.subsets), images
+
+
+def _is_within(folder: str, outer: str) -> bool:
+    """Whether one of the folders is the other or lies in it."""
+    first, second = resolve(folder), resolve(outer)
+    return first.is_relative_to(second) or second.is_relative_to(first)
 
 
 def _scan(preset: Preset, folder: str, regularization: bool) -> Scan:

@@ -59,9 +59,9 @@ class Artist:
         latents = draw(self.unet, positive, negative, drawing, self.prediction, self.zero_terminal_snr)
         home = self.vae.device
         try:
-            pixels = decode(self.vae.to(device=self.unet.device), latents)
+            pixels = decode(self.vae.to(self.unet.device), latents)  # pyright: ignore[reportArgumentType]
         finally:
-            self.vae.to(device=home)
+            self.vae.to(home)  # pyright: ignore[reportArgumentType]
         return to_pictures(pixels)[0]
 
 

@@ -10,16 +10,17 @@ TARGET = ROOT / "docs" / "settings.md"
 HEAD = """# All settings
 
 Made from `engine/preset.py` by `python -m engine.settings_table`; do not edit by hand. On the command line each is
-given as `--set section.name=value`. The last column names the same thing in kohya_ss, or in sd-scripts where kohya_ss has
-no key of its own.
+given as `--set section.name=value`. The last column names the same thing in kohya_ss, or in sd-scripts where
+kohya_ss has no key of its own.
 """
+COLUMNS = "| setting | default | values | what it does | kohya |\n|---|---|---|---|---|\n"
 
 
 def table() -> str:
     """The whole page as Markdown."""
     parts = [HEAD]
     for section in SECTIONS:
-        parts.append(f"\n## {section}\n\n| setting | default | values | what it does | kohya |\n|---|---|---|---|---|\n")
+        parts.append(f"\n## {section}\n\n{COLUMNS}")
         parts += [_row(item) for item in SETTINGS if item.section == section]
     return "".join(parts)
 

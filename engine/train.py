@@ -11,14 +11,13 @@ from engine.adapters.attach import Recipe, attach
 from engine.atomic import write_text_whole
 from engine.data.cache import Store
 from engine.data.digests import FileDigests
-from engine.draw import model_kind
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
-from engine.features import LatentSource, TextSource, background_color
+from engine.features import LatentSource, TextSource
 from engine.losses import LossTerms
 from engine.memory import DTYPES, choose_device, device_name
 from engine.optimizers import make_optimizer
-from engine.plan import Plan, make_plan, sentence
+from engine.plan import Plan, make_plan, model_kind, sentence
 from engine.preset import Preset, resolve
 from engine.report import Reporter
 from engine.run import checkpoint_name
@@ -69,12 +68,12 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         checkpoint.part_digest(facts, "vae", vae_path),
         FileDigests(cache),
         Store.open(cache, "latents") if preset.data.cache_latents else None,
-        background_color(preset.data.background),
+        preset.data.background,
         report.warn,
     )
     plan = _without_unreadable(preset, plan, latents, report, stopping)
     if preset.data.cache_latents:
-        latents.vae.to(device="cpu")
+        latents.vae.to("cpu")  # pyright: ignore[reportArgumentType]
 
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")

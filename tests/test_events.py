@@ -1,0 +1,102 @@
+"""The event log: whole lines only, whatever kills the writer."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.events import KINDS, EventLog, Failed, Progress, Sampled, Stage, Step, Stopped, Warned, read
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "events.jsonl"
+
+
+def test_the_kinds_are_a_closed_set():
+    assert set(KINDS) == {
+        "started", "stage", "progress", "step", "validated", "sampled", "saved", "warned", "failed", "stopped", "finished",
+    }  # fmt: skip
+
+
+@given(st.text(), st.integers(0, 10**9), st.floats(0, 1e6))
+def test_events_read_back_as_they_were_written(tmp_path_factory, text, number, seconds):
+    path = tmp_path_factory.mktemp("log") / "events.jsonl"
+    written = [Warned(text, text), Sampled(number, 0, text, number, "samples/x.png", seconds), Stopped(number)]
+    log = EventLog(path)
+    for event in written:
+        log.emit(event)
+    entries, offset = read(path)
+    assert [entry.event for entry in entries] == written
+    assert offset == path.stat().st_size
+
+
+def test_each_line_carries_format_kind_and_utc_time(path):
+    EventLog(path).emit(Stage("Training"))
+    content = json.loads(path.read_text())
+    assert content["v"] == 1 and content["kind"] == "stage"
+    assert datetime.fromisoformat(content["time"]).utcoffset().total_seconds() == 0
+
+
+def test_a_reader_goes_on_where_it_was(path):
+    log = EventLog(path)
+    log.emit(Stage("one"))
+    first, offset = read(path)
+    log.emit(Stage("two"))
+    second, _ = read(path, offset)
+    assert [entry.event.name for entry in first + second] == ["one", "two"]
+
+
+def test_a_line_being_written_is_left_for_the_next_read(path):
+    EventLog(path).emit(Stage("one"))
+    with path.open("ab") as file:
+        file.write(b'{"v": 1, "kind": "sta')
+    entries, offset = read(path)
+    assert len(entries) == 1
+    with path.open("ab") as file:
+        file.write(b'ge", "time": "t", "name": "two"}\n')
+    (entry,), _ = read(path, offset)
+    assert entry.event == Stage("two")
+
+
+def test_after_a_torn_line_the_next_writer_begins_a_new_one(path):
+    path.write_bytes(b'{"v": 1, "kind": "sta')
+    EventLog(path).emit(Stage("after"))
+    entries, _ = read(path)
+    assert [entry.event for entry in entries] == [Stage("after")]
+
+
+@pytest.mark.parametrize(
+    "line", [b"[]", b"1", b"null", b'{"kind": "unknown", "time": ""}', b'{"kind": "step"}', b"\xff"]
+)
+def test_foreign_lines_are_passed_over(path, line):
+    path.write_bytes(line + b"\n")
+    EventLog(path).emit(Progress("Encoding", 1, 2))
+    entries, _ = read(path)
+    assert [entry.event for entry in entries] == [Progress("Encoding", 1, 2)]
+
+
+def test_numbers_that_are_not_finite_become_null(path):
+    EventLog(path).emit(Step(1, 1, float("nan"), {"unet": float("inf")}, float("-inf"), 1.0, 1, 0))
+    event = read(path)[0][0].event
+    assert (event.loss, event.lr, event.gradient_norm) == (None, {"unet": None}, None)
+
+
+def test_fields_of_a_newer_writer_are_passed_over(path):
+    path.write_text('{"v": 2, "kind": "failed", "time": "t", "message": "m", "exit_code": 2, "mood": "sad"}\n')
+    assert read(path)[0][0].event == Failed("m", 2)
+
+
+def test_no_log_is_an_empty_log(path):
+    assert read(path) == ([], 0)
+
+
+def test_a_log_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path, capsys):
+    log = EventLog(tmp_path / "missing" / "events.jsonl")
+    log.emit(Stage("one"))
+    log.emit(Stage("two"))
+    assert capsys.readouterr().err.count("cannot be written") == 1

@@ -1,0 +1,208 @@
+"""A run that is killed, stopped or ended by a signal goes on to the very same weights."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from engine import events, run
+from engine.errors import UserError
+from engine.report import Reporter
+from engine.run import RunFolder
+from engine.stopping import Stopping
+from engine.train import train
+from tests.training import engine, events_of, losses_of, small_preset, start_engine, steps_of, train_here
+
+
+def weights_of(made: RunFolder) -> dict[str, torch.Tensor]:
+    return load_file(made.checkpoints / "tiny.safetensors")
+
+
+def assert_same_outcome(made: RunFolder, other: RunFolder) -> None:
+    first, second = weights_of(made), weights_of(other)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert losses_of(made) == losses_of(other)
+
+
+def resume_here(made: RunFolder, **asked: bool) -> None:
+    """Go on with a run in this process."""
+    folder, preset = run.open_run(made.path)
+    with run.held(folder):
+        train(preset, Reporter(folder), Stopping())
+
+
+def wait_for_step(made: RunFolder, step: int, process, limit_seconds: float = 240) -> None:
+    """Until that step was told."""
+    end = time.monotonic() + limit_seconds
+    while not any(event.step >= step for event in events_of(made, events.Step)):
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end, "the run did not get that far in time"
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def hundred(tmp_path_factory):
+    """100 steps in one go, with everything that is drawn anew each step switched on."""
+    folder = tmp_path_factory.mktemp("hundred")
+    preset = small_preset(
+        folder,
+        run__steps=100,
+        run__save_every_steps=20,
+        run__save_precision="fp32",
+        data__flip=True,
+        noise__offset=0.1,
+        optimizer__warmup_steps=5,
+    )
+    return preset, train_here(preset)
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment_twice_it_ends_in_the_same_weights(hundred, tmp_path):
+    preset, whole = hundred
+    preset.save(tmp_path / "preset.json")
+    made = RunFolder(tmp_path / "killed")
+    chance = random.Random()
+    for first, target in ((60, ("train", tmp_path / "preset.json", "--run", made.path)), (82, ("train", made.path))):
+        process = start_engine(*target)
+        wait_for_step(made, first, process)
+        time.sleep(chance.uniform(0, 0.5))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert made.status() == "killed"
+    finished = engine("train", made.path)
+    assert finished.returncode == 0, finished.stderr
+    assert made.status() == "finished"
+    begun_at = [event.from_step for event in events_of(made, events.Started)]
+    assert len(begun_at) == 3 and begun_at[0] == 0
+    assert all(step % 20 == 0 and step >= 40 for step in begun_at[1:])
+    assert_same_outcome(made, whole)
+
+
+def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(hundred, tmp_path):
+    preset, whole = hundred
+    preset.save(tmp_path / "preset.json")
+    made = RunFolder(tmp_path / "stopped")
+    process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
+    wait_for_step(made, 30, process)
+    made.request("stop")
+    assert process.wait(60) == 0
+    (stopped,) = events_of(made, events.Stopped)
+    assert (made.checkpoints / f"tiny-{stopped.step:06d}.safetensors").exists()
+
+    process = start_engine("train", made.path)
+    wait_for_step(made, stopped.step + 5, process)
+    process.terminate()
+    assert process.wait(60) == 0
+    assert made.status() == "stopped"
+    resume_here(made)
+    assert_same_outcome(made, whole)
+
+
+def test_a_state_for_8_bit_moments_resumes_bit_for_bit_too(tmp_path):
+    changes = {"optimizer__name": "adamw_8bit", "run__steps": 8, "adapter__rank": 16}
+    whole = train_here(small_preset(tmp_path, **changes), tmp_path / "whole")
+    half = train_here(small_preset(tmp_path, run__save_every_steps=4, **changes), tmp_path / "half")
+    (half.state / "step-00000008.safetensors").unlink()
+    (half.checkpoints / "tiny.safetensors").unlink()
+    resume_here(half)
+    assert events_of(half, events.Started)[-1].from_step == 4
+    assert_same_outcome(half, whole)
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path):
+    whole = train_here(small_preset(tmp_path, run__steps=6), tmp_path / "whole")
+    made = train_here(small_preset(tmp_path, run__steps=6, run__save_every_steps=2), tmp_path / "made")
+    last = made.state / "step-00000006.safetensors"
+    last.write_bytes(last.read_bytes()[:-100])
+    resume_here(made)
+    assert events_of(made, events.Started)[-1].from_step == 4
+    assert any("step-00000006" in event.message for event in events_of(made, events.Warned))
+    assert_same_outcome(made, whole)
+
+
+def test_without_any_readable_state_a_sentence_says_so(tmp_path):
+    made = train_here(small_preset(tmp_path))
+    for path in made.state.iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(UserError, match="none of the saved states can be read"):
+        resume_here(made)
+
+
+def test_a_finished_run_can_be_made_longer(tmp_path):
+    preset = small_preset(tmp_path, optimizer__schedule="constant")
+    whole = train_here(preset.changed({"run.steps": 7}), tmp_path / "whole")
+    made = train_here(preset, tmp_path / "made")
+    assert engine("train", made.path, "--set", "run.steps=7").returncode == 0
+    assert [step.step for step in steps_of(made)] == list(range(1, 8))
+    assert_same_outcome(made, whole)
+
+
+def test_a_shorter_length_than_what_is_done_is_refused(tmp_path):
+    made = train_here(small_preset(tmp_path))
+    refused = engine("train", made.path, "--set", "run.steps=2")
+    assert refused.returncode == 2
+    assert "already" in refused.stderr
+
+
+def test_another_adapter_cannot_resume(tmp_path):
+    made = train_here(small_preset(tmp_path))
+    refused = engine("train", made.path, "--set", "adapter.conv_rank=4", "--set", "run.steps=9")
+    assert refused.returncode == 2
+    assert "another adapter" in refused.stderr
+
+
+def test_a_changed_caption_is_told_on_resume(tmp_path):
+    made = train_here(small_preset(tmp_path))
+    (tmp_path / "images" / "2_sks thing" / "0.txt").write_text("something else")
+    resume_here(made)
+    assert any("have changed" in event.message for event in events_of(made, events.Warned))
+
+
+def test_saving_and_sampling_on_request(tmp_path):
+    preset = small_preset(tmp_path, run__steps=60, sample__prompts="a red circle", sample__at_start=False)
+    preset.save(tmp_path / "preset.json")
+    made = RunFolder(tmp_path / "asked")
+    process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
+    wait_for_step(made, 3, process)
+    made.request("save")
+    made.request("sample")
+    assert process.wait(120) == 0
+    saved = [event.step for event in events_of(made, events.Saved) if event.what == "checkpoint"]
+    sampled = [event.step for event in events_of(made, events.Sampled)]
+    assert len(saved) == 2 and 3 <= saved[0] < 60 == saved[1]
+    assert len(sampled) == 2 and 3 <= sampled[0] < 60 == sampled[1]
+    assert list(made.requests.iterdir()) == []
+
+
+def test_two_processes_never_work_in_one_run_folder(tmp_path):
+    preset = small_preset(tmp_path, run__steps=200)
+    preset.save(tmp_path / "preset.json")
+    made = RunFolder(tmp_path / "one")
+    process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
+    wait_for_step(made, 1, process)
+    second = engine("train", made.path)
+    assert second.returncode == 2
+    assert "another process" in second.stderr
+    again = engine("train", tmp_path / "preset.json", "--run", made.path)
+    assert again.returncode == 2
+    assert "already holds a run" in again.stderr
+    assert made.status() == "running"
+    made.request("stop")
+    assert process.wait(60) == 0
+    assert made.status() == "stopped"
+
+
+def test_a_stop_request_from_before_does_not_stop_the_next_start(tmp_path):
+    preset = small_preset(tmp_path)
+    made = run.create(preset, tmp_path / "old")
+    made.request("stop")
+    time.sleep(0.05)
+    finished = engine("train", made.path)
+    assert finished.returncode == 0
+    assert made.status() == "finished"
