@@ -30,12 +30,16 @@ def _scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
     return product.addmm_(left, right, beta=0, alpha=scale)
 
 
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
+
+
 class _LowRankLinear(Function):
     """Saves x and h = s · x Aᵀ; y is not needed backward, which is why the product may be added into it."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float):
-        rows = x.reshape(-1, x.shape[-1])
+        rows = _rows(x)
         hidden = _scaled_product(rows, down.t(), scale)
         y = functional.linear(rows, weight, bias).addmm_(hidden, up.t())
         ctx.scale = scale
@@ -43,16 +47,18 @@ class _LowRankLinear(Function):
         ctx.save_for_backward(
             rows if ctx.needs_input_grad[3] else None, hidden if ctx.needs_input_grad[4] else None, weight, down, up
         )
-        return y.view(*x.shape[:-1], y.shape[-1])
+        return y if x.dim() == 2 else y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor):
         rows, hidden, weight, down, up = ctx.saved_tensors
         needs_x, needs_down, needs_up = (ctx.needs_input_grad[index] for index in (0, 3, 4))
-        grad = grad.reshape(-1, grad.shape[-1])
+        grad = _rows(grad)
         grad_hidden = _scaled_product(grad, up, ctx.scale) if needs_x or needs_down else None
-        grad_x = (grad @ weight).addmm_(grad_hidden, down).view(ctx.x_shape) if needs_x else None
+        grad_x = (grad @ weight).addmm_(grad_hidden, down) if needs_x else None
+        if grad_x is not None and len(ctx.x_shape) != 2:
+            grad_x = grad_x.view(ctx.x_shape)
         grad_down = grad_hidden.t() @ rows if needs_down and grad_hidden is not None else None
         grad_up = grad.t() @ hidden if needs_up else None
         return grad_x, None, None, grad_down, grad_up, None
