@@ -31,24 +31,21 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of one matrix in the vector."""
+    """The place of one matrix in the vector: `size` numbers from `offset` on, contiguous."""
 
     offset: int
+    size: int
     shape: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """How many numbers it holds."""
-        return math.prod(self.shape)
-
-    @property
-    def stride(self) -> tuple[int, ...]:
-        """Strides of a contiguous tensor of this shape."""
-        return tuple(math.prod(self.shape[axis + 1 :]) for axis in range(len(self.shape)))
+    stride: tuple[int, ...]
 
     def of(self, vector: Tensor) -> Tensor:
         """The matrix as a view of `vector`."""
         return vector.as_strided(self.shape, self.stride, self.offset)
+
+
+def _slot(offset: int, shape: Sequence[int]) -> Slot:
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return Slot(offset, math.prod(shape), tuple(shape), stride)
 
 
 class FlatParameters:
@@ -62,7 +59,7 @@ class FlatParameters:
         self.slots: dict[str, Slot] = {}
         offset = 0
         for name in sorted(shapes):  # the order is part of saved states: it must not depend on the model's code
-            self.slots[name] = Slot(offset, tuple(shapes[name]))
+            self.slots[name] = _slot(offset, shapes[name])
             offset += -(-self.slots[name].size // BLOCK) * BLOCK
         self.vector = nn.Parameter(torch.zeros(offset))
         self.index = {name: index for index, name in enumerate(self.slots)}
