@@ -27,6 +27,7 @@ def diffusers_pipeline(models: dict[str, nn.Module]):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [{"rank": 4, "alpha": 2}, {"rank": 4, "alpha": 4, "conv_rank": 2, "conv_alpha": 2}])
 def test_diffusers_computes_from_our_file_what_we_do(tmp_path: Path, recipe: dict[str, float]) -> None:
     models = small()

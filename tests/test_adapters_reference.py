@@ -66,6 +66,7 @@ def adapter(unet, kind: str):
     adapter.detach()
 
 
+@pytest.mark.slow
 def test_output_loss_gradients_and_step_equal_the_reference(unet, kind: str, adapter: Adapter) -> None:
     note, vector = NOTES[kind], adapter.vectors["unet"]
     predicted = output(unet)
