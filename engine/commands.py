@@ -42,6 +42,8 @@ def _run_of(chosen: argparse.Namespace) -> tuple[RunFolder, Preset]:
         return run.open_run(chosen.target)[0], _preset_of(chosen)
     preset, plan = _planned(chosen, chosen.run)
     if preset is None or plan.problems:
+        for warning in plan.warnings:
+            print(f"Warning: {warning}", file=sys.stderr)
         raise PresetError(plan.problems)
     return run.create(preset, chosen.run.resolve() if chosen.run else None), preset
 
