@@ -1,0 +1,45 @@
+"""What a captioner is: a module with `Settings` and `load`, which gives an object with `caption`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from engine.settings import setting
+
+
+class CaptionerSettings(BaseModel):
+    """Settings that every captioner has; its own ones are added in a subclass called `Settings`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    device: Literal["auto", "cpu", "cuda"] = setting(
+        "auto", "Where the captioner computes; auto takes the GPU where one can be used.", "设备"
+    )
+
+
+class Captioner(Protocol):
+    """A loaded model."""
+
+    def caption(self, images: Sequence[Image.Image]) -> list[str]:
+        """One caption for each image (mode RGB, upright, of any size), in order; "" where it has nothing to say."""
+        ...
+
+
+class CaptionerModule(Protocol):
+    """One file in this folder."""
+
+    @property
+    def Settings(self) -> type[CaptionerSettings]: ...  # noqa: N802 - a class
+
+    def load(self, folder: Path, settings: Any) -> Captioner:
+        """The captioner of a model folder, ready on its device. `settings` are this module's.
+
+        Raises ModelError naming the file that is missing or cannot be used, MissingPackage, or UserError where the
+        device is not there. Downloads nothing.
+        """
+        ...
