@@ -1,0 +1,357 @@
+"""`python -m captioning` on folders: what is written, kept and named, and that every write can be undone."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from captioning_models import BLUE, RED, picture, write_tagger
+from conftest import ROOT
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from captioning import job, journal
+from captioning.__main__ import main
+from captioning.caption_files import appended, caption_text, survey
+from captioning.journal import Entry, Journal
+from engine.errors import DatasetError, UserError
+
+RED_TAGS, BLUE_TAGS = "red background, 1girl, >_<, hatsune miku", "blue background, 1girl, >_<"
+
+
+@pytest.fixture(scope="session")
+def tagger(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tagger(tmp_path_factory.mktemp("wd"))
+
+
+@pytest.fixture
+def run(tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Run the command line; gives exit code, stdout, stderr."""
+
+    def call(*arguments: str | Path) -> tuple[int, str, str]:
+        code = main([str(part) for part in arguments])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    def caption(folder: Path, *options: str | Path) -> tuple[int, str, str]:
+        return call("wd", "--model", tagger, folder, "--cache", tmp_path / "cache", *options)
+
+    caption.call = call
+    return caption
+
+
+def square(path: Path, color: tuple[int, int, int] = RED) -> Path:
+    return picture(path, color, (20, 20))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def journals(tmp_path: Path) -> list[Path]:
+    return sorted((tmp_path / "cache" / "captions-journal").glob("*"))
+
+
+def test_every_image_that_training_sees_gets_its_caption_and_nothing_else_changes(run, tmp_path: Path):
+    data = tmp_path / "data"
+    square(data / "a.png")
+    square(data / "10_cat" / "b.PNG", BLUE)
+    square(data / "deep" / "5_dog" / "图🎈.png")
+    square(data / ".hidden" / "c.png")
+    before = contents(data)
+    code, out, err = run(data)
+    assert (code, err) == (0, "")
+    new = {name: text.decode() for name, text in contents(data).items() if name not in before}
+    assert new == {
+        "a.txt": RED_TAGS + "\n",
+        "10_cat/b.txt": BLUE_TAGS + "\n",
+        "deep/5_dog/图🎈.txt": RED_TAGS + "\n",
+    }
+    assert {name: raw for name, raw in contents(data).items() if name in before} == before
+    assert "written  3 " in out
+
+
+def test_keep_writes_only_where_there_is_no_caption(run, tmp_path: Path):
+    data = tmp_path / "data"
+    for name in ("a", "b", "c", "d"):
+        square(data / f"{name}.png")
+    (data / "a.txt").write_bytes(b"\xef\xbb\xbfmine\r\n")
+    (data / "b.TXT").write_bytes(b"loud")
+    (data / "c.txt").write_bytes(b" \r\n")
+    code, out, _ = run(data)
+    assert code == 0
+    assert (data / "a.txt").read_bytes() == b"\xef\xbb\xbfmine\r\n"
+    assert (data / "b.TXT").read_bytes() == b"loud"
+    assert not (data / "b.txt").exists()
+    assert (data / "c.txt").read_text() == (data / "d.txt").read_text() == RED_TAGS + "\n"
+    assert "written  2 " in out
+    assert "kept     2" in out
+
+
+def test_nothing_to_do_loads_no_model_and_leaves_no_journal(run, tmp_path: Path):
+    square(tmp_path / "data" / "a.png")
+    (tmp_path / "data" / "a.txt").write_text("mine")
+    assert run(tmp_path / "data", "--model", tmp_path / "nowhere")[0] == 0
+    assert journals(tmp_path) == []
+
+
+def test_append_adds_to_the_first_line_what_is_not_there_and_twice_is_once(run, tmp_path: Path):
+    data = tmp_path / "data"
+    square(data / "a.png")
+    (data / "a.txt").write_bytes("\ufeffqzy cat, 1girl,\r\nsecond line".encode("utf-16-le"))
+    assert run(data, "--existing", "append")[0] == 0
+    expected = "qzy cat, 1girl, red background, >_<, hatsune miku\nsecond line\n"
+    assert (data / "a.txt").read_bytes() == expected.encode()
+    code, out, _ = run(data, "--existing", "append")
+    assert (code, (data / "a.txt").read_bytes()) == (0, expected.encode())
+    assert "kept     1" in out
+    assert len(journals(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("existing", ["replace", "append", "keep"])
+def test_undo_restores_every_byte(run, tmp_path: Path, existing: str):
+    data = tmp_path / "data"
+    old = (b"\xff\xfeh\x00i\x00", b"caf\xe9, cat", b"", b"\n \n", b"\xef\xbb\xbfutf\r\nlines\r\n", None, b"tail  ")
+    for number, raw in enumerate(old):
+        square(data / f"{number % 2}_x" / f"i{number}.png", BLUE if number % 2 else RED)
+        if raw is not None:
+            (data / f"{number % 2}_x" / f"i{number}.txt").write_bytes(raw)
+    before = contents(data)
+    assert run(data, "--existing", existing)[0] == 0
+    assert contents(data) != before
+    code, out, _ = run.call("--undo", journals(tmp_path)[0])
+    assert (code, contents(data)) == (0, before)
+    assert f"restored {3 if existing == 'keep' else 7}" in out
+    code, out, _ = run.call("--undo", journals(tmp_path)[0])
+    assert (code, contents(data)) == (0, before)
+    assert "restored 0" in out
+
+
+def test_undo_never_goes_over_an_edit_that_came_later(run, tmp_path: Path):
+    data = tmp_path / "data"
+    for name in ("a", "b"):
+        square(data / f"{name}.png")
+        (data / f"{name}.txt").write_text("old")
+    run(data, "--existing", "replace")
+    (data / "a.txt").write_text("edited by hand")
+    code, out, err = run.call("--undo", journals(tmp_path)[0])
+    assert code == 2
+    assert f"{data / 'a.txt'}: was edited since, so it stays." in err
+    assert ((data / "a.txt").read_text(), (data / "b.txt").read_text()) == ("edited by hand", "old")
+    assert "restored 1" in out
+
+
+def test_a_broken_image_is_named_and_the_rest_is_done(run, tmp_path: Path):
+    data = tmp_path / "data"
+    for name in ("a", "c", "d"):
+        square(data / f"{name}.png")
+    (data / "b.png").write_bytes((data / "a.png").read_bytes()[:60])
+    (data / "e.jpg").write_bytes(b"no image")
+    (data / "f.png").symlink_to(data / "gone.png")
+    code, out, err = run(data)
+    assert code == 2
+    assert [line.split(": ")[0] for line in err.splitlines()] == [
+        str(data / name) for name in ("f.png", "b.png", "e.jpg")
+    ]
+    assert sorted(path.name for path in data.glob("*.txt")) == ["a.txt", "c.txt", "d.txt"]
+    assert "written  3 " in out
+    assert "failed   3" in out
+
+
+def test_two_images_of_one_caption_file_are_told(run, tmp_path: Path):
+    square(tmp_path / "data" / "a.jpg", BLUE)
+    square(tmp_path / "data" / "a.png")
+    code, _, err = run(tmp_path / "data", "--existing", "replace")
+    assert code == 2
+    assert "a.png: has its caption in the same file as a.jpg. Rename one of the two." in err
+    assert (tmp_path / "data" / "a.txt").read_text().startswith("blue")
+
+
+@pytest.fixture
+def read_only() -> Iterator[Path]:
+    """A training folder that may not be written to, without the rights of root (which may write everywhere)."""
+    folder = Path(tempfile.mkdtemp())
+    is_root = os.geteuid() == 0
+    try:
+        folder.chmod(0o755)
+        square(folder / "1_locked" / "a.png")
+        square(folder / "1_locked" / "b.png")
+        (folder / "1_locked" / "b.txt").write_text("mine")
+        square(folder / "1_open" / "c.png")
+        (folder / "1_locked").chmod(0o555)
+        (folder / "1_open").chmod(0o777)
+        if is_root:
+            os.seteuid(65534)
+        yield folder
+    finally:
+        if is_root:
+            os.seteuid(0)
+        (folder / "1_locked").chmod(0o755)
+        shutil.rmtree(folder)
+
+
+def test_images_in_a_read_only_folder_are_named_before_the_work_and_the_rest_is_listed(read_only: Path):
+    found = survey(read_only, ".txt", "keep")
+    assert [item.image.name for item in found.items] == ["c.png"]
+    assert [item.image.name for item in found.kept] == ["b.png"]
+    assert [str(problem) for problem in found.failed] == [
+        f"{read_only / '1_locked' / 'a.png'}: its folder may not be written to. Change its permissions."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("extension", "said"), [(".png", "belongs to images"), ("txt", "such as .txt"), ("./x", "such")]
+)
+def test_an_extension_that_could_hit_an_image_is_refused(run, tmp_path: Path, extension: str, said: str):
+    square(tmp_path / "data" / "a.png")
+    before = contents(tmp_path / "data")
+    code, _, err = run(tmp_path / "data", "--extension", extension, "--existing", "replace")
+    assert code == 2
+    assert said in err
+    assert contents(tmp_path / "data") == before
+
+
+def test_folders_without_images_and_unknown_ones_are_sentences(run, tmp_path: Path):
+    code, _, err = run(tmp_path)
+    assert code == 2
+    assert "holds no images" in err
+    with pytest.raises(DatasetError, match="there is no such folder"):
+        survey(tmp_path / "nowhere", ".txt", "keep")
+
+
+def test_an_incomplete_model_is_one_sentence_and_leaves_nothing_behind(run, tmp_path: Path):
+    square(tmp_path / "data" / "a.png")
+    (tmp_path / "model").mkdir()
+    code, out, err = run(tmp_path / "data", "--model", tmp_path / "model")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"{tmp_path / 'model'}: the model is incomplete: model.onnx, selected_tags.csv missing.")
+    assert len(err.splitlines()) == 1
+    assert journals(tmp_path) == []
+
+
+def test_an_image_without_any_tag_is_named_and_no_empty_caption_written(run, tmp_path: Path):
+    square(tmp_path / "data" / "a.png")
+    code, _, err = run(tmp_path / "data", "--set", "general_threshold=1", "--set", "character_threshold=1")
+    assert code == 2
+    assert "a.png: the captioner found nothing to say, so nothing was written." in err
+    assert not (tmp_path / "data" / "a.txt").exists()
+
+
+class Stubborn:
+    """A captioner that cannot bear wide images, neither alone nor in a batch."""
+
+    def __init__(self, fault: BaseException) -> None:
+        self.fault = fault
+
+    def caption(self, images: Sequence[Image.Image]) -> list[str]:
+        if any(image.width > 30 for image in images):
+            raise self.fault
+        return [f"line one\nand\ttwo of {image.width}" for image in images]
+
+
+def work(folder: Path, fault: BaseException, batch: int) -> job.Outcome:
+    notes = Journal(folder.parent / "journals")
+    notes.prepare()
+    work = job.Job(Stubborn(fault), "keep", notes, batch, lambda done: None)
+    return work.run(survey(folder, ".txt", "keep"))
+
+
+@pytest.mark.parametrize(("fault", "code"), [(RuntimeError("odd shape"), 1), (UserError("odd shape"), 2)])
+def test_a_captioner_that_fails_on_one_image_captions_the_others_of_its_batch(tmp_path: Path, fault, code: int):
+    for number in range(5):
+        picture(tmp_path / "data" / f"{number}.png", size_px=(40 if number == 2 else 20, 20))
+    outcome = work(tmp_path / "data", fault, batch=3)
+    assert outcome.exit_code == code
+    assert [path.name for path in outcome.written] == ["0.png", "1.png", "3.png", "4.png"]
+    assert [str(p) for p in outcome.failed] == [f"{tmp_path / 'data' / '2.png'}: the captioner failed (odd shape)."]
+    assert (tmp_path / "data" / "4.txt").read_text() == "line one and two of 20\n"
+
+
+def test_ctrl_c_ends_between_two_files(tmp_path: Path):
+    for number in range(4):
+        picture(tmp_path / "data" / f"{number}.png", size_px=(40 if number == 2 else 20, 20))
+    outcome = work(tmp_path / "data", KeyboardInterrupt(), batch=1)
+    assert (outcome.stopped, outcome.exit_code) == (True, 0)
+    assert sorted(path.name for path in (tmp_path / "data").glob("*.txt")) == ["0.txt", "1.txt"]
+
+
+def test_a_caption_edited_while_the_captioner_works_is_kept(tmp_path: Path):
+    picture(tmp_path / "data" / "a.png")
+    found = survey(tmp_path / "data", ".txt", "keep")
+    (tmp_path / "data" / "a.txt").write_text("typed meanwhile")
+    notes = Journal(tmp_path)
+    outcome = job.Job(Stubborn(ValueError()), "keep", notes, 1, lambda done: None).run(found)
+    assert [path.name for path in outcome.kept] == ["a.png"]
+    assert (tmp_path / "data" / "a.txt").read_text() == "typed meanwhile"
+
+
+def test_a_journal_that_cannot_take_an_entry_stops_the_write_and_stays_readable(tmp_path: Path, monkeypatch):
+    for number in range(3):
+        picture(tmp_path / "data" / f"{number}.png")
+    sync, calls = os.fsync, iter([False, True, False])
+
+    def sometimes_full(descriptor: int) -> None:
+        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".jsonl" and next(calls):
+            raise OSError(28, "No space left on device")
+        sync(descriptor)
+
+    notes = Journal(tmp_path / "journals")
+    notes.prepare()
+    monkeypatch.setattr(os, "fsync", sometimes_full)
+    outcome = job.Job(Stubborn(ValueError()), "keep", notes, 1, lambda done: None).run(
+        survey(tmp_path / "data", ".txt", "keep")
+    )
+    assert [path.name for path in outcome.written] == ["0.png", "2.png"]
+    assert "the disk is full" in str(outcome.failed[0])
+    assert [entry.path.name for entry in journal.read(notes.path)] == ["0.txt", "2.txt"]
+    assert not (tmp_path / "data" / "1.txt").exists()
+
+
+def test_what_a_killed_job_wrote_can_be_undone(tmp_path: Path):
+    caption = tmp_path / "a.txt"
+    caption.write_bytes(b"old")
+    notes = Journal(tmp_path / "journals")
+    notes.prepare()
+    notes.note(Entry(caption, b"old", b"new\n"))
+    with notes.path.open("ab") as file:
+        file.write(b'{"v": 1, "time": "2026')
+    caption.write_bytes(b"new\n")
+    assert journal.undo(notes.path).restored == [caption]
+    assert caption.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("content", [b"[1]\n", b"nonsense\n", b'{"v": 2, "path": "x", "old": null, "new": ""}\n'])
+def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: bytes):
+    (tmp_path / "x.jsonl").write_bytes(content)
+    with pytest.raises(UserError, match="line 1 is"):
+        journal.undo(tmp_path / "x.jsonl")
+
+
+WORDS = st.lists(st.sampled_from(["cat", "Dog", "red hat", "o_o", "日本"]), max_size=5).map(", ".join)
+
+
+@settings(max_examples=60, deadline=None)
+@given(old=st.one_of(WORDS, st.text(max_size=20)), new=WORDS)
+def test_appending_twice_is_appending_once_and_loses_no_word(old: str, new: str):
+    once = appended(old, new)
+    assert appended(once, new) == once
+    line = caption_text(once.encode("utf-8", errors="replace"))
+    assert all(part in line.lower() for part in new.lower().split(", ")) or not new
+
+
+def test_the_module_runs_as_a_program_and_asks_for_what_is_lacking(tagger: Path, tmp_path: Path):
+    square(tmp_path / "data" / "a.png")
+    arguments = ["wd", "--model", tagger, tmp_path / "data", "--cache", tmp_path / "cache", "--batch", "2"]
+    done = subprocess.run([sys.executable, "-m", "captioning", *map(str, arguments)], cwd=ROOT, check=False)
+    assert done.returncode == 0
+    assert (tmp_path / "data" / "a.txt").is_file()
+    with pytest.raises(SystemExit) as error:
+        main(["wd", "--model", str(tagger)])
+    assert error.value.code == 2
