@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import sys
 import traceback
@@ -134,6 +135,30 @@ def sample(chosen: argparse.Namespace) -> int:
     for path in draw_pictures(preset, loras, chosen.out or Path("samples")):
         print(path)
     return 0
+
+
+def import_preset(chosen: argparse.Namespace) -> int:
+    """Read another trainer's preset, write ours, and tell what became of each key; exit code 2 if it has faults."""
+    from engine.kohya import read
+
+    out: Path | None = chosen.out
+    if out is not None and out.exists():
+        raise UserError("there is such a file already, and it is not overwritten. Choose another name.", str(out))
+    found = read(chosen.file)
+    written = found.preset is not None and out is not None
+    if found.preset is not None and out is not None:
+        found.preset.save(out)
+    if chosen.json:
+        problems = [dataclasses.asdict(problem) for problem in found.problems]
+        told = {"file": str(chosen.file), "preset": str(out) if written else None, **found.receipt.to_dict()}
+        print(json.dumps({**told, "problems": problems}, ensure_ascii=False, indent=2))
+    else:
+        print(found.receipt.text())
+        if written:
+            print(f"\nWritten: {out}")
+    for problem in found.problems:
+        print(problem, file=sys.stderr)
+    return UserError.exit_code if found.problems else 0
 
 
 def doctor(chosen: argparse.Namespace) -> int:

@@ -32,7 +32,7 @@ class Model(Section):
     base: str = setting("", "The SDXL model to train on: a .safetensors file, or a folder in diffusers layout.", "基础模型", label="Base model", kind="file", kohya="pretrained_model_name_or_path", sd_scripts="pretrained_model_name_or_path")
     vae: str = setting("", "Another VAE to use instead of the one in the base model; empty keeps the model's own.", "VAE", label="VAE", kind="file", level="advanced", kohya="vae", sd_scripts="vae")
     prediction: Literal["auto", "epsilon", "v_prediction"] = setting("auto", "What the UNet predicts; auto reads it from the model file and is right unless the file carries no marker.", "预测类型", level="advanced", kohya="v_parameterization", sd_scripts="v_parameterization")
-    zero_terminal_snr: Literal["auto", "yes", "no"] = setting("auto", "Rescale the noise schedule so that the last step is pure noise; auto follows the model file.", "零终端信噪比", label="Zero-terminal SNR", level="advanced", kohya="zero_terminal_snr", sd_scripts="zero_terminal_snr")
+    zero_terminal_snr: Literal["auto", "yes", "no"] = setting("auto", "Rescale the noise schedule so that the last step is pure noise; auto follows the model file.", "零终端信噪比", label="Zero-terminal SNR", level="advanced", sd_scripts="zero_terminal_snr")
 
 
 class Data(Section):
@@ -67,8 +67,8 @@ class Adapter(Section):
     conv_rank: int = setting(0, "Rank for the 3×3 convolutions (LoCon); 0 leaves them alone.", "卷积秩", ge=0, le=1024, level="advanced", kohya="conv_dim", sd_scripts="conv_dim")
     conv_alpha: float = setting(1.0, "Alpha for the convolutions.", "卷积 Alpha", gt=0, le=4096, level="advanced", kohya="conv_alpha", sd_scripts="conv_alpha")
     unet: bool = setting(True, "Train the UNet: the part that draws.", "训练 UNet", label="Train the UNet", sd_scripts="network_train_text_encoder_only")
-    text_encoder_1: bool = setting(False, "Train the first text encoder (CLIP-L); helps new words, over-trains easily.", "训练文本编码器 1", label="Train text encoder 1")
-    text_encoder_2: bool = setting(False, "Train the second text encoder (OpenCLIP bigG).", "训练文本编码器 2", label="Train text encoder 2")
+    text_encoder_1: bool = setting(False, "Train the first text encoder (CLIP-L); helps new words, over-trains easily.", "训练文本编码器 1", label="Train text encoder 1", sd_scripts="network_train_unet_only")
+    text_encoder_2: bool = setting(False, "Train the second text encoder (OpenCLIP bigG).", "训练文本编码器 2", label="Train text encoder 2", sd_scripts="network_train_unet_only")
 
 
 class Optimizer(Section):
@@ -133,7 +133,7 @@ class Memory(Section):
     vae_precision: Literal["auto", "fp32"] = setting("auto", "Number format of the VAE; auto uses the run's and turns to fp32 where that gives non-finite values.", "VAE 精度", label="VAE precision", level="expert", kohya="no_half_vae", sd_scripts="no_half_vae")
     vae_batch_size: int = setting(1, "Images that the VAE encodes at once while caching.", "VAE 批大小", label="VAE batch size", ge=1, le=64, level="advanced", kohya="vae_batch_size", sd_scripts="vae_batch_size")
     device: Literal["auto", "cuda", "cpu"] = setting("auto", "Where to compute; auto takes the GPU if there is one.", "设备", level="advanced")
-    threads: int = setting(0, "Processor threads for computation; 0 lets Atelier choose.", "线程数", ge=0, le=256, level="expert", sd_scripts="max_data_loader_n_workers")
+    threads: int = setting(0, "Processor threads for computation; 0 lets Atelier choose.", "线程数", ge=0, le=256, level="expert", kohya="num_cpu_threads_per_process")
 
 
 class Logging(Section):

@@ -1,0 +1,182 @@
+"""Rules for the adapter, its optimizer and the learning rates of its parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.kohya.plain import NO_EFFECT, plain, unused
+from engine.kohya.receipt import Outcome
+from engine.kohya.values import Values
+from engine.preset import BY_PATH
+
+# Types of adapter → our algorithm. Those that adapt convolutions too are in WITH_CONVOLUTIONS
+ALGORITHMS = {
+    "standard": "lora", "kohya locon": "lora", "locon": "lora", "lycoris/locon": "lora", "lora-fa": "lora_fa",
+    "kohya dylora": "dylora", "lycoris/dylora": "dylora", "kohya loha": "loha", "lycoris/loha": "loha",
+    "kohya lokr": "lokr", "lycoris/lokr": "lokr", "lycoris/ia3": "ia3", "lycoris/boft": "boft",
+    "lycoris/diag-oft": "oft", "lycoris/glora": "glora", "lycoris/native fine-tuning": "full",
+}  # fmt: skip
+WITHOUT_CONVOLUTIONS = ("standard", "lora-fa")
+MODULES = {"networks.lora": "lora", "networks.lora_fa": "lora_fa", "networks.dylora": "dylora", "networks.oft": "oft"}
+
+
+def adapter_type(values: Values, key: str) -> Outcome:
+    name = str(values[key])
+    return _algorithm(name, ALGORITHMS.get(name.lower(), ""))
+
+
+def adapter_module(values: Values, key: str) -> Outcome:
+    """sd-scripts' network module; for LyCORIS the algorithm is among the network arguments."""
+    name = str(values[key] or "networks.lora")
+    if name == "lycoris.kohya":
+        algorithm = _argument(values, "algo", "lora").lower()
+        return _algorithm(f"LyCORIS {algorithm}", ALGORITHMS.get(f"lycoris/{algorithm}", algorithm))
+    return _algorithm(name, MODULES.get(name, ""))
+
+
+def _algorithm(name: str, algorithm: str) -> Outcome:
+    if algorithm in BY_PATH["adapter.algorithm"].choices:
+        return Outcome("converted", {"adapter.algorithm": algorithm})
+    what = f"Atelier does not have {name} yet; the preset makes a LoRA of the same rank"
+    return Outcome("ignored_effect", {"adapter.algorithm": "lora"}, what)
+
+
+def _argument(values: Values, name: str, default: str) -> str:
+    for text in values["network_args"] or ():
+        if text.startswith(name + "="):
+            return text.split("=", 1)[1]
+    return default
+
+
+def rank(values: Values, key: str) -> Outcome:
+    item = BY_PATH["adapter.rank"]
+    full = values.is_kohya and str(values["LoRA_type"]).lower() != "standard"
+    if full and item.high is not None and values[key] > item.high:
+        what = (
+            f"means the full size for {values['LoRA_type']}; a LoRA has at most {item.high:g}: {item.default} is used"
+        )
+        return Outcome("ignored_effect", note=what, setting=item.path)
+    return plain(values, key, item)
+
+
+def alpha(values: Values, key: str) -> Outcome:
+    if values[key] or values.is_kohya:
+        return plain(values, key, BY_PATH["adapter.alpha"])
+    return Outcome("converted", {"adapter.alpha": float(values["network_dim"])}, "0 means as large as the rank")
+
+
+def conv_rank(values: Values, key: str) -> Outcome:
+    if str(values["LoRA_type"]).lower() not in WITHOUT_CONVOLUTIONS:
+        return plain(values, key, BY_PATH["adapter.conv_rank"])
+    return unused(values, key, {"adapter.conv_rank": 0}, f"{values['LoRA_type']} leaves convolutions alone")
+
+
+def conv_alpha(values: Values, key: str) -> Outcome:
+    if str(values["LoRA_type"]).lower() in WITHOUT_CONVOLUTIONS or not values["conv_dim"]:
+        return unused(values, key, {}, "no convolutions are trained")
+    if values[key]:
+        return plain(values, key, BY_PATH["adapter.conv_alpha"])
+    return Outcome("converted", {"adapter.conv_alpha": float(values["conv_dim"])}, "0 means as large as the rank")
+
+
+def unet_rate_of(values: Values) -> float:
+    """The rate in force. kohya_ss takes learning_rate where both parts have 0, else a 0 leaves a part out."""
+    if values["network_train_text_encoder_only"]:
+        return 0.0
+    given = values["unet_lr"]
+    if given is None or (values.is_kohya and not given and not values["text_encoder_lr"]):
+        return float(values["learning_rate"])
+    return float(given)
+
+
+def text_encoder_rate_of(values: Values) -> float:
+    """The rate of both text encoders: sd-scripts uses the first of a list for both."""
+    if values["network_train_unet_only"]:
+        return 0.0
+    given = values["text_encoder_lr"]
+    first = (given[0] if given else None) if isinstance(given, list) else given
+    if first is None or (values.is_kohya and not first and not values["unet_lr"]):
+        return float(values["learning_rate"])
+    return float(first)
+
+
+def unet_rate(values: Values, key: str) -> Outcome:
+    rate = unet_rate_of(values)
+    if rate == 0:
+        return Outcome("converted", {"adapter.unet": False}, "the UNet is not trained")
+    return _rate(values, key, rate, {"adapter.unet": True, "optimizer.unet_rate": rate})
+
+
+def text_encoder_rate(values: Values, key: str) -> Outcome:
+    rate = text_encoder_rate_of(values)
+    parts = ("text_encoder_1", "text_encoder_2")
+    if rate == 0:
+        return Outcome("converted", {f"adapter.{part}": False for part in parts}, "the text encoders are not trained")
+    settings: dict[str, Any] = {f"adapter.{part}": True for part in parts}
+    return _rate(values, key, rate, {**settings, **{f"optimizer.{part}_rate": rate for part in parts}})
+
+
+def _rate(values: Values, key: str, rate: float, settings: dict[str, Any]) -> Outcome:
+    if values[key] == rate:
+        return Outcome("honoured", settings)
+    source = "the first of the list" if isinstance(values[key], list) and values[key] else "learning_rate"
+    return Outcome("converted", settings, f"{rate:g}, {source}")
+
+
+def learning_rate(values: Values, key: str) -> Outcome:
+    """Used only for a part that has no rate of its own."""
+    used = [
+        path
+        for path, rate, own in (
+            ("optimizer.unet_rate", unet_rate_of(values), values["unet_lr"]),
+            ("optimizer.text_encoder_1_rate", text_encoder_rate_of(values), values["text_encoder_lr"]),
+        )
+        if rate and not own
+    ]
+    if used:
+        return Outcome("converted", note="for what has no rate of its own", setting=", ".join(used))
+    return unused(values, key, {}, "each trained part has a rate of its own")
+
+
+def one_part_only(values: Values, key: str) -> Outcome:
+    if not values[key]:
+        return Outcome("ignored_default")
+    left_out = "adapter.text_encoder_1, adapter.text_encoder_2" if key.endswith("unet_only") else "adapter.unet"
+    return Outcome("converted", note="switched off", setting=left_out)
+
+
+def optimizer(values: Values, key: str) -> Outcome:
+    """By name, whatever its case; "bitsandbytes.optim.AdamW8bit" is AdamW8bit."""
+    name = str(values[key] or ("AdamW8bit" if values["use_8bit_adam"] else "AdamW"))
+    short = name.lower().rsplit(".", 1)[-1]
+    for choice in BY_PATH["optimizer.name"].choices:
+        if choice.replace("_", "") == short:
+            return Outcome("converted", {"optimizer.name": choice})
+    what = f"Atelier does not have {name} yet; the preset uses AdamW. Check the learning rates: they were for {name}"
+    return Outcome("ignored_effect", {"optimizer.name": "adamw"}, what)
+
+
+def scheduler(values: Values, key: str) -> Outcome:
+    name = str(values[key])
+    cycles, power = values["lr_scheduler_num_cycles"], values["lr_scheduler_power"]
+    if name in BY_PATH["optimizer.schedule"].choices:
+        return Outcome("honoured", {"optimizer.schedule": name})
+    if name == "constant_with_warmup":
+        return Outcome("converted", {"optimizer.schedule": "constant"}, "warm-up is a setting of its own")
+    if name == "cosine_with_restarts" and cycles == 1:
+        return Outcome("converted", {"optimizer.schedule": "cosine"}, "one cycle is a plain cosine")
+    if name == "polynomial" and power == 1:
+        return Outcome("converted", {"optimizer.schedule": "linear"}, "power 1 is a line; it ends at 0 instead of 1e-7")
+    nearest = "cosine" if name.startswith("cosine") else "linear" if name == "polynomial" else "constant"
+    what = f"Atelier does not have {name} yet; the preset uses {nearest}"
+    return Outcome("ignored_effect", {"optimizer.schedule": nearest}, what)
+
+
+def scheduler_shape(values: Values, key: str) -> Outcome:
+    """Number of cycles and power: of one schedule each."""
+    owner = "cosine_with_restarts" if key == "lr_scheduler_num_cycles" else "polynomial"
+    if values[key] in (None, values.default(key)):
+        return Outcome("ignored_default")
+    if values["lr_scheduler"] != owner:
+        return Outcome("ignored_effect", note=f"{NO_EFFECT}: only {owner} uses it")
+    return Outcome("ignored_effect", note=f"goes with {owner}, which Atelier does not have yet")

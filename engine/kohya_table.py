@@ -1,0 +1,130 @@
+"""docs/coming-from-kohya.md, made from the import's own rules: `python -m engine.kohya_table`; a test compares it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from engine.atomic import write_text_whole
+from engine.kohya.dataset import DATASET_ARGUMENTS, FOLDER_KEYS
+from engine.kohya.reading import LEGACY
+from engine.kohya.rules import CONVERSIONS, COVERED, NOT_YET, NOTES, PLAIN, outcome_of
+from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Values, Vocabulary, documented
+from engine.preset import ROOT
+
+TARGET = ROOT / "docs" / "coming-from-kohya.md"
+HEAD = """# Coming from kohya_ss or sd-scripts
+
+Bring your presets along:
+
+```
+python -m engine import my_kohya_preset.json -o presets/user/my_preset.json
+```
+
+It reads kohya_ss LoRA presets (`.json`), sd-scripts configurations (`.toml`, with or without sections) and sd-scripts
+data-set files, and prints a receipt in which every key of your file stands in exactly one group:
+
+- **honoured**: the same meaning, the same value.
+- **converted**: the same thing said in other words. The note says what became of what.
+- **ignored_default**: it stood at its documented default, so nothing is lost.
+- **ignored_effect**: it was set to something else and Atelier does not do that (yet). Read these before you train.
+
+`--json` prints the receipt for programs. A file that exists is never overwritten. Tokens and API keys are neither
+written nor shown.
+
+Good to know:
+
+- A key that your file leaves out takes kohya_ss's documented default, not Atelier's: rank 8, alpha 1, 512 × 512.
+- `max_train_steps` beats `epoch` there, and kohya_ss's form starts with 1600. The receipt says which of the two
+  decides; `--set run.length=epochs` makes the epochs decide. A preset with `epoch` and no
+  `max_train_steps` trains its epochs.
+- Learning rates: 0 leaves a part out; empty, or 0 for both parts, means `learning_rate`.
+- Warm-up in percent becomes steps, counted with your images. Without the training folder it cannot be counted: set
+  `optimizer.warmup_steps` then.
+- Options in `additional_parameters` are read like sd-scripts arguments and beat the keys of the form, as there.
+- Relative paths start at Atelier's folder.
+- Both trainers ignore misspelt keys in silence. The receipt names them.
+"""
+_SHAPE = "matters for schedules that Atelier does not have yet; told"
+_SECRET = "a secret: neither written nor shown"
+# Keys that name no single setting
+TOLD = {
+    "sdxl": "must be on, where the file names a model",
+    "dataset_config": "that file is read as well",
+    "save_model_as": "always `.safetensors`",
+    "learning_rate": "the rate of each part that has none of its own",
+    "lr_scheduler_num_cycles": _SHAPE,
+    "lr_scheduler_power": _SHAPE,
+    "optimizer_args": "`optimizer.weight_decay`, betas, `optimizer.epsilon`; others are told",
+    "conv_alpha": "`adapter.conv_alpha`, with types that adapt convolutions",
+    "additional_parameters": "each option is read like the argument of that name",
+    "wandb_api_key": _SECRET,
+    "huggingface_token": _SECRET,
+}
+TITLES = {
+    "sdxl": "Keys of kohya_ss presets",
+    "legacy": "Older keys of kohya_ss presets",
+    "arguments": "Arguments of sd-scripts",
+    "data": "Keys of sd-scripts data-set files",
+}
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    families = ("sdxl", "legacy")
+    parts = [HEAD]
+    for family in families:
+        facts = [fact for fact in PRESET_KEYS.values() if fact.family == family]
+        parts.append(_table(TITLES[family], ((fact, _fate(fact, "kohya")) for fact in facts)))
+    others = [f"`{name}`" for name, fact in PRESET_KEYS.items() if fact.family not in families]
+    parts.append(f"\nKeys of other model families, without effect for SDXL: {', '.join(others)}.\n")
+    parts.append(_table(TITLES["arguments"], ((fact, _fate(fact, "sd_scripts")) for fact in ARGUMENTS.values())))
+    parts.append(f"\n## {TITLES['data']}\n\nRead like the arguments of the same name: ")
+    parts.append(", ".join(f"`{name}`" for name in DATASET_ARGUMENTS) + ".\n\n")
+    parts.append(", ".join(f"`{name}`" for name in FOLDER_KEYS) + " become `data.folder` and ")
+    parts.append("`data.regularization_folder` where the folders are named like `10_name`.\n")
+    return "".join(parts)
+
+
+def _fate(fact: KeyFact, vocabulary: Vocabulary) -> str:
+    """What the import makes of a key, in a few words."""
+    name = fact.name
+    if vocabulary == "kohya" and name in LEGACY:
+        return f"read as `{LEGACY[name]}`" if LEGACY[name] else "read"
+    if name in TOLD:
+        return TOLD[name]
+    if name in CONVERSIONS:
+        return f"converted: {_targets(fact, vocabulary)}"
+    if name in PLAIN[vocabulary]:
+        return f"`{PLAIN[vocabulary][name].path}`"
+    return COVERED.get(name) or (f"not here: {NOTES[name]}" if name in NOTES else f"not yet: {NOT_YET}")
+
+
+def _targets(fact: KeyFact, vocabulary: Vocabulary) -> str:
+    """The settings that a rule sets or names, found by running it on its default and on other values."""
+    found: dict[str, None] = {}
+    for value in (documented(fact), True, 1, "1"):
+        defaults = {name: documented(other) for name, other in (*ARGUMENTS.items(), *PRESET_KEYS.items())}
+        if type(value) is not type(documented(fact)) and documented(fact) is not None:
+            continue
+        values = Values(vocabulary, {**defaults, fact.name: value}, frozenset((fact.name,)), Path())
+        try:
+            outcome = outcome_of(values, fact.name)
+        except (TypeError, ValueError):  # a value of another type than the key's
+            continue
+        found |= dict.fromkeys(filter(None, outcome.shown_setting.split(", ")))
+    return ", ".join(f"`{path}`" for path in found)
+
+
+def _table(title: str, rows: Iterable[tuple[KeyFact, str]]) -> str:
+    lines = [f"| `{fact.name}` | {_shown(documented(fact))} | {fate} |" for fact, fate in rows]
+    return f"\n## {title}\n\n| key | default there | here |\n|---|---|---|\n" + "\n".join(lines) + "\n"
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else "" if value is None else str(value) or "empty"
+
+
+if __name__ == "__main__":
+    write_text_whole(TARGET, page())
