@@ -14,9 +14,10 @@ from engine.errors import UserError
 from engine.facts import Biography
 from engine.optimizers import pack_state, unpack_state
 from engine.plan import Plan
-from engine.preset import Preset
+from engine.preset import Preset, resolve
 from engine.report import Reporter
 from engine.run import checkpoint_name
+from engine.sdxl.mark import model_mark
 from engine.state import State, save_state
 from engine.step import Updater
 
@@ -30,6 +31,7 @@ class Saver:
     def __init__(
         self, preset: Preset, plan: Plan, adapter: Adapter, updater: Updater, about: Biography, report: Reporter
     ) -> None:
+        """`about` gives the metadata of checkpoints."""
         self.preset = preset
         self.plan = plan
         self.adapter = adapter
@@ -75,8 +77,8 @@ class Saver:
         self.updater.good_steps.fill_(state.about["good_steps"])
         if state.about["fingerprint"] != self.fingerprint:
             self.report.warn(
-                "images, captions or settings have changed since this state was saved: the run goes on from here, "
-                "but not as it would have without the change."
+                "the base model, images, captions or settings have changed since this state was saved: the run goes on "
+                "from here, but not as it would have without the change."
             )
 
     def _state(self, step: int) -> State:
@@ -97,11 +99,13 @@ class Saver:
 
 
 def _fingerprint(preset: Preset, plan: Plan) -> str:
-    """Hash of what the course of a run depends on: its images in their order, their captions, and the settings."""
+    """Hash of what the course of a run depends on: base model, images in their order, captions, and settings."""
     images = [
         (str(image.path), image.caption, image.bucket_px, image.resized_px, image.repeats) for image in plan.images
     ]
     settings = preset.model_dump(include={"data", "captions", "adapter", "optimizer", "noise", "loss", "memory"})
     run = preset.run.model_dump(include={"batch_size", "accumulation", "seed"})
-    content = json.dumps([images, settings, run, plan.steps], sort_keys=True, default=str)
+    vae = resolve(preset.model.vae) if preset.model.vae else None
+    model = model_mark(plan.model, vae) if plan.model else ""
+    content = json.dumps([model, images, settings, run, plan.steps], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+import shutil
 import signal
 import time
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from engine import events, run
 from engine.errors import UserError
+from engine.preset import resolve
 from engine.report import Reporter
 from engine.run import RunFolder
 from engine.stopping import Stopping
@@ -162,6 +165,20 @@ def test_a_changed_caption_is_told_on_resume(tmp_path):
     (tmp_path / "images" / "2_sks thing" / "0.txt").write_text("something else")
     resume_here(made)
     assert any("have changed" in event.message for event in events_of(made, events.Warned))
+
+
+def test_another_base_model_is_told_on_resume(tmp_path):
+    copy = shutil.copy(resolve("demo/model.safetensors"), tmp_path / "base.safetensors")
+    made = train_here(small_preset(tmp_path, model__base=str(copy)))
+    resume_here(made)
+    assert events_of(made, events.Warned) == []
+    tensors = load_file(copy)
+    tensors["model.diffusion_model.out.2.bias"] += 1
+    with safe_open(copy, framework="pt") as file:
+        metadata = file.metadata()
+    save_file(tensors, copy, metadata=metadata)
+    resume_here(made)
+    assert any("base model" in event.message for event in events_of(made, events.Warned))
 
 
 def test_saving_and_sampling_on_request(tmp_path):
