@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
+
+
+def read_tags(table: Path) -> list[tuple[str, str]]:
+    """Name and category of each tag of a selected_tags.csv, in the order of the model's outputs."""
+    with table.open(encoding="utf-8", newline="") as lines:
+        return [(row["name"], row["category"]) for row in csv.DictReader(lines)]
 
 
 def square_bgr(image: Image.Image, side_px: int) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from PIL import Image
 from captioning.devices import onnx_session
 from captioning.model_folder import loading, require_files
 from captioning.protocol import CaptionerSettings
-from captioning.tagging import spaced, square_bgr
+from captioning.tagging import read_tags, spaced, square_bgr
 from engine.errors import ModelError
 from engine.settings import setting
 
@@ -49,10 +48,8 @@ class WdTagger:
 
 def load(folder: Path, settings: Settings) -> WdTagger:
     weights, table = require_files(folder, ("model.onnx",), ("selected_tags.csv",))
-    with loading(folder), table.open(encoding="utf-8", newline="") as lines:
-        tags = [(row["name"], row["category"]) for row in csv.DictReader(lines)]
-        session = onnx_session(weights, settings.device)
-    tagger = WdTagger(session, tags, settings)
-    if (width := session.get_outputs()[0].shape[-1]) != len(tags):
+    with loading(folder):
+        tags, session = read_tags(table), onnx_session(weights, settings.device)
+    if isinstance(width := session.get_outputs()[0].shape[-1], int) and width != len(tags):
         raise ModelError(f"names {len(tags)} tags, model.onnx gives {width}. Download both again.", str(table))
-    return tagger
+    return WdTagger(session, tags, settings)
