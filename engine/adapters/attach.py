@@ -101,7 +101,8 @@ class Adapter:
             for site in here
             for suffix, shape in self.algorithm.shapes(weight_shape(site.target.module), site.rank).items()
         }
-        return FlatParameters(shapes, here[0].target.module.weight.dtype)
+        first = here[0].target.module
+        return FlatParameters(shapes, getattr(first, "compute_dtype", first.weight.dtype))
 
     @property
     def vectors(self) -> dict[str, nn.Parameter]:

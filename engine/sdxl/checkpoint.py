@@ -18,6 +18,7 @@ from torch import nn
 
 from engine.errors import ModelError
 from engine.sdxl.detect import ModelFacts
+from engine.sdxl.narrow import make_narrow
 from engine.sdxl.parts import Part, locate, part_config, part_digest
 from engine.sdxl.weights import read_places
 from engine.sdxl.writer import write_single_file
@@ -34,6 +35,13 @@ Device = torch.device | str
 
 
 @dataclass(frozen=True)
+class _Target:
+    dtype: torch.dtype
+    device: Device
+    keep_narrow: bool = False
+
+
+@dataclass(frozen=True)
 class TextEncoders:
     """Both text encoders of SDXL base: CLIP-L and OpenCLIP bigG with its projection."""
 
@@ -41,24 +49,31 @@ class TextEncoders:
     two: CLIPTextModelWithProjection
 
 
-def load_unet(facts: ModelFacts, dtype: torch.dtype, device: Device) -> UNet2DConditionModel:
-    """The UNet, frozen, in evaluation mode. Raises ModelError for missing, unexpected or misshapen tensors."""
+def load_unet(facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False) -> UNet2DConditionModel:
+    """The UNet, frozen, in evaluation mode. Raises ModelError for missing, unexpected or misshapen tensors.
+
+    `keep_narrow` (for fp32 on a CPU): half-precision weights of the file stay what they are and are widened when used,
+    with the same results (see narrow.py).
+    """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     config = _accepted(UNet2DConditionModel, part_config(facts, "unet"))
-    return _load(facts, "unet", lambda: UNet2DConditionModel(**config), dtype, device)
+    return _load(facts, "unet", lambda: UNet2DConditionModel(**config), _Target(dtype, device, keep_narrow))
 
 
-def load_text_encoders(facts: ModelFacts, dtype: torch.dtype, device: Device) -> TextEncoders:
-    """Both text encoders, frozen, in evaluation mode. Raises ModelError as `load_unet`, and for the refiner."""
+def load_text_encoders(
+    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False
+) -> TextEncoders:
+    """Both text encoders, as `load_unet` gives the UNet. Raises ModelError as it does, and for the refiner."""
     from transformers.models.clip.configuration_clip import CLIPTextConfig
     from transformers.models.clip.modeling_clip import CLIPTextModel, CLIPTextModelWithProjection
 
     one = CLIPTextConfig(**part_config(facts, "text_1"))
     two = CLIPTextConfig(**part_config(facts, "text_2"))
+    target = _Target(dtype, device, keep_narrow)
     return TextEncoders(
-        _load(facts, "text_1", lambda: CLIPTextModel(one), dtype, device),
-        _load(facts, "text_2", lambda: CLIPTextModelWithProjection(two), dtype, device),
+        _load(facts, "text_1", lambda: CLIPTextModel(one), target),
+        _load(facts, "text_2", lambda: CLIPTextModelWithProjection(two), target),
     )
 
 
@@ -70,7 +85,7 @@ def load_vae(
 
     path = Path(vae_path).expanduser() if vae_path else None
     config = _accepted(AutoencoderKL, part_config(facts, "vae", path))
-    return _load(facts, "vae", lambda: AutoencoderKL(**config), dtype, device, path)
+    return _load(facts, "vae", lambda: AutoencoderKL(**config), _Target(dtype, device), path)
 
 
 def _accepted(module: Callable[..., object], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,16 +98,17 @@ def _load(
     facts: ModelFacts,
     part: Part,
     build: Callable[[], Module],
-    dtype: torch.dtype,
-    device: Device,
+    target: _Target,
     vae_path: Path | None = None,
 ) -> Module:
     module = _build_without_memory(build, str(vae_path or facts.path))
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     places = locate(facts, part, wanted, vae_path)
-    tensors = read_places(places, dtype, torch.device(device))
+    device = torch.device(target.device)
+    narrow = make_narrow(module) if target.keep_narrow and target.dtype == torch.float32 else set()
+    tensors = read_places(places, target.dtype, device, narrow)
     module.load_state_dict({name: tensor.view(wanted[name]) for name, tensor in tensors.items()}, assign=True)
-    _make_position_ids(module, torch.device(device))
+    _make_position_ids(module, device)
     return module.requires_grad_(False).eval()
 
 

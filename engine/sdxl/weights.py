@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ from typing import cast
 import torch
 
 from engine.errors import ModelError
+from engine.sdxl.narrow import HALF
 from engine.sdxl.parts import Place
 
 TORCH_DTYPES = {
@@ -19,9 +21,12 @@ TORCH_DTYPES = {
 }  # fmt: skip
 
 
-def read_places(places: Mapping[str, Place], dtype: torch.dtype, device: torch.device) -> dict[str, torch.Tensor]:
+def read_places(
+    places: Mapping[str, Place], dtype: torch.dtype, device: torch.device, narrow: Set[str] = frozenset()
+) -> dict[str, torch.Tensor]:
     """The tensors of `places` in `dtype` on `device`, in their stored shapes (transposed ones turned).
 
+    Those in `narrow` that are stored in half precision stay in it.
     Raises ModelError where a file cannot be read or holds whole numbers in place of weights.
     """
     odd = next((place for place in places.values() if place.dtype not in TORCH_DTYPES), None)
@@ -32,28 +37,42 @@ def read_places(places: Mapping[str, Place], dtype: torch.dtype, device: torch.d
         )
     found: dict[str, torch.Tensor] = {}
     for path in sorted({place.path for place in places.values()}):
-        here = {name: place for name, place in places.items() if place.path == path}
-        mapped = {name: place for name, place in here.items() if device.type == "cpu" and _can_stay(place, dtype)}
+        here = {name: _Wanted(p, _dtype(p, dtype, name in narrow)) for name, p in places.items() if p.path == path}
         try:
-            found |= _views(path, mapped)
-            found |= _converted(path, {n: place for n, place in here.items() if n not in mapped}, dtype, device)
-        except (OSError, RuntimeError) as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
+            if device.type == "cpu":
+                found |= _views(path, {name: wanted.place for name, wanted in here.items() if wanted.can_stay})
+            found |= _converted(path, {name: wanted for name, wanted in here.items() if name not in found}, device)
+        except OSError as error:
             raise ModelError(f"cannot be read ({error}). Check the disk and the file.", str(path)) from error
     return {name: found[name] for name in places}
 
 
-def _can_stay(place: Place, dtype: torch.dtype) -> bool:
-    """A view needs the same precision and a start that is a multiple of the number's size."""
-    return TORCH_DTYPES[place.dtype] == dtype and place.start % dtype.itemsize == 0 and not place.transposed
+@dataclass(frozen=True)
+class _Wanted:
+    place: Place
+    dtype: torch.dtype
+
+    @property
+    def can_stay(self) -> bool:
+        """A view needs the same precision and a start that is a multiple of the number's size."""
+        place = self.place
+        return TORCH_DTYPES[place.dtype] == self.dtype and not (place.start % self.dtype.itemsize or place.transposed)
+
+
+def _dtype(place: Place, dtype: torch.dtype, narrow: bool) -> torch.dtype:
+    stored = TORCH_DTYPES[place.dtype]
+    return stored if narrow and stored in HALF else dtype
 
 
 def _views(path: Path, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
-    """Views of a private map: the file is never written to; writing to a tensor copies the page."""
-    if not places:
+    """Views of a private map: the file is never written to; writing to a tensor copies the page.
+
+    Empty where the system maps no files here (some network disks, strict memory limits): they are then read.
+    """
+    try:
+        storage = cast(torch.UntypedStorage, torch.UntypedStorage.from_file(str(path), False, path.stat().st_size))
+    except RuntimeError:
         return {}
-    storage = cast(torch.UntypedStorage, torch.UntypedStorage.from_file(str(path), False, path.stat().st_size))
     tensors = {}
     for name, place in places.items():
         empty = torch.empty(0, dtype=TORCH_DTYPES[place.dtype])
@@ -62,23 +81,22 @@ def _views(path: Path, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _converted(
-    path: Path, places: Mapping[str, Place], dtype: torch.dtype, device: torch.device
-) -> dict[str, torch.Tensor]:
+def _converted(path: Path, wanted: Mapping[str, _Wanted], device: torch.device) -> dict[str, torch.Tensor]:
     """Read into one buffer that is used again for each tensor, then converted into memory of its own."""
     tensors: dict[str, torch.Tensor] = {}
-    if not places:
+    if not wanted:
         return tensors
-    buffer = torch.empty(max(place.end - place.start for place in places.values()), dtype=torch.uint8)
+    buffer = torch.empty(max(each.place.end - each.place.start for each in wanted.values()), dtype=torch.uint8)
     raw = buffer.numpy().data
     with FileIO(path) as file:
-        for name, place in sorted(places.items(), key=lambda item: item[1].start):
+        for name, each in sorted(wanted.items(), key=lambda item: item[1].place.start):
+            place = each.place
             size = place.end - place.start
             file.seek(place.start)
             _fill(file, raw[:size])
             stored = buffer[:size].view(TORCH_DTYPES[place.dtype]).view(place.shape)
             stored = stored.t() if place.transposed else stored
-            tensors[name] = stored.to(device, dtype, copy=True, memory_format=torch.contiguous_format)
+            tensors[name] = stored.to(device, each.dtype, copy=True, memory_format=torch.contiguous_format)
     return tensors
 
 
