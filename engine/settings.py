@@ -1,6 +1,6 @@
 """How a setting is declared once, and everything that is read from that one line.
 
-`setting(...)` is used in `preset.py` only. From a line there come the widget, the command line's `--set`, the table in
+`setting(...)` is used in `preset.py`, and for captioners in their own files. From a line there come the widget, the command line's `--set`, the table in
 docs/settings.md, validation and the import of kohya_ss presets. `settings_of` lists them as `Setting` records.
 """
 
