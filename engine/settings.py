@@ -1,7 +1,8 @@
 """How a setting is declared once, and everything that is read from that one line.
 
-`setting(...)` is used in `preset.py`, and for captioners in their own files. From a line there come the widget, the command line's `--set`, the table in
-docs/settings.md, validation and the import of kohya_ss presets. `settings_of` lists them as `Setting` records.
+`setting(...)` is used in `preset.py`, and by captioners in their own files. From a line there come the widget, the
+command line's `--set`, the table in docs/settings.md, validation and the import of kohya_ss presets. `settings_of`
+lists them as `Setting` records.
 """
 
 from __future__ import annotations
