@@ -15,7 +15,7 @@ from engine.preset import ROOT, load
 from engine.run import RunFolder
 from ui.last import own_presets
 
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def steps_shown(page: Page) -> int:
     return int(figure.inner_text().split(" of ")[0].replace(",", "")) if figure.count() else 0
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = WAIT_MS / 1000) -> None:
     """Wait for something that the page's own waiting cannot express. Raises AssertionError."""
     deadline = time.monotonic() + seconds
     while not condition():

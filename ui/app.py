@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +13,8 @@ from ui import data_tab, last, plan_bar, preset_files, presets_tab, run_list, ru
 from ui import form as forms
 from ui.check import Check, check
 from ui.data_page import PAGE_IMAGES
-from ui.words import escape
+from ui.handlers import QUIET
 
-_PRIVATE: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
 _SHOW_MARKS = "(marks) => window.atelier.showMarks(marks)"
 _SHOW_LEVEL = "(level) => window.atelier.showLevel(level)"
 
@@ -42,17 +42,17 @@ def build() -> gr.Blocks:
         with gr.Row(elem_id="top", equal_height=True):
             gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
             header = gr.HTML(elem_id="status")
+        timer = gr.Timer(run_tab.TICK_SECONDS)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
                 data = data_tab.build(form)
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
                 level, problems = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
-                run = run_tab.build()
+                run = run_tab.build(timer)
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True):
                 presets = presets_tab.build(form)
         bar = plan_bar.build()
-        blocks.queue(default_concurrency_limit=8)
         _connect(blocks, Page(form, header, tabs, level, problems, data, run, presets, bar, gr.State({})))
     return blocks
 
@@ -64,7 +64,7 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
         "fn": _look,
         "inputs": [page.seen, page.level, page.presets.chosen, data.subset, data.number, *form.inputs],
         "outputs": looked,
-        **_PRIVATE,
+        **QUIET,
     }
     show_marks: dict[str, Any] = {
         "fn": None,
@@ -75,25 +75,23 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     gr.on(form.triggers, trigger_mode="always_last", **look).then(**show_marks)
     gr.on([data.subset.input], trigger_mode="always_last", **look)
     for button, pages in ((data.back, -1), (data.forth, 1)):
-        turn = button.click(_turner(pages), [data.number], [data.number], **_PRIVATE)
+        turn = button.click(_turner(pages), [data.number], [data.number], **QUIET)
         turn.then(**look)
     page.level.change(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
     page.level.input(**{**look, "trigger_mode": "always_last"})
 
     presets_tab.connect(page.presets, form, {**look})
     lists = [page.presets.chosen, page.presets.left, page.presets.right]
-    arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **_PRIVATE)
+    arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **QUIET)
     arrived.then(**look).then(**show_marks)
     pair = [page.presets.left, page.presets.right]
-    arrived.then(presets_tab.compare, [*pair, *form.inputs], [page.presets.differences], **_PRIVATE)
+    arrived.then(presets_tab.compare, [*pair, *form.inputs], [page.presets.differences], **QUIET)
     arrived.then(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
-    arrived.then(
-        presets_tab.describe, [page.presets.chosen], [page.presets.about_chosen, page.presets.delete], **_PRIVATE
-    )
+    arrived.then(presets_tab.describe, [page.presets.chosen], [page.presets.about_chosen, page.presets.delete], **QUIET)
 
     follow = run_tab.connect(page.run, page.header)
     arrived.then(**follow)
-    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs], **_PRIVATE)
+    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **QUIET)
     begun.then(**follow)
 
 
@@ -121,7 +119,7 @@ def _keep(content: dict[str, Any], level: str, preset: str, seen: dict[str, Any]
         last.remember(content, level, preset)
     except UserError as error:
         if not seen.get("told"):
-            gr.Warning(escape(f"The form cannot be remembered for the next visit. {error}"))
+            print(f"The form cannot be remembered for the next visit. {error}", file=sys.stderr)
         seen["told"] = True
 
 
@@ -154,9 +152,10 @@ def _start(*shown: Any) -> list[Any]:
     """Start names everything that is in its way; otherwise the run begins and the page turns to it."""
     found: Check = check(forms.read_all(shown))
     if found.preset is None or found.problems:
-        return [plan_bar.blocked(found.problems), gr.skip()]
+        return [plan_bar.blocked(found.problems), gr.skip(), gr.skip()]
     try:
-        run_list.start(found.preset)
+        path = run_list.start(found.preset)
     except UserError as error:
-        return [plan_bar.blocked(error.problems), gr.skip()]
-    return ["", gr.Tabs(selected="run")]
+        return [plan_bar.blocked(error.problems), gr.skip(), gr.skip()]
+    runs = run_list.choices(run_list.all_runs(), None)
+    return ["", gr.Tabs(selected="run"), gr.update(choices=runs, value=str(path))]

@@ -43,10 +43,8 @@ class Form:
 
     @property
     def triggers(self) -> list[Callable[..., Any]]:
-        """What happens when a field changes. Text fields tell all changes: the first `input` after their value was set
-        by the page is swallowed by Gradio 6, so that a pasted path would go unseen."""
-        names = ["change" if isinstance(item, (gr.Textbox, gr.ColorPicker)) else "input" for item in self.inputs]
-        return [getattr(item, name) for item, name in zip(self.inputs, names, strict=True)]
+        """What happens when the user (not the page) changes a field; page.js sends one more after each pause."""
+        return [getattr(component, "input") for component in self.inputs]  # noqa: B009 - events are added at run time
 
 
 def field_id(path: str) -> str:

@@ -67,6 +67,16 @@ window.atelier = (() => {
     else showFull(target);
   });
 
+  // Gradio 6 takes a text field for changed when a key makes a letter, so that what is pasted or deleted goes unseen.
+  // After each pause in typing such a key is sent.
+  let pause = 0;
+  document.addEventListener("input", (event) => {
+    const typed = event.target;
+    if (!event.isTrusted || !typed.closest?.(".field") || !/^text/.test(typed.type)) return;
+    clearTimeout(pause);
+    pause = setTimeout(() => typed.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true })), 250);
+  });
+
   // Full-size picture; arrow keys go along the row (steps), Escape closes.
   let full = null;
   function showFull(link) {

@@ -15,6 +15,7 @@ from ui import form as forms
 from ui import preset_files
 from ui.data_page import problem_list
 from ui.form import Form
+from ui.handlers import QUIET
 from ui.words import escape, plural
 
 _PRESENT = "present form"
@@ -64,19 +65,18 @@ def build(form: Form) -> PresetsTab:
 
 def connect(tab: PresetsTab, form: Form, check_after: dict[str, Any]) -> None:
     """Wire the buttons. `check_after` is the look at the form that follows a load."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
     lists = [tab.chosen, tab.left, tab.right]
-    tab.chosen.input(describe, [tab.chosen], [tab.about_chosen, tab.delete], **quiet)
-    tab.load.click(_load, [tab.chosen], [tab.message, tab.name, *form.inputs], **quiet).then(**check_after)
+    tab.chosen.input(describe, [tab.chosen], [tab.about_chosen, tab.delete], **QUIET)
+    tab.load.click(_load, [tab.chosen], [tab.message, tab.name, *form.inputs], **QUIET).then(**check_after)
     for button, overwrite in ((tab.save_as, False), (tab.save, True)):
-        saved = button.click(_saver(overwrite), [tab.name, *form.inputs], [tab.message, tab.name, tab.chosen], **quiet)
-        saved.then(choices_update, [tab.chosen, tab.left, tab.right], lists, **quiet).then(
-            describe, [tab.chosen], [tab.about_chosen, tab.delete], **quiet
+        saved = button.click(_saver(overwrite), [tab.name, *form.inputs], [tab.message, tab.name, tab.chosen], **QUIET)
+        saved.then(choices_update, [tab.chosen, tab.left, tab.right], lists, **QUIET).then(
+            describe, [tab.chosen], [tab.about_chosen, tab.delete], **QUIET
         )
-    tab.delete.click(_delete, [tab.chosen], [tab.message], **quiet).then(
-        choices_update, [tab.chosen, tab.left, tab.right], lists, **quiet
-    ).then(describe, [tab.chosen], [tab.about_chosen, tab.delete], **quiet)
-    gr.on([tab.left.input, tab.right.input], compare, [tab.left, tab.right, *form.inputs], [tab.differences], **quiet)
+    tab.delete.click(_delete, [tab.chosen], [tab.message], **QUIET).then(
+        choices_update, [tab.chosen, tab.left, tab.right], lists, **QUIET
+    ).then(describe, [tab.chosen], [tab.about_chosen, tab.delete], **QUIET)
+    gr.on([tab.left.input, tab.right.input], compare, [tab.left, tab.right, *form.inputs], [tab.differences], **QUIET)
 
 
 def choices_update(chosen: str | None, left: str | None, right: str | None) -> list[Any]:

@@ -12,10 +12,11 @@ from gradio.components import Component
 from engine.errors import UserError
 from engine.run import Request, RunFolder, Status
 from ui import run_list, run_page
+from ui.handlers import QUIET
 from ui.run_view import RunView, view_of
 from ui.words import escape
 
-_TICK_SECONDS = 1.0
+TICK_SECONDS = 1.0
 
 
 @dataclass
@@ -38,8 +39,8 @@ class RunTab:
         return [self.run, *buttons, self.progress, self.curves, self.samples, self.checkpoints, self.log]
 
 
-def build() -> RunTab:
-    """Draw the tab."""
+def build(timer: gr.Timer) -> RunTab:
+    """Draw the tab. The timer stands outside of all tabs: inside it would begin with the first visit."""
     with gr.Row(elem_id="run-controls", equal_height=True):
         run = gr.Dropdown([], label="Run", show_label=False, container=False, elem_id="run-choice", scale=3)
         resume = gr.Button("Resume", interactive=False, elem_id="resume", min_width=110)
@@ -76,24 +77,23 @@ def build() -> RunTab:
         checkpoints,
         log,
         gr.State({}),
-        gr.Timer(_TICK_SECONDS),
+        timer,
     )
 
 
 def connect(tab: RunTab, header: gr.HTML) -> dict[str, Any]:
     """Wire the tick and the buttons; returns the look at the run, for others to follow with."""
-    quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "preprocess": False}
     look: dict[str, Any] = {
         "fn": tick,
         "inputs": [tab.run, tab.seen],
         "outputs": [header, *tab.outputs, tab.seen],
-        **quiet,
+        **QUIET,
     }
-    tab.timer.tick(**look, queue=False)
+    tab.timer.tick(**look)
     tab.run.input(**look)
-    tab.resume.click(_resume, [tab.run], [tab.message], **quiet).then(**look)
+    tab.resume.click(_resume, [tab.run], [tab.message], **QUIET).then(**look)
     for what, button in tab.requests.items():
-        button.click(_asker(what), [tab.run], [tab.message], **quiet).then(**look)
+        button.click(_asker(what), [tab.run], [tab.message], **QUIET).then(**look)
     return look
 
 
