@@ -19,8 +19,8 @@ from engine.preset import BY_PATH, SETTINGS
 REFERENCE = Path(__file__).parent / "reference"
 KEYS = json.loads((REFERENCE / "kohya_preset_keys.json").read_text(encoding="utf-8"))
 FACTS = {fact["key"]: fact for fact in KEYS}
-REFUSED = {"v2", "sdxl_checkbox", *(name for name in FACTS if name.endswith("_checkbox") and name != "use_wandb_checkbox")}
-# Keys in which another value than the default is kept, and a value for each type
+REFUSED = {"v2", *(name for name in FACTS if name.endswith("_checkbox"))} - {"use_wandb_checkbox"}
+# For each type a value
 OTHER_VALUES = {"bool": True, "bool|string": True, "number": 3, "string": "something"}
 
 
@@ -163,7 +163,8 @@ CASES = {
     "size as text": ("max_resolution", "1024,768", {}, {"data.width_px": 1024, "data.height_px": 768}, "converted"),
     "square size": ("max_resolution", "896", {}, {"data.width_px": 896, "data.height_px": 896}, "converted"),
     "upscaling inverted": ("bucket_no_upscale", False, {}, {"data.upscale_small_images": True}, "converted"),
-    "number as text": ("epoch", "10.0", {"max_train_steps": 0}, {"run.epochs": 10, "run.length": "epochs"}, "converted"),
+    "number as text": ("epoch", "10.0", {"max_train_steps": 0},
+        {"run.epochs": 10, "run.length": "epochs"}, "converted"),
     "rate as text": ("unet_lr", "5e-5", {}, {"optimizer.unet_rate": 5e-5}, "converted"),
     "empty text": ("network_dim", "", {}, {"adapter.rank": 8}, "converted"),
     "steps left empty": ("max_train_steps", "", {}, {"run.length": "steps", "run.steps": 1600}, "converted"),
@@ -173,20 +174,26 @@ CASES = {
     "max epochs win": ("max_train_epochs", 5, {"epoch": 7, "max_train_steps": 9}, {"run.epochs": 5}, "honoured"),
     "warm-up in percent": ("lr_warmup", 5, {"max_train_steps": 400}, {"optimizer.warmup_steps": 20}, "converted"),
     "warm-up in steps": ("lr_warmup_steps", 33, {"lr_warmup": 10}, {"optimizer.warmup_steps": 33}, "honoured"),
-    "constant has no warm-up": ("lr_warmup", 10, {"lr_scheduler": "constant"}, {"optimizer.warmup_steps": 0}, "ignored_default"),
+    "constant has no warm-up": ("lr_warmup", 10, {"lr_scheduler": "constant"},
+        {"optimizer.warmup_steps": 0}, "ignored_default"),
     "constant with": ("lr_scheduler", "constant_with_warmup", {}, {"optimizer.schedule": "constant"}, "converted"),
-    "one cycle": ("lr_scheduler", "cosine_with_restarts", {"lr_scheduler_num_cycles": ""}, {"optimizer.schedule": "cosine"}, "converted"),
+    "one cycle": ("lr_scheduler", "cosine_with_restarts", {"lr_scheduler_num_cycles": ""},
+        {"optimizer.schedule": "cosine"}, "converted"),
     "restarts": ("lr_scheduler", "cosine_with_restarts", {"lr_scheduler_num_cycles": 3}, {}, "ignored_effect"),
     "cycles": ("lr_scheduler_num_cycles", "", {}, {}, "ignored_default"),
     "UNet only": ("text_encoder_lr", 0, {}, {"adapter.text_encoder_1": False, "adapter.unet": True}, "converted"),
     "text only": ("unet_lr", 0, {}, {"adapter.unet": False, "adapter.text_encoder_2": True}, "converted"),
-    "both 0": ("learning_rate", 2e-4, {"unet_lr": 0, "text_encoder_lr": 0}, {"optimizer.unet_rate": 2e-4, "optimizer.text_encoder_1_rate": 2e-4}, "converted"),
-    "empty rate": ("text_encoder_lr", "", {"learning_rate": 3e-5}, {"optimizer.text_encoder_2_rate": 3e-5}, "converted"),
+    "both 0": ("learning_rate", 2e-4, {"unet_lr": 0, "text_encoder_lr": 0},
+        {"optimizer.unet_rate": 2e-4, "optimizer.text_encoder_1_rate": 2e-4}, "converted"),
+    "empty rate": ("text_encoder_lr", "", {"learning_rate": 3e-5},
+        {"optimizer.text_encoder_2_rate": 3e-5}, "converted"),
     "optimizer": ("optimizer", "AdamW8bit", {}, {"optimizer.name": "adamw_8bit"}, "converted"),
     "old 8-bit box": ("use_8bit_adam", True, {}, {"optimizer.name": "adamw_8bit"}, "converted"),
     "optimizer not here": ("optimizer", "Prodigy", {}, {"optimizer.name": "adamw"}, "ignored_effect"),
-    "optimizer arguments": ("optimizer_args", '"weight_decay=0.1" "betas=0.9,0.99"', {}, {"optimizer.weight_decay": 0.1, "optimizer.beta2": 0.99}, "converted"),
-    "argument not here": ("optimizer_args", "weight_decay=0.1 decouple=True", {}, {"optimizer.weight_decay": 0.1}, "ignored_effect"),
+    "optimizer arguments": ("optimizer_args", '"weight_decay=0.1" "betas=0.9,0.99"', {},
+        {"optimizer.weight_decay": 0.1, "optimizer.beta2": 0.99}, "converted"),
+    "argument not here": ("optimizer_args", "weight_decay=0.1 decouple=True", {},
+        {"optimizer.weight_decay": 0.1}, "ignored_effect"),
     "no half": ("mixed_precision", "no", {}, {"memory.precision": "fp32"}, "converted"),
     "bf16": ("mixed_precision", "bf16", {}, {"memory.precision": "bf16"}, "honoured"),
     "float": ("save_precision", "float", {}, {"run.save_precision": "fp32"}, "converted"),
@@ -197,9 +204,11 @@ CASES = {
     "save never": ("save_every_n_epochs", 0, {}, {"run.save_every_epochs": 0}, "honoured"),
     "long captions": ("max_token_length", "225", {}, {"captions.max_tokens": 225}, "converted"),
     "clip skip": ("clip_skip", 4, {}, {"captions.clip_skip": 2}, "ignored_effect"),
-    "cached text": ("sdxl_cache_text_encoder_outputs", True, {"text_encoder_lr": 0}, {"captions.cache_text": True}, "honoured"),
+    "cached text": ("sdxl_cache_text_encoder_outputs", True, {"text_encoder_lr": 0},
+        {"captions.cache_text": True}, "honoured"),
     "cached and trained": ("sdxl_cache_text_encoder_outputs", True, {}, {"captions.cache_text": False}, "converted"),
-    "LoCon": ("LoRA_type", "Kohya LoCon", {"conv_dim": 4, "conv_alpha": 2}, {"adapter.conv_rank": 4, "adapter.conv_alpha": 2.0}, "converted"),
+    "LoCon": ("LoRA_type", "Kohya LoCon", {"conv_dim": 4, "conv_alpha": 2},
+        {"adapter.conv_rank": 4, "adapter.conv_alpha": 2.0}, "converted"),
     "old LoCon": ("locon", True, {"conv_dim": 4}, {"adapter.conv_rank": 4}, "converted"),
     "convolutions unused": ("conv_dim", 4, {"LoRA_type": "Standard"}, {"adapter.conv_rank": 0}, "ignored_effect"),
     "full LoKr": ("network_dim", 100000, {"LoRA_type": "LyCORIS/LoKr"}, {}, "ignored_effect"),
@@ -213,7 +222,8 @@ CASES = {
     "prompts": ("sample_prompts", "a cat --w 512 --ss euler", {}, {"sample.prompts": "a cat --w 512"}, "converted"),
     "VAE batch 0": ("vae_batch_size", 0, {}, {"memory.vae_batch_size": 1}, "converted"),
     "hub name": ("pretrained_model_name_or_path", "stabilityai/stable-diffusion-xl-base-1.0", {}, {}, "ignored_effect"),
-    "model file": ("pretrained_model_name_or_path", "D:/models/x.safetensors", {}, {"model.base": "D:/models/x.safetensors"}, "honoured"),
+    "model file": ("pretrained_model_name_or_path", "D:/models/x.safetensors", {},
+        {"model.base": "D:/models/x.safetensors"}, "honoured"),
     "no number": ("train_batch_size", "many", {}, {"run.batch_size": 1}, "ignored_effect"),
     "unknown key": ("netwerk_dim", 4, {}, {}, "ignored_effect"),
 }  # fmt: skip
@@ -229,7 +239,8 @@ def test_conversions(tmp_path, name):
 
 
 def test_options_in_free_text_decide_and_are_told(tmp_path):
-    text = '--zero_terminal_snr --v_parameterization --max_grad_norm=0 --network_train_unet_only --log_prefix "a b" --nope 3'
+    text = '--zero_terminal_snr --v_parameterization --max_grad_norm=0 --network_train_unet_only'
+    text += ' --log_prefix "a b" --nope 3'
     found = imported(tmp_path, {"sdxl": True, "additional_parameters": text, "max_grad_norm": 1.0})
     assert found.settings["model.zero_terminal_snr"] == "yes"
     assert found.settings["model.prediction"] == "v_prediction"

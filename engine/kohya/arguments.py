@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import shlex
-from collections.abc import Iterable
 from typing import Any
 
 from engine.kohya.receipt import Outcome
@@ -98,7 +97,7 @@ def _pairs(value: Any, known: dict[str, tuple[str, ...]]) -> Outcome:
     return Outcome("converted", settings)
 
 
-def _numbers(text: str) -> Iterable[Any]:
+def _numbers(text: str) -> list[Any]:
     try:
         found = ast.literal_eval(text)
     except (ValueError, SyntaxError):

@@ -63,7 +63,10 @@ class Import:
 
 
 def read(path: Path) -> Import:
-    """Import a file. Raises UserError where it is none that can be read; faults between settings are in `problems`."""
+    """Import a file. Raises UserError where it is none that can be read.
+
+    Faults of the settings, and a model that is not SDXL, are in `problems`, beside the receipt.
+    """
     source = open_source(path)
     about = f"Imported from {path.name}, {NAMES[source.kind]}."
     if source.kind == "data set":
@@ -71,6 +74,9 @@ def read(path: Path) -> Import:
     else:
         settings, outcomes, warnings = _read_keys(source)
     receipt = make_receipt(NAMES[source.kind], outcomes, warnings)
+    if source.other_model:
+        what = f"this preset is for {source.other_model}; Atelier trains SDXL only. Choose a preset for SDXL."
+        return Import(receipt, settings, None, (Problem(str(path), what),))
     try:
         preset = Preset(about=about).changed(settings)
     except PresetError as error:
@@ -227,7 +233,7 @@ def _legacy_outcome(values: Values, key: str, outcomes: Mapping[str, Outcome]) -
 def _unknown_key(values: Values, key: str, raw: Any) -> Outcome:
     whose = "kohya_ss's LoRA presets" if values.is_kohya else "sd-scripts"
     if raw in ("", None, False, [], {}):
-        return Outcome("ignored_default", note=f"{whose} have no such key; empty" if values.is_kohya else "empty")
+        return Outcome("ignored_default", note="an unknown key, and empty")
     return Outcome("ignored_effect", note=f"unknown to Atelier; {whose} also ignore such a key")
 
 

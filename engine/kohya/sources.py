@@ -40,6 +40,7 @@ _TABS = {
 _DREAMBOOTH = ("learning_rate_te", "learning_rate_te1", "learning_rate_te2", "no_token_padding")
 _LORA_KEYS = ("LoRA_type", "network_dim", "network_alpha", "unet_lr", "text_encoder_lr", "conv_dim")
 _FAMILIES = {
+    "v2": "Stable Diffusion 2",
     "flux1_checkbox": "Flux", "sd3_checkbox": "Stable Diffusion 3", "hunyuan_image_checkbox": "HunyuanImage",
     "anima_checkbox": "Anima", "lumina_checkbox": "Lumina",
 }  # fmt: skip
@@ -48,11 +49,12 @@ _FAMILY_TYPES = ("flux1", "lumina", "anima", "hunyuanimage")
 
 @dataclass(frozen=True)
 class Source:
-    """A foreign file: what it is, its keys and values (sections flattened), and where it lies."""
+    """A foreign file: what it is, its keys and values (sections flattened), where it lies; `other_model`: not SDXL."""
 
     kind: Kind
     content: dict[str, Any]
     path: Path
+    other_model: str = ""
 
 
 def open_source(path: Path) -> Source:
@@ -63,9 +65,7 @@ def open_source(path: Path) -> Source:
     kind = _kind_of(content, is_toml, path)
     if kind == "arguments":
         content = _flat(content)
-    if kind != "data set":
-        _refuse_other_models(content, path)
-    return Source(kind, content, path)
+    return Source(kind, content, path, "" if kind == "data set" else _other_model(content))
 
 
 def _parsed(path: Path) -> tuple[Any, bool]:
@@ -131,18 +131,17 @@ def _flat(content: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
-def _refuse_other_models(content: dict[str, Any], path: Path) -> None:
-    """A preset made for another model would train something else here."""
-    family = next((name for key, name in _FAMILIES.items() if _is_true(content.get(key))), "")
-    if not family and str(content.get("LoRA_type", "")).lower().startswith(_FAMILY_TYPES):
-        family = str(content["LoRA_type"])
-    if _is_true(content.get("v2")):
-        family = "Stable Diffusion 2"
+def _other_model(content: Mapping[str, Any]) -> str:
+    """The model that the file was made for, if that is not SDXL."""
+    for key, family in _FAMILIES.items():
+        if _is_true(content.get(key)):
+            return family
+    if str(content.get("LoRA_type", "")).lower().startswith(_FAMILY_TYPES):
+        return str(content["LoRA_type"])
     named = str(content.get("pretrained_model_name_or_path") or "").strip()
-    if not family and _is_false(content.get("sdxl", content.get("sdxl_checkbox"))) and named:
-        family = "Stable Diffusion 1.5"
-    if family:
-        raise UserError(f"this preset is for {family}; Atelier trains SDXL only. Choose a preset for SDXL.", str(path))
+    if _is_false(content.get("sdxl", content.get("sdxl_checkbox"))) and named:
+        return "Stable Diffusion 1.5"
+    return ""
 
 
 def _is_true(value: Any) -> bool:
