@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from engine import kohya
 from engine.errors import UserError
 from engine.kohya.reading import LEGACY
-from engine.kohya.rules import CONVERSIONS, COVERED, NOTES, PLAIN
+from engine.kohya.rules import CONVERSIONS, COVERED, GATES, NOTES, PLAIN
 from engine.kohya.values import ARGUMENTS, HIDDEN, PRESET_KEYS
 from engine.preset import BY_PATH, SETTINGS
 
@@ -67,7 +67,7 @@ def test_names_in_the_settings_are_keys_there():
 
 def test_rules_and_notes_are_for_keys_that_exist():
     known = set(PRESET_KEYS) | set(ARGUMENTS)
-    assert (set(CONVERSIONS) | set(COVERED) | set(NOTES) | set(LEGACY)) <= known
+    assert (set(CONVERSIONS) | set(COVERED) | set(NOTES) | set(LEGACY) | set(GATES)) <= known
     assert not set(CONVERSIONS) & set(COVERED)
 
 
@@ -298,6 +298,21 @@ def test_percent_of_epochs_is_counted_with_the_images(tmp_path):
     found = imported(tmp_path, content)
     assert found.settings["optimizer.warmup_steps"] == 10
     assert "25 % of 40 steps" in line_of(found, "lr_warmup")[1].note
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "gate"),
+    [
+        ("factor", 8, {"LoRA_type": "LyCORIS/LoKr"}),
+        ("multires_noise_iterations", 6, {"noise_offset_type": "Multires"}),
+        ("adaptive_noise_scale", 0.01, {"noise_offset": 0.05}),
+        ("huber_scale", 2, {"loss_type": "huber", "huber_schedule": "constant"}),
+    ],
+)
+def test_what_did_nothing_there_is_told_apart_from_what_is_lost(tmp_path, key, value, gate):
+    idle, lost = (imported(tmp_path, {"sdxl": True, key: value, **more}) for more in ({}, gate))
+    assert "had no effect there either" in line_of(idle, key)[1].note
+    assert "Atelier has no setting for it yet" in line_of(lost, key)[1].note
 
 
 def test_plain_names_come_from_the_settings():

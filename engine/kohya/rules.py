@@ -89,6 +89,27 @@ NOTES: dict[str, str] = {
     "lr_scheduler_type": "another schedule took the place of lr_scheduler there; Atelier uses lr_scheduler",
 }  # fmt: skip
 
+# Keys that work in a kohya_ss preset only together with another one: then their value did nothing there either
+_LYCORIS_KEYS = (
+    "LyCORIS_preset", "factor", "bypass_mode", "dora_wd", "use_cp", "use_tucker", "use_scalar", "rank_dropout_scale",
+    "constrain", "rescaled", "train_norm", "decompose_both", "train_on_input", "unit",
+)  # fmt: skip
+GATES: dict[str, Callable[[Values], bool]] = {
+    **dict.fromkeys(_LYCORIS_KEYS, lambda values: str(values["LoRA_type"]).lower() not in ("standard", "kohya locon")),
+    **dict.fromkeys(
+        ("multires_noise_iterations", "multires_noise_discount"),
+        lambda values: values["noise_offset_type"] == "Multires",
+    ),
+    **dict.fromkeys(
+        ("noise_offset_random_strength", "adaptive_noise_scale"),
+        lambda values: values["noise_offset_type"] != "Multires" and values["noise_offset"],
+    ),
+    "ip_noise_gamma_random_strength": lambda values: values["ip_noise_gamma"],
+    "huber_scale": lambda values: values["loss_type"] in ("huber", "smooth_l1") and values["huber_schedule"] != "snr",
+    "scale_v_pred_loss_like_noise_pred": lambda values: values["v_parameterization"],
+    "dim_from_weights": lambda values: values["network_weights"],
+}
+
 
 def _by_name(vocabulary: str) -> dict[str, Setting]:
     names = ((getattr(item, vocabulary), item) for item in SETTINGS)
@@ -112,4 +133,6 @@ def outcome_of(values: Values, key: str) -> Outcome:
         return Outcome("ignored_default")
     if key in COVERED:
         return Outcome("converted", note=COVERED[key])
+    if values.is_kohya and key in GATES and not GATES[key](values):
+        return Outcome("ignored_effect", note=f"{NO_EFFECT}: the setting that it goes with is off")
     return Outcome("ignored_effect", note=NOTES.get(key, NOT_YET))
