@@ -8,7 +8,7 @@ from pathlib import Path
 from engine.adapters.loading import apply_file
 from engine.errors import PresetError, Problem, UserError
 from engine.features import TextSource
-from engine.memory import DTYPES, choose_device
+from engine.memory import choose_computation, choose_device
 from engine.plan import model_kind
 from engine.preset import Preset, resolve
 from engine.prompts import parse_prompts
@@ -28,10 +28,12 @@ def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: P
     facts = identify(resolve(preset.model.base), vae_path)
     if facts.kind != "base":
         raise UserError(f"this is an SDXL {facts.kind} model. Choose an SDXL base model.", "model.base")
-    device, dtype = choose_device(preset), DTYPES[preset.memory.precision]
+    device = choose_device(preset)
+    computation = choose_computation(preset, facts, device)
+    dtype, keep_narrow = computation.dtype, computation.keep_narrow
     vae = checkpoint.load_vae(facts, dtype, device, vae_path)
-    encoders = checkpoint.load_text_encoders(facts, dtype, device)
-    unet = checkpoint.load_unet(facts, dtype, device)
+    encoders = checkpoint.load_text_encoders(facts, dtype, device, keep_narrow)
+    unet = checkpoint.load_unet(facts, dtype, device, keep_narrow)
     models = {"unet": unet, "text_encoder_1": encoders.one, "text_encoder_2": encoders.two}
     names = [facts.path.stem]
     for path, strength in loras:

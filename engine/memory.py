@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 
 import psutil
 import torch
 
 from engine.errors import UserError
 from engine.preset import Preset
+from engine.sdxl.detect import ModelFacts
+from engine.sdxl.narrow import cpu_computes_fast_in
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+LARGE_MODEL_BYTES = 2_000_000_000  # above this an fp32 copy of the weights is not worth its memory
 
 
 def choose_device(preset: Preset) -> torch.device:
@@ -29,6 +34,28 @@ def choose_device(preset: Preset) -> torch.device:
         what = "this GPU cannot compute in bf16 (cards before the RTX 30 series cannot). Set it to fp16."
         raise UserError(what, "memory.precision")
     return torch.device(wanted)
+
+
+@dataclass(frozen=True)
+class Computation:
+    """The precision that is computed in; `keep_narrow`: weights stay in half precision and are widened when used."""
+
+    dtype: torch.dtype
+    keep_narrow: bool
+    note: str = ""
+
+
+def choose_computation(preset: Preset, facts: ModelFacts, device: torch.device) -> Computation:
+    """How to compute on this device. Most CPUs have no instructions for half precision and are far slower in it."""
+    wanted = DTYPES[preset.memory.precision]
+    large = facts.size_bytes > LARGE_MODEL_BYTES
+    if device.type != "cpu" or (wanted != torch.float32 and cpu_computes_fast_in(wanted)):
+        return Computation(wanted, keep_narrow=False)
+    if wanted == torch.float32:
+        return Computation(wanted, keep_narrow=large)
+    note = f"This processor has no instructions for {preset.memory.precision}: it computes in fp32"
+    note += ", from weights that stay as they are in the file." if large else "."
+    return Computation(torch.float32, keep_narrow=large, note=note)
 
 
 def device_name(device: torch.device) -> str:

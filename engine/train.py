@@ -15,7 +15,7 @@ from engine.errors import PresetError, UserError
 from engine.facts import Biography
 from engine.features import LatentSource, TextSource
 from engine.losses import LossTerms
-from engine.memory import DTYPES, choose_device, device_name
+from engine.memory import choose_computation, choose_device, device_name
 from engine.optimizers import make_optimizer
 from engine.plan import Plan, make_plan, model_kind, sentence
 from engine.preset import Preset, resolve
@@ -40,8 +40,11 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     # What will happen, before anything is loaded
     report.stage("Looking at the images")
     plan = _checked_plan(preset, report)
+    facts = plan.model
+    assert facts is not None  # a plan without problems has a model
     device = choose_device(preset)
-    dtype = DTYPES[preset.memory.precision]
+    computation = choose_computation(preset, facts, device)
+    dtype = computation.dtype
     state, faults = load_last_state(run.state)
     for fault in faults:
         report.warn(fault, str(run.state))
@@ -55,10 +58,10 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         from_step=first_step, process_id=stopping.process_id, device=device_name(device),
     ))  # fmt: skip
     report.say(f"On {device_name(device)}, in {preset.memory.precision}; run folder {run.path}")
+    if computation.note:
+        report.say(computation.note)
 
     # Latents: the VAE works, then leaves the device
-    facts = plan.model
-    assert facts is not None  # a plan without problems has a model
     vae_path = resolve(preset.model.vae) if preset.model.vae else None
     cache = resolve(preset.data.cache_folder)
     report.stage("Encoding images" if preset.data.cache_latents else "Reading images")
@@ -77,7 +80,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
 
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
-    encoders = checkpoint.load_text_encoders(facts, dtype, device)
+    encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow)
     text = TextSource(
         encoders,
         checkpoint.part_digest(facts, "text"),
@@ -92,7 +95,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
 
     # The UNet, the adapter on it, and what updates the adapter
     report.stage("Loading the base model")
-    unet = checkpoint.load_unet(facts, dtype, device)
+    unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow)
     if preset.memory.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     trained = {
@@ -117,7 +120,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         betas=(preset.optimizer.beta1, preset.optimizer.beta2),
         epsilon=preset.optimizer.epsilon,
     )
-    updater = Updater(optimizer, preset.optimizer.clip_norm, preset.memory.precision == "fp16", device)
+    updater = Updater(optimizer, preset.optimizer.clip_norm, dtype == torch.float16, device)
     prediction, zero_snr = model_kind(preset, facts)
     objective = Objective(
         sdxl_schedule(zero_snr).to(device),
