@@ -73,6 +73,7 @@ def _planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tupl
 def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
     """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
     from engine.memory import advice, is_out_of_memory
+    from engine.state import list_states
     from engine.stopping import StopAsked, Stopping
     from engine.train import train as train_run
 
@@ -84,7 +85,10 @@ def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
         report.emit(events.Stopped(0))
         report.say("Stopped before training began.")
     except UserError as error:
-        return _failed(report, str(error), error.exit_code, problems=error.problems)
+        code = _failed(report, str(error), error.exit_code, problems=error.problems)
+        if list_states(folder.state):
+            report.say(f"When that is mended, it goes on from the last saved step: ./train.sh {folder.path}")
+        return code
     except KeyboardInterrupt:
         return _failed(report, "interrupted twice; what was saved before is whole.", 1)
     except BaseException as error:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import psutil
 from filelock import FileLock, Timeout
 
 from engine import events
@@ -20,6 +20,7 @@ from engine.errors import UserError
 from engine.preset import Preset, load, resolve
 
 Request = Literal["stop", "save", "sample"]
+_PROCESS_BEGUN = time.time()  # when this module was imported: among the first things that an engine does
 REQUESTS: tuple[Request, ...] = ("stop", "save", "sample")
 Status = Literal["new", "running", "finished", "stopped", "failed", "killed"]
 
@@ -116,10 +117,9 @@ class RunFolder:
 
     def forget_old_requests(self) -> None:
         """Remove requests from before this process: they were meant for one that is gone."""
-        begun = psutil.Process().create_time()
         for what in REQUESTS:
             path = self.requests / what
-            if path.exists() and path.stat().st_mtime < begun:
+            if path.exists() and path.stat().st_mtime < _PROCESS_BEGUN:
                 path.unlink(missing_ok=True)
 
     def last_checkpoint(self) -> Path | None:
