@@ -14,10 +14,10 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 def main() -> None:
-    from ui import server
+    from ui.options import options
 
-    chosen = server.options()
-    from ui import app
+    chosen = options()
+    from ui import app, server
 
     server.serve(app.build(), chosen)
 

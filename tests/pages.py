@@ -29,12 +29,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def quick(home: Path) -> Path:
-    """The demo with two sample prompts, longer, in a runs folder of its own, as the user's preset "quick"."""
+    """The demo with small steps, longer, in a runs folder of its own, as the user's preset "quick"."""
     preset = load(ROOT / "presets" / "demo.json").changed(
         {
             "run.name": "quick run",
             "run.folder": str(home / "runs"),
             "run.epochs": 100,
+            "run.batch_size": 1,
+            "data.regularization_folder": "",
             "sample.prompts": "a zkt blob on a white background\na red circle on a blue background",
             "sample.steps": 3,
             "data.cache_folder": str(home / "cache"),

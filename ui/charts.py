@@ -65,17 +65,20 @@ def thinned(line: Line, most: int = MOST_POINTS) -> Line:
     count = len(line.x)
     if count <= most:
         return line
+    if line.style != "raw":
+        stretch = math.ceil(count / (most - 1))
+        x, y = list(line.x[::stretch]), list(line.y[::stretch])
+        if x[-1] != line.x[-1]:
+            x.append(line.x[-1])
+            y.append(line.y[-1])
+        return Line(line.name, x, y, line.style)
     keep: list[int] = []
-    stretch = math.ceil(count / (most // 2)) if line.style == "raw" else math.ceil(count / (most - 1))
+    stretch = math.ceil(count / (most // 2))
     for start in range(0, count, stretch):
-        end = min(start + stretch, count)
-        known = [index for index in range(start, end) if line.y[index] is not None]
-        if not known or line.style != "raw":
-            keep.append(start)
-        else:
-            keep += sorted({min(known, key=lambda i: line.y[i] or 0.0), max(known, key=lambda i: line.y[i] or 0.0)})
-    if keep[-1] != count - 1 and line.style != "raw":
-        keep.append(count - 1)
+        values = line.y[start : start + stretch]
+        known = [value for value in values if value is not None]
+        ends = {values.index(min(known)), values.index(max(known))} if known else {0}
+        keep += [start + index for index in sorted(ends)]
     return Line(line.name, [line.x[index] for index in keep], [line.y[index] for index in keep], line.style)
 
 

@@ -25,10 +25,11 @@ _RGBA = re.compile(r"rgba?\(\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s*(?:,\s*[
 
 @dataclass
 class Form:
-    """The widgets of the page by "section.name", and the note that a preset carries about itself."""
+    """The widgets of the page by "section.name", and what a preset says about itself."""
 
     fields: dict[str, Component] = field(default_factory=dict)
     about: Component | None = None
+    author: Component | None = None
 
     def add(self, path: str) -> Component:
         """Draw the widget of one setting here."""
@@ -37,9 +38,9 @@ class Form:
 
     @property
     def inputs(self) -> list[Component]:
-        """All widgets in the order of the settings, then the note. Handlers get their raw values (preprocess=False)."""
-        assert self.about is not None and len(self.fields) == len(SETTINGS)
-        return [*(self.fields[item.path] for item in SETTINGS), self.about]
+        """All widgets in the order of the settings, then note and author. Handlers get their raw values."""
+        assert self.about is not None and self.author is not None and len(self.fields) == len(SETTINGS)
+        return [*(self.fields[item.path] for item in SETTINGS), self.about, self.author]
 
     @property
     def triggers(self) -> list[Callable[..., Any]]:
@@ -124,12 +125,13 @@ def read(item: Setting, shown: Any) -> Any:
 
 def show_all(preset: Preset) -> list[Any]:
     """What all widgets show for a preset, in the order of `Form.inputs`."""
-    return [*(show(item, preset.get(item.path)) for item in SETTINGS), preset.about]
+    return [*(show(item, preset.get(item.path)) for item in SETTINGS), preset.about, preset.author]
 
 
 def read_all(shown: Sequence[Any]) -> dict[str, Any]:
     """The raw values of `Form.inputs` as the nested content that `engine.preset.build` takes."""
-    content: dict[str, Any] = {"version": VERSION, "about": str(shown[len(SETTINGS)] or "")}
+    about, author = (str(text or "") for text in shown[len(SETTINGS) :])
+    content: dict[str, Any] = {"version": VERSION, "about": about, "author": author}
     for item, value in zip(SETTINGS, shown, strict=False):
         content.setdefault(item.section, {})[item.name] = read(item, value)
     return content
@@ -142,8 +144,7 @@ def show_content(content: Mapping[str, Any]) -> list[Any]:
         section = content.get(item.section)
         value = section.get(item.name, item.default) if isinstance(section, Mapping) else item.default
         shown.append(show(item, value) if fits(item, value) else show(item, item.default))
-    about = content.get("about")
-    return [*shown, about if isinstance(about, str) else ""]
+    return [*shown, *(str(content.get(name) or "") for name in ("about", "author"))]
 
 
 def fits(item: Setting, value: Any) -> bool:

@@ -50,6 +50,7 @@ def build(form: Form) -> PresetsTab:
             gr.HTML("<h4>Save the present form</h4>")
             name = gr.Textbox(label="Name", placeholder="my style, 12 GB", max_lines=1, elem_id="preset-name")
             form.about = gr.Textbox(label="Note", info="What it is for; kept in the preset.", lines=3, interactive=True)
+            form.author = gr.Textbox(label="Author", max_lines=1, interactive=True)
             with gr.Row():
                 save_as = gr.Button("Save as new", variant="primary", elem_id="preset-save-as")
                 save = gr.Button("Save over", elem_id="preset-save")
@@ -142,7 +143,7 @@ def _load(chosen: str | None) -> list[Any]:
     try:
         preset = preset_files.load_listed(chosen or "")
     except UserError as error:
-        nothing = [gr.skip()] * (len(BY_PATH) + 1)
+        nothing = [gr.skip()] * (len(BY_PATH) + 2)
         return [problem_list(error.problems, "problem"), gr.skip(), *nothing]
     item = preset_files.find(chosen or "")
     text = f'<p class="done">“{escape(item.title)}” is in the form now.</p>'

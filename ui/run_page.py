@@ -6,7 +6,7 @@ from engine import events
 from engine.plan import size_text
 from engine.run import Status
 from ui import run_list, thumbnails, words
-from ui.charts import Line, chart
+from ui.charts import Line, chart, thinned
 from ui.run_view import RunView
 from ui.words import escape
 
@@ -154,12 +154,14 @@ def curves(view: RunView) -> str:
     rates = [
         Line(name, lines.steps, line, f"group-{index % 3}") for index, (name, line) in enumerate(lines.rates.items())
     ]
-    unit, unit_bytes = ("GB", 1e9) if max(lines.memory_bytes) >= 1e9 else ("MB", 1e6)
-    memory = [Line("memory", lines.steps, [used / unit_bytes for used in lines.memory_bytes], "group-0")]
+    used = thinned(Line("memory", lines.steps, lines.memory_bytes, "group-0"))
+    most_bytes = max(filter(None, used.y), default=0)
+    unit, unit_bytes = ("GB", 1e9) if most_bytes >= 1e9 else ("MB", 1e6)
+    memory = [Line("memory", used.x, [(value or 0) / unit_bytes for value in used.y], "group-0")]
     legend = '<span class="key raw">each step</span><span class="key smooth">smoothed</span>'
     names = "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in rates)
     side = _panel("Learning rate", names, chart(rates, end, (420, 132), _short_rate))
-    if any(lines.memory_bytes):
+    if most_bytes:
         side += _panel("Memory", "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
     return (
         '<div class="curves">'

@@ -93,7 +93,7 @@ def connect(tab: RunTab, header: gr.HTML) -> dict[str, Any]:
     tab.run.input(**look)
     tab.resume.click(_resume, [tab.run], [tab.message], **QUIET).then(**look)
     for what, button in tab.requests.items():
-        button.click(_asker(what), [tab.run], [tab.message], **QUIET).then(**look)
+        button.click(ask(what), [tab.run], [tab.message], **QUIET).then(**look)
     return look
 
 
@@ -177,15 +177,15 @@ def _unless_seen(seen: dict[str, Any], name: str, signature: Any, value: Any) ->
     return value.draw() if isinstance(value, _Later) else value
 
 
-def _asker(what: Request):
-    def ask(chosen: str | None) -> str:
+def ask(what: Request):
+    def asked(chosen: str | None) -> str:
         run = _existing(chosen)
         if run is None or not run.is_running():
             return '<p class="fault">No training is running here.</p>'
         run.request(what)
         return ""
 
-    return ask
+    return asked
 
 
 def _resume(chosen: str | None) -> str:
