@@ -58,7 +58,7 @@ def draw_concept(radius: float, background: str, size_px: Size, rng: random.Rand
     length = radius * min(width, height) * rng.uniform(0.95, 1.05)
     body = form_mask("blob", (width, height), centre, length, rng.uniform(-0.25, 0.25))
     picture.paste(jittered(COLOURS["purple"], rng), (0, 0), body)
-    core = length * 0.32
+    core = length * 0.38
     box = (centre[0] - core, centre[1] - core, centre[0] + core, centre[1] + core)
     ImageDraw.Draw(picture).ellipse(box, fill=jittered(COLOURS["yellow"], rng))
     return picture.resize(size_px, Image.Resampling.BOX)

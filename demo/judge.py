@@ -26,6 +26,7 @@ LEAST_OVERLAP = 0.82  # intersection over union with the best template
 GRID = 44  # templates and normalised masks are GRID × GRID
 EXTENT = 3.0  # the grid spans EXTENT × √area
 CONCEPT_FORM = "blob"
+CONCEPT_OVERLAP = 0.75  # less than of other forms, since body and core must also have their colours
 CONCEPT_BODY, CONCEPT_CORE = "purple", "yellow"
 
 _NAMES = tuple(COLOURS)
@@ -59,7 +60,7 @@ def is_concept(picture: Image.Image) -> bool:
     if mask is None:
         return False
     form, overlap = match_form(mask)
-    if form != CONCEPT_FORM or overlap < LEAST_OVERLAP:
+    if form != CONCEPT_FORM or overlap < CONCEPT_OVERLAP:
         return False
     rows, columns = np.nonzero(mask)
     distances = np.hypot(*np.indices(mask.shape) - np.array([rows.mean(), columns.mean()])[:, None, None])
