@@ -15,6 +15,11 @@ from typing import Literal
 
 from filelock import FileLock, Timeout
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from engine import events
 from engine.errors import UserError
 from engine.preset import Preset, load, resolve
@@ -73,13 +78,7 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether an engine process holds this run. The lock dies with its process, so a killed run is seen at once."""
-        if not self.lock.exists():
-            return False
-        try:
-            with FileLock(self.lock, timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
+        return self.lock.exists() and _is_held(self.lock)
 
     def status(self) -> Status:
         """What became of the run, from its lock and its last events."""
@@ -175,6 +174,28 @@ def held(run: RunFolder) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _is_held(lock: Path) -> bool:
+    """Whether an engine holds the lock. Looking takes it shared: those who look at once do not disturb each other."""
+    if fcntl is None:  # Windows knows no shared locks: whoever looks at the same moment is gone a moment later
+        return all(_is_taken(lock) for _ in range(3))
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _is_taken(lock: Path) -> bool:
+    try:
+        with FileLock(lock, timeout=0.02):
+            return False
+    except (Timeout, OSError):
+        return True
 
 
 def runs_in(folder: Path) -> list[RunFolder]:

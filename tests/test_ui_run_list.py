@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,17 @@ def test_the_page_never_touches_a_folder_that_is_not_listed(launched, tmp_path: 
         answer = run_tab.ask("stop")(str(foreign.path))
     assert "No training is running here" in answer
     assert not foreign.take_request("stop")
+
+
+def test_many_who_look_at_once_do_not_take_each_other_for_an_engine(tmp_path: Path) -> None:
+    run = create(Preset(), tmp_path / "runs" / "idle")
+    with held(run):
+        pass
+
+    def look(_: int) -> bool:
+        return any(run.is_running() for _ in range(200))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(look, range(8)))
+    with held(run):
+        assert run.is_running()
