@@ -59,7 +59,7 @@ def build() -> gr.Blocks:
 
 def _connect(blocks: gr.Blocks, page: Page) -> None:
     form, data = page.form, page.data
-    looked: list[Any] = [page.problems, page.bar.plan, page.bar.marks, *data.outputs, page.seen]
+    looked: list[Any] = [page.problems, page.bar.plan, page.bar.marks, page.bar.message, *data.outputs, page.seen]
     look: dict[str, Any] = {
         "fn": _look,
         "inputs": [page.seen, page.level, page.presets.chosen, data.subset, data.number, *form.inputs],
@@ -106,11 +106,10 @@ def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: flo
         ("plan", plan_bar.sentence(found)),
         ("marks", plan_bar.marks(found)),
     ]
-    updates = []
-    for name, value in parts:
-        updates.append(gr.skip() if seen.get(name) == value else value)
-        seen[name] = value
-    return [*updates, *data_tab.show(found, subset, int(first or 0), seen), seen]
+    updates = [gr.skip() if seen.get(name) == value else value for name, value in parts]
+    message = gr.skip() if seen.get("plan") == plan_bar.sentence(found) else ""  # it was about another form
+    seen.update(parts)
+    return [*updates, message, *data_tab.show(found, subset, int(first or 0), seen), seen]
 
 
 def _keep(content: dict[str, Any], level: str, preset: str, seen: dict[str, Any]) -> None:

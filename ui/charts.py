@@ -100,7 +100,7 @@ def _range(values: list[float], robust: bool) -> tuple[float, float]:
         high = min(high, sorted(values)[int(len(values) * 0.99)] * 1.25)
     low = 0.0 if 0 <= low < high * 0.5 else low
     if high - low < 1e-12 + abs(high) * 1e-6:
-        return (0.0, high * 1.25) if high > 0 else (low - 0.5, high + 0.5)
+        return (0.0, high * 1.25) if high > 1e-12 else (low - 0.5, high + 0.5)
     return low, high
 
 

@@ -61,7 +61,8 @@ def serve(blocks: gr.Blocks, chosen: argparse.Namespace) -> None:
     )
     host = "127.0.0.1" if chosen.host in ("0.0.0.0", "localhost") else chosen.host
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    print(f"Atelier is open at {address} (Ctrl-C closes the page; a training run goes on)", flush=True)
+    others = f", from other machines at port {port} of this one" if chosen.host == "0.0.0.0" else ""
+    print(f"Atelier is open at {address}{others} (Ctrl-C closes the page; a training run goes on)", flush=True)
     if not chosen.no_browser and _has_browser():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     blocks.block_thread()
