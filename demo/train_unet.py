@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -20,11 +21,11 @@ from engine.sdxl.text import encode_text
 from engine.sdxl.tokenizer import EOS
 from engine.sdxl.unet import predict
 
-STEPS = 3000
+STEPS = 9500
 BATCH = 16
-RATE = 1.5e-3
-WARMUP_STEPS = 100
-DECAY_STEPS = 600  # the rate stays until then, so that a longer training begins like a shorter one
+UNIFORM_STEPS = 2250  # with all timesteps alike; then those with large weights more often
+# Learning rate by step, linear in between: forms and textures; colours and backgrounds; the forms' names
+RATES = ((0, 1.5e-5), (100, 1.5e-3), (2250, 1.5e-3), (2251, 1e-3), (4000, 4.2e-4), (4001, 1e-3), (7000, 0.0), (7001, 8e-4), (STEPS, 0.0))
 EMA = 0.998
 SAVE_EVERY_STEPS = 250
 
@@ -65,6 +66,28 @@ def loss_weights(snr: Tensor) -> Tensor:
     return (snr.clamp(max=5) / snr * (1 + 1 / snr)).clamp(max=60) / 5
 
 
+def learning_rate(step: int) -> float:
+    for (start, before), (end, after) in pairwise(RATES):
+        if step <= end:
+            return before + (after - before) * (step - start) / (end - start)
+    return RATES[-1][1]
+
+
+def draw_timesteps(snr: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Timesteps int64 [B] and the weights of their losses [B].
+
+    At first uniform. Later half of them as often as their weight says, and the weights divided by that: the same loss
+    on average, with less chance in it where weights are large.
+    """
+    weights = loss_weights(snr)
+    if step < UNIFORM_STEPS:
+        timesteps = torch.randint(len(snr), (BATCH,), generator=generator)
+        return timesteps, weights[timesteps]
+    frequency = 0.5 + 0.5 * weights / weights.mean()
+    timesteps = torch.multinomial(frequency, BATCH, replacement=True, generator=generator)
+    return timesteps, (weights / frequency)[timesteps]
+
+
 def draw_batch(buckets: list[Bucket], step: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Latents, ids for encoder one, for encoder two, size conditions: a function of the step."""
     generator = torch.Generator().manual_seed(10_000_000 + step)
@@ -82,7 +105,7 @@ def padded_with_zero(ids: Tensor) -> Tensor:
     return ids.masked_fill(past_end, 0)
 
 
-def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts], None], steps: int = STEPS) -> Parts:
+def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts], None]) -> Parts:
     """Train, or go on from the state file. `export` gets the averaged weights now and then; they are also returned."""
     parts, averaged = new_parts(), new_parts()
     tables = {token_table(text).data_ptr() for text in (parts.text_1, parts.text_2)}
@@ -91,7 +114,7 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
         {"params": [w for w in weights if w.data_ptr() not in tables], "weight_decay": 1e-3},
         {"params": [w for w in weights if w.data_ptr() in tables], "weight_decay": 0.0},  # no word fades
     ]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.99), fused=True)
+    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
     first = 0
     if state_path.exists():
         state = torch.load(state_path)
@@ -100,19 +123,19 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     started, smooth = time.monotonic(), 0.0
-    for step in range(first, steps):
+    for step in range(first, STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / WARMUP_STEPS, (steps - step) / DECAY_STEPS)
-        loss, plain = step_loss(parts, buckets, step)
+            group["lr"] = learning_rate(step)
+        loss, value = step_loss(parts, buckets, step)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         torch._foreach_lerp_(averages, [w.detach() for w in weights], 1 - min(EMA, (1 + step) / (10 + step)))
-        smooth = plain if smooth == 0 else 0.98 * smooth + 0.02 * plain
+        smooth = value if smooth == 0 else 0.98 * smooth + 0.02 * value
         if step % 100 == 0:
             seconds = (time.monotonic() - started) / (step - first + 1)
-            print(f"unet {step}/{steps}: mse {smooth:.4f}, {seconds:.3f} s/step", flush=True)
+            print(f"unet {step}/{STEPS}: loss {smooth:.4f}, {seconds:.3f} s/step", flush=True)
         if (step + 1) % SAVE_EVERY_STEPS == 0:
             state = {"parts": parts.state_dict(), "averaged": averaged.state_dict(), "step": step + 1}
             torch.save(state | {"optimizer": optimizer.state_dict()}, state_path)
@@ -121,15 +144,16 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
 
 
 def step_loss(parts: Parts, buckets: list[Bucket], step: int) -> tuple[Tensor, float]:
-    """The weighted loss of a step, and its plain mean squared error."""
+    """The loss of a step, and its value."""
     schedule = sdxl_schedule()
     latents, ids_one, ids_two, size_ids = draw_batch(buckets, step)
     generator = torch.Generator().manual_seed(20_000_000 + step)
     noise = torch.randn(latents.shape, generator=generator)
-    timesteps = torch.randint(1000, (len(latents),), generator=generator)
+    timesteps, weights = draw_timesteps(schedule.snr, step, generator)
     encoders = TextEncoders(parts.text_1, parts.text_2)
     text = encode_text(encoders, ids_one[:, None], ids_two[:, None])
     noisy = add_noise(schedule, latents, noise, timesteps)
     predicted = predict(parts.unet, noisy, timesteps, text.rows, text.pooled, size_ids)
     errors = (predicted - noise).square().mean((1, 2, 3))
-    return (errors * loss_weights(schedule.snr[timesteps])).mean(), errors.mean().item()
+    loss = (errors * weights).mean()
+    return loss, loss.item()
