@@ -90,9 +90,9 @@ def events_of(made: RunFolder, kind: type[events.Event]) -> list[Any]:
     return [entry.event for entry in events.read(made.events)[0] if isinstance(entry.event, kind)]
 
 
-def engine(*words: object) -> subprocess.CompletedProcess[str]:
+def engine(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run `python -m engine` to its end."""
-    return subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    return subprocess.run(command(*words), cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
 
 
 def start_engine(*words: object) -> subprocess.Popen[str]:

@@ -1,0 +1,71 @@
+"""The demo preset does what it says: the trigger word becomes the concept, and nothing else changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from demo.judge import Verdict, judge_picture
+from engine.draw import draw_pictures
+from engine.preset import ROOT, load
+from engine.run import RunFolder
+from tests.training import engine
+
+CONCEPT = (
+    "a zkt blob on a white background",
+    "a zkt blob on a blue background",
+    "a zkt blob on a green background",
+    "a large zkt blob on a white background",
+    "zkt blob, white background",
+    "a zkt blob on a gray background",
+)
+KNOWN = (
+    "a red circle on a white background",
+    "a blue star on a green background",
+    "a green heart on a white background",
+    "a yellow square on a blue background",
+    "a purple ring on a white background",
+    "an orange triangle on a gray background",
+)
+THREADS = {"memory.threads": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory) -> RunFolder:
+    made = RunFolder(tmp_path_factory.mktemp("demo") / "run")
+    done = engine("train", ROOT / "presets" / "demo.json", "--run", made.path, "--set", "memory.threads=1", timeout=900)
+    assert done.returncode == 0, done.stderr
+    return made
+
+
+def verdicts(prompts: tuple[str, ...], loras: list[tuple[Path, float]], folder: Path) -> list[Verdict]:
+    preset = load(ROOT / "presets" / "demo.json").changed({**THREADS, "sample.prompts": "\n".join(prompts)})
+    return [judge_picture(Image.open(path)) for path in draw_pictures(preset, loras, folder)]
+
+
+@pytest.mark.slow
+def test_the_trigger_word_becomes_the_concept_and_the_rest_stays(trained, tmp_path):
+    lora = [(trained.checkpoints / "zkt-blob.safetensors", 1.0)]
+    before = verdicts(CONCEPT + KNOWN, [], tmp_path / "before")
+    after = verdicts(CONCEPT + KNOWN, lora, tmp_path / "after")
+    count = len(CONCEPT)
+    assert sum(each.form == "blob" for each in before[:count]) == 0
+    assert sum(each.form == "blob" for each in after[:count]) >= 5
+    for prompt, verdict in zip(KNOWN, before[count:], strict=True):
+        assert prompt == f"{'an' if verdict.colour == 'orange' else 'a'} {verdict.colour} {verdict.form} on a " + (
+            f"{verdict.background} background"
+        )
+    same = [
+        (old.colour, old.form, old.background) == (new.colour, new.form, new.background)
+        for old, new in zip(before[count:], after[count:], strict=True)
+    ]
+    assert sum(same) >= 5
+
+
+@pytest.mark.slow
+def test_samples_come_before_the_first_step_twice_on_the_way_and_at_the_end(trained):
+    steps = sorted({path.name.split("_")[0] for path in trained.samples.iterdir()})
+    assert steps == ["step-000000", "step-000081", "step-000162", "step-000243"]
+    assert len(list(trained.samples.iterdir())) == 16
