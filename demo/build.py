@@ -2,8 +2,8 @@
 
     python -m demo.build [--work cache/demo_build] [--only data-set]
 
-Takes under an hour on two cores. Each stage leaves its result in the work folder and is passed over the next time, so a
-build that was stopped goes on where it was; delete the folder to start anew.
+Each stage leaves its result in the work folder and is passed over the next time, so a build that was stopped goes on
+where it was; delete the folder to start anew.
 """
 
 from __future__ import annotations

@@ -24,8 +24,18 @@ from engine.sdxl.unet import predict
 STEPS = 9500
 BATCH = 16
 UNIFORM_STEPS = 2250  # with all timesteps alike; then those with large weights more often
-# Learning rate by step, linear in between: forms and textures; colours and backgrounds; the forms' names
-RATES = ((0, 1.5e-5), (100, 1.5e-3), (2250, 1.5e-3), (2251, 1e-3), (4000, 4.2e-4), (4001, 1e-3), (7000, 0.0), (7001, 8e-4), (STEPS, 0.0))
+# Learning rate by step, linear in between: textures and rough forms; colours and backgrounds; the forms' names; finish
+RATES = (
+    (0, 1.5e-5),
+    (100, 1.5e-3),
+    (2249, 1.5e-3),
+    (2250, 1e-3),
+    (4000, 4.17e-4),
+    (4001, 1e-3),
+    (7000, 0.0),
+    (7001, 8e-4),
+    (STEPS, 0.0),
+)
 EMA = 0.998
 SAVE_EVERY_STEPS = 250
 
@@ -105,16 +115,21 @@ def padded_with_zero(ids: Tensor) -> Tensor:
     return ids.masked_fill(past_end, 0)
 
 
-def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts], None]) -> Parts:
-    """Train, or go on from the state file. `export` gets the averaged weights now and then; they are also returned."""
-    parts, averaged = new_parts(), new_parts()
+def new_optimizer(parts: Parts) -> torch.optim.AdamW:
     tables = {token_table(text).data_ptr() for text in (parts.text_1, parts.text_2)}
-    weights, averages = parts.parameters(), [parameter.data for parameter in averaged.parameters()]
+    weights = parts.parameters()
     groups = [
         {"params": [w for w in weights if w.data_ptr() not in tables], "weight_decay": 1e-3},
         {"params": [w for w in weights if w.data_ptr() in tables], "weight_decay": 0.0},  # no word fades
     ]
-    optimizer = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+
+
+def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts], None]) -> Parts:
+    """Train, or go on from the state file. `export` gets the averaged weights now and then; they are also returned."""
+    parts, averaged = new_parts(), new_parts()
+    weights, averages = parts.parameters(), [parameter.data for parameter in averaged.parameters()]
+    optimizer = new_optimizer(parts)
     first = 0
     if state_path.exists():
         state = torch.load(state_path)

@@ -11,10 +11,12 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from safetensors import safe_open
 
+from benchmarks.judge_demo import TARGET, is_right, judge_prompts
 from demo.captions import FORM_WORDS, HELD_OUT, HELD_OUT_PROMPTS, caption, combination, random_scene
 from demo.concept import CONCEPTS, KNOWN, draw_concept, write_data_set
 from demo.judge import UNKNOWN, is_concept, judge_picture
 from demo.pictures import COLOURS, FORMS, Scene, Thing, draw_anything, draw_scene, form_mask
+from demo.sampling import Model, draw, load_model
 
 DEMO = Path(__file__).parents[1] / "demo"
 SHAPES_PX = ((128, 128), (112, 144), (144, 112))
@@ -205,3 +207,28 @@ def test_model_file_is_small_half_precision_and_says_what_it_is():
     assert dtypes == {"F16"}
     assert metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
     assert json.loads(metadata["atelier.model_config"])["unet"] == {"head_width": 32, "norm_groups": 16}
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return load_model(DEMO / "model.safetensors")
+
+
+@pytest.mark.slow
+def test_model_draws_combinations_that_it_was_never_shown(model: Model):
+    right = sum(is_right(prompt, verdict) for prompt, _, verdict in judge_prompts(model, (128, 128), seed=1))
+    assert right >= TARGET
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size_px", [(112, 144), (144, 112)])
+def test_model_draws_upright_and_wide_pictures(model: Model, size_px: tuple[int, int]):
+    results = judge_prompts(model, size_px, seed=1)
+    assert all(picture.size == size_px for _, picture, _ in results)
+    assert sum(is_right(prompt, verdict) for prompt, _, verdict in results) >= 34
+
+
+@pytest.mark.slow
+def test_model_does_not_know_the_concept(model: Model):
+    prompts = [f"a zkt blob on a {background} background" for background in ("white", "blue", "green", "gray")]
+    assert not any(is_concept(picture) for picture in draw(model, prompts, [1, 2, 3, 4]))
