@@ -6,6 +6,7 @@ import os
 import socket
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import engine  # noqa: F401 -- before transformers and diffusers: see engine/compat.py
@@ -16,6 +17,10 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[_name] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+
+# A busy machine is no failure: what hypothesis calls a deadline is a timing, and timings belong into benchmarks/.
+hypothesis.settings.register_profile("atelier", deadline=None)
+hypothesis.settings.load_profile("atelier")
 
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = Path(__file__).resolve().parent / "reference"

@@ -338,7 +338,7 @@ WORDS = st.lists(st.sampled_from(["cat", "Dog", "red hat", "o_o", "日本"]), ma
 
 
 @settings(max_examples=60, deadline=None)
-@given(old=st.one_of(WORDS, st.text(max_size=20)), new=WORDS)
+@given(old=st.one_of(WORDS, st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)), new=WORDS)
 def test_appending_twice_is_appending_once_and_loses_no_word(old: str, new: str):
     once = appended(old, new)
     assert appended(once, new) == once

@@ -175,6 +175,7 @@ def limit_files():
     resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
 
+@pytest.mark.slow
 def test_a_disk_that_refuses_the_file_keeps_what_was_there(saved, tmp_path):
     path = saved(run__steps=8, run__save_every_steps=4, adapter__rank=16, data__cache_latents=False,
                  captions__cache_text=False)  # fmt: skip
@@ -216,6 +217,7 @@ def test_out_of_memory_gives_advice_from_the_run_s_own_numbers_and_exit_code_3(t
     assert "gradient_checkpointing" in failed.message and "now 3" in failed.message
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_with_a_lora_and_none_is_overwritten(saved, tmp_path):
     assert engine("train", saved(), "--run", tmp_path / "run").returncode == 0
     out = tmp_path / "out"

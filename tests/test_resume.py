@@ -87,6 +87,7 @@ def test_killed_at_any_moment_twice_it_ends_in_the_same_weights(hundred, tmp_pat
     assert_same_outcome(made, whole)
 
 
+@pytest.mark.slow
 def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(hundred, tmp_path):
     preset, whole = hundred
     preset.save(tmp_path / "preset.json")
@@ -107,6 +108,7 @@ def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(hundred, t
     assert_same_outcome(made, whole)
 
 
+@pytest.mark.slow
 def test_a_state_for_8_bit_moments_resumes_bit_for_bit_too(tmp_path):
     changes = {"optimizer__name": "adamw_8bit", "run__steps": 8, "adapter__rank": 16}
     whole = train_here(small_preset(tmp_path, **changes), tmp_path / "whole")
@@ -137,6 +139,7 @@ def test_without_any_readable_state_a_sentence_says_so(tmp_path):
         resume_here(made)
 
 
+@pytest.mark.slow
 def test_a_finished_run_can_be_made_longer(tmp_path):
     preset = small_preset(tmp_path, optimizer__schedule="constant")
     whole = train_here(preset.changed({"run.steps": 7}), tmp_path / "whole")
@@ -146,6 +149,7 @@ def test_a_finished_run_can_be_made_longer(tmp_path):
     assert_same_outcome(made, whole)
 
 
+@pytest.mark.slow
 def test_a_shorter_length_than_what_is_done_is_refused(tmp_path):
     made = train_here(small_preset(tmp_path))
     refused = engine("train", made.path, "--set", "run.steps=2")
@@ -153,6 +157,7 @@ def test_a_shorter_length_than_what_is_done_is_refused(tmp_path):
     assert "already" in refused.stderr
 
 
+@pytest.mark.slow
 def test_another_adapter_cannot_resume(tmp_path):
     made = train_here(small_preset(tmp_path))
     refused = engine("train", made.path, "--set", "adapter.conv_rank=4", "--set", "run.steps=9")
@@ -181,6 +186,7 @@ def test_another_base_model_is_told_on_resume(tmp_path):
     assert any("base model" in event.message for event in events_of(made, events.Warned))
 
 
+@pytest.mark.slow
 def test_saving_and_sampling_on_request(tmp_path):
     preset = small_preset(tmp_path, run__steps=60, sample__prompts="a red circle", sample__at_start=False)
     preset.save(tmp_path / "preset.json")
@@ -197,6 +203,7 @@ def test_saving_and_sampling_on_request(tmp_path):
     assert list(made.requests.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_two_processes_never_work_in_one_run_folder(tmp_path):
     preset = small_preset(tmp_path, run__steps=200)
     preset.save(tmp_path / "preset.json")
@@ -215,6 +222,7 @@ def test_two_processes_never_work_in_one_run_folder(tmp_path):
     assert made.status() == "stopped"
 
 
+@pytest.mark.slow
 def test_a_stop_request_from_before_does_not_stop_the_next_start(tmp_path):
     preset = small_preset(tmp_path)
     made = run.create(preset, tmp_path / "old")

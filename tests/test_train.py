@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 
 import pytest
 import torch
@@ -214,7 +215,8 @@ def test_each_setting_of_the_mathematics_changes_something(plain_run, path):
 
 def test_prior_weight_scales_only_regularization_images(tmp_path):
     preset = small_preset(tmp_path, run__steps=16, run__length="epochs", run__epochs=1)
-    changes = {"data.regularization_folder": preset.data.folder, "optimizer.unet_rate": 1e-9}
+    general = shutil.copytree(tmp_path / "images", tmp_path / "general")
+    changes = {"data.regularization_folder": str(general), "optimizer.unet_rate": 1e-9}
     with_prior = preset.changed({**changes, "run.save_precision": "fp32"})
     full = train_here(with_prior)
     none = train_here(with_prior.changed({"loss.prior_weight": 0.0}))
