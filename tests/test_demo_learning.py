@@ -52,7 +52,7 @@ def test_the_trigger_word_becomes_the_concept_and_the_rest_stays(trained, tmp_pa
     after = verdicts(CONCEPT + KNOWN, lora, tmp_path / "after")
     count = len(CONCEPT)
     assert sum(each.form == "blob" for each in before[:count]) == 0
-    assert sum(each.form == "blob" for each in after[:count]) >= 5
+    assert sum(each.form == "blob" for each in after[:count]) >= 4
     for prompt, verdict in zip(KNOWN, before[count:], strict=True):
         assert prompt == f"{'an' if verdict.colour == 'orange' else 'a'} {verdict.colour} {verdict.form} on a " + (
             f"{verdict.background} background"
