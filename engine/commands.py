@@ -73,7 +73,7 @@ def _planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tupl
 def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
     """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
     from engine.memory import advice, is_out_of_memory
-    from engine.state import list_states
+    from engine.state import list_states, step_of_state
     from engine.stopping import StopAsked, Stopping
     from engine.train import train as train_run
 
@@ -82,8 +82,9 @@ def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
     try:
         train_run(preset, report, stopping)
     except StopAsked:
-        report.emit(events.Stopped(0))
-        report.say("Stopped before training began.")
+        states = list_states(folder.state)
+        report.emit(events.Stopped(step_of_state(states[0]) if states else 0))
+        report.say("Stopped before training went on.")
     except UserError as error:
         code = _failed(report, str(error), error.exit_code, problems=error.problems)
         if list_states(folder.state):

@@ -55,6 +55,11 @@ def list_states(folder: Path) -> list[Path]:
     return sorted((path for path in folder.iterdir() if _NAME.fullmatch(path.name)), reverse=True)
 
 
+def step_of_state(path: Path) -> int:
+    """The step in a state's file name."""
+    return int(path.stem.rpartition("-")[2])
+
+
 def load_last_state(folder: Path) -> tuple[State | None, list[str]]:
     """The last state that can be read, and a sentence for each that could not. None where there is no state at all.
 

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from engine import events, run
+from engine.__main__ import main
 from engine.errors import UserError
 from engine.preset import resolve
 from engine.report import Reporter
@@ -170,6 +171,15 @@ def test_a_changed_caption_is_told_on_resume(tmp_path):
     (tmp_path / "images" / "2_sks thing" / "0.txt").write_text("something else")
     resume_here(made)
     assert any("have changed" in event.message for event in events_of(made, events.Warned))
+
+
+def test_stopped_before_the_first_step_it_keeps_its_place(tmp_path, monkeypatch):
+    made = train_here(small_preset(tmp_path))
+    monkeypatch.setattr(Stopping, "listen", lambda self: setattr(self, "asked", True))
+    (tmp_path / "images" / "2_sks thing" / "0.txt").write_text("a new caption to encode")
+    assert main(["train", str(made.path)]) == 0
+    assert events_of(made, events.Stopped) == [events.Stopped(4)]
+    assert made.status() == "stopped"
 
 
 def test_another_base_model_is_told_on_resume(tmp_path):
