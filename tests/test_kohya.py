@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine import kohya
@@ -122,6 +122,8 @@ def test_another_value_than_the_default_is_taken_over_or_told(tmp_path, key):
         max_size=40,
     )
 )  # fmt: skip
+@example(content={"wandb_api_key_textbox": []})
+@example(content={"network_train": [1]})
 def test_any_values_leave_every_key_in_one_group(tmp_path_factory, content):
     content = {"sdxl": True, **content}
     try:

@@ -77,7 +77,7 @@ def network_args(values: Values, key: str) -> Outcome:
 def _pairs(value: Any, known: dict[str, tuple[str, ...]]) -> Outcome:
     """name=value texts: the known ones into settings, the others into the note."""
     try:
-        texts = list(value) if isinstance(value, list) else shlex.split(str(value or ""))
+        texts = [str(text) for text in value] if isinstance(value, list) else shlex.split(str(value or ""))
     except ValueError:
         return Outcome("ignored_effect", note="cannot be read: a quotation mark is missing")
     if not texts:

@@ -146,7 +146,8 @@ def _take_legacy(values: Values, facts: Mapping[str, KeyFact]) -> None:
         if old == "network_train" and str(value).lower() in NETWORK_TRAIN:
             values.effective[NETWORK_TRAIN[str(value).lower()]] = True
         elif new and value not in (facts[old].default, None, ""):
-            values.effective[new] = LEGACY_VALUES.get(old, {}).get(value, value)
+            renamed = LEGACY_VALUES.get(old, {})
+            values.effective[new] = value if isinstance(value, (list, dict)) else renamed.get(value, value)
 
 
 def _options(text: str) -> tuple[dict[str, Any], list[str], str]:
