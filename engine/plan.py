@@ -121,6 +121,7 @@ def make_plan(
     warnings: list[Problem] = []
     model = _look_at_model(preset, problems)
     warnings += _prediction_warnings(preset, model)
+    problems += _late_problems(preset, model)
     subsets, images = _look_at_images(preset, without, problems, warnings)
     prompts, prompt_problems = parse_prompts(preset.sample)
     problems += prompt_problems
@@ -226,6 +227,20 @@ def model_kind(preset: Preset, model: ModelFacts) -> tuple[Prediction, bool]:
     prediction = model.prediction if preset.model.prediction == "auto" else preset.model.prediction
     wanted = preset.model.zero_terminal_snr
     return prediction, model.zero_terminal_snr if wanted == "auto" else wanted == "yes"
+
+
+def _late_problems(preset: Preset, model: ModelFacts | None) -> list[Problem]:
+    """What would stop the run only after the model was loaded, told before the start."""
+    found: list[Problem] = []
+    texts = [text for text in (model.config.text_1, model.config.text_2) if text is not None] if model else []
+    layers = min((text["num_hidden_layers"] for text in texts), default=preset.captions.clip_skip)
+    if preset.captions.clip_skip > layers:
+        what = f"this model's text encoders have {layers} layers (got {preset.captions.clip_skip}). Use 1 to {layers}."
+        found.append(Problem("captions.clip_skip", what))
+    cache = resolve(preset.data.cache_folder)
+    if cache.exists() and not cache.is_dir():
+        found.append(Problem("data.cache_folder", f"is a file, not a folder (got {cache}). Choose another one."))
+    return found
 
 
 def _prediction_warnings(preset: Preset, model: ModelFacts | None) -> list[Problem]:

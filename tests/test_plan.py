@@ -96,6 +96,15 @@ def test_faults_of_the_model_stand_at_its_setting(tmp_path):
     assert set(problems_of(preset.changed({"model.vae": str(tmp_path / "none.safetensors")}))) == {"model.vae"}
 
 
+def test_what_would_stop_the_run_late_is_told_before_the_start(tmp_path):
+    preset = small_preset(tmp_path)
+    (tmp_path / "file").touch()
+    faulty = preset.changed({"captions.clip_skip": 12, "data.cache_folder": str(tmp_path / "file")})
+    told = problems_of(faulty)
+    assert set(told) == {"captions.clip_skip", "data.cache_folder"}
+    assert "3 layers" in told["captions.clip_skip"]
+
+
 def test_noise_prediction_with_zero_terminal_snr_is_warned_of(tmp_path):
     plan = make_plan(small_preset(tmp_path, model__zero_terminal_snr="yes"))
     assert "model.zero_terminal_snr" in [warning.where for warning in plan.warnings]
