@@ -71,7 +71,7 @@ class Setting:
             return "text"
         words = "a whole number" if self.type is int else "a number"
         if self.low is not None and self.high is not None:
-            words += f" from {self.low:g} to {self.high:g}"
+            words += f" from {_shown(self.low)} to {_shown(self.high)}"
         elif self.low is not None:
             words += f" above {self.low:g}" if self.exclusive_low else f" of at least {self.low:g}"
         if self.multiple_of is not None:
@@ -121,3 +121,8 @@ def _describe(section: str, name: str, hint: Any, info: FieldInfo) -> Setting:
         kohya=str(about.get("kohya", "")),
         sd_scripts=str(about.get("sd_scripts", "")),
     )
+
+
+def _shown(limit: float) -> str:
+    """A limit as people write it: 10000000, 0.5, 1e-08."""
+    return str(int(limit)) if limit == int(limit) else f"{limit:g}"
