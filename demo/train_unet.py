@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -21,21 +23,9 @@ from engine.sdxl.text import encode_text
 from engine.sdxl.tokenizer import EOS
 from engine.sdxl.unet import predict
 
-STEPS = 9500
+STEPS = 7000
 BATCH = 16
-UNIFORM_STEPS = 2250  # with all timesteps alike; then those with large weights more often
-# Learning rate by step, linear in between: textures and rough forms; colours and backgrounds; the forms' names; finish
-RATES = (
-    (0, 1.5e-5),
-    (100, 1.5e-3),
-    (2249, 1.5e-3),
-    (2250, 1e-3),
-    (4000, 4.17e-4),
-    (4001, 1e-3),
-    (7000, 0.0),
-    (7001, 8e-4),
-    (STEPS, 0.0),
-)
+RATES = ((0, 1.2e-5), (100, 1.2e-3), (2500, 1.2e-3), (STEPS, 0.0))  # learning rate by step, linear in between
 EMA = 0.998
 SAVE_EVERY_STEPS = 250
 
@@ -70,6 +60,45 @@ def new_parts() -> Parts:
     return parts
 
 
+class OtherHalf:
+    """A second process that computes the gradients of the other half of each batch, on the same weights.
+
+    They lie in shared memory. torch's own threads wait for each other dozens of times a step and stand still on a busy
+    machine; two processes meet once a step. It is forked before anything is computed.
+    """
+
+    def __init__(self, parts: Parts, buckets: list[Bucket]) -> None:
+        for module in parts.modules().values():
+            module.share_memory()
+        self.gradients = [torch.zeros_like(weight).share_memory_() for weight in parts.parameters()]
+        processes = multiprocessing.get_context("fork")
+        self.line, theirs = processes.Pipe()
+        self.process = processes.Process(target=self._work, args=(parts, buckets, theirs), daemon=True)
+        self.process.start()
+
+    def begin(self, step: int) -> None:
+        self.line.send(step)
+
+    def add_to(self, weights: list[torch.nn.Parameter]) -> float:
+        """Make each weight's gradient the mean of both halves; returns the other half's loss."""
+        value = self.line.recv()
+        pairs = [(own.grad, other) for own, other in zip(weights, self.gradients, strict=True) if own.grad is not None]
+        gradients = [own for own, _ in pairs]
+        torch._foreach_add_(gradients, [other for _, other in pairs])
+        torch._foreach_mul_(gradients, 0.5)
+        return value
+
+    def _work(self, parts: Parts, buckets: list[Bucket], line: Connection) -> None:
+        for weight, gradient in zip(parts.parameters(), self.gradients, strict=True):
+            weight.grad = gradient  # backward adds in place
+        while True:
+            step = line.recv()
+            torch._foreach_zero_(self.gradients)
+            loss = step_loss(parts, buckets, step, half=1)
+            loss.backward()
+            line.send(loss.item())
+
+
 def loss_weights(snr: Tensor) -> Tensor:
     """min-SNR (γ = 5; Hang et al. 2023, arXiv 2303.09556) times 1 + 1/snr, at most 12: more weight where there is most
     noise and colours are decided. Without it a model of this size draws forms but hardly ever learns colours."""
@@ -83,16 +112,13 @@ def learning_rate(step: int) -> float:
     return RATES[-1][1]
 
 
-def draw_timesteps(snr: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def draw_timesteps(snr: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Timesteps int64 [B] and the weights of their losses [B].
 
-    At first uniform. Later half of them as often as their weight says, and the weights divided by that: the same loss
-    on average, with less chance in it where weights are large.
+    Half of them are drawn as often as their weight says, and the weights divided by that: the same loss on average,
+    with less chance in it where weights are large.
     """
     weights = loss_weights(snr)
-    if step < UNIFORM_STEPS:
-        timesteps = torch.randint(len(snr), (BATCH,), generator=generator)
-        return timesteps, weights[timesteps]
     frequency = 0.5 + 0.5 * weights / weights.mean()
     timesteps = torch.multinomial(frequency, BATCH, replacement=True, generator=generator)
     return timesteps, (weights / frequency)[timesteps]
@@ -138,12 +164,15 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     started, smooth = time.monotonic(), 0.0
+    other = OtherHalf(parts, buckets)
     for step in range(first, STEPS):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step)
-        loss, value = step_loss(parts, buckets, step)
+        other.begin(step)
         optimizer.zero_grad()
+        loss = step_loss(parts, buckets, step, half=0)
         loss.backward()
+        value = 0.5 * (loss.item() + other.add_to(weights))
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimizer.step()
         torch._foreach_lerp_(averages, [w.detach() for w in weights], 1 - min(EMA, (1 + step) / (10 + step)))
@@ -158,17 +187,16 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
     return averaged
 
 
-def step_loss(parts: Parts, buckets: list[Bucket], step: int) -> tuple[Tensor, float]:
-    """The loss of a step, and its value."""
+def step_loss(parts: Parts, buckets: list[Bucket], step: int, half: int) -> Tensor:
+    """The loss of one half (0 or 1) of a step's batch."""
     schedule = sdxl_schedule()
-    latents, ids_one, ids_two, size_ids = draw_batch(buckets, step)
     generator = torch.Generator().manual_seed(20_000_000 + step)
-    noise = torch.randn(latents.shape, generator=generator)
-    timesteps, weights = draw_timesteps(schedule.snr, step, generator)
-    encoders = TextEncoders(parts.text_1, parts.text_2)
-    text = encode_text(encoders, ids_one[:, None], ids_two[:, None])
+    batch = draw_batch(buckets, step)
+    noise = torch.randn(batch[0].shape, generator=generator)
+    drawn = (*batch, noise, *draw_timesteps(schedule.snr, generator))
+    latents, ids_one, ids_two, size_ids, noise, timesteps, weights = (values.chunk(2)[half] for values in drawn)
+    text = encode_text(TextEncoders(parts.text_1, parts.text_2), ids_one[:, None], ids_two[:, None])
     noisy = add_noise(schedule, latents, noise, timesteps)
     predicted = predict(parts.unet, noisy, timesteps, text.rows, text.pooled, size_ids)
     errors = (predicted - noise).square().mean((1, 2, 3))
-    loss = (errors * weights).mean()
-    return loss, loss.item()
+    return (errors * weights).mean()

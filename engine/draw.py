@@ -9,7 +9,7 @@ from engine.adapters.loading import apply_file
 from engine.errors import PresetError, Problem, UserError
 from engine.features import TextSource
 from engine.memory import choose_computation, choose_device
-from engine.plan import model_kind
+from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.prompts import parse_prompts
 from engine.sample import Artist, save_picture

@@ -17,7 +17,8 @@ from engine.adapters.metadata import (
     folders,
     tags,
 )
-from engine.plan import Plan, model_kind
+from engine.plan import Plan
+from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.sdxl.noise import Prediction
 

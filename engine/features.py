@@ -18,7 +18,7 @@ from engine.data.cache import Store, content_key
 from engine.data.digests import FileDigests
 from engine.data.images import PIXELS_VERSION, load_pixels
 from engine.errors import DatasetError, Problem
-from engine.plan import ImagePlan
+from engine.plan_images import ImagePlan
 from engine.sdxl.latents import encode_moments
 from engine.sdxl.text import TextFeatures, encode_text
 from engine.sdxl.tokenizer import Tokenizers
@@ -143,9 +143,7 @@ class LatentSource:
 class TextSource:
     """Text features of captions; from `store` where one is given, else encoded when asked (with gradients)."""
 
-    def __init__(
-        self, encoders: TextEncoders, digest: str, store: Store | None, tokens: int, clip_skip: int
-    ) -> None:
+    def __init__(self, encoders: TextEncoders, digest: str, store: Store | None, tokens: int, clip_skip: int) -> None:
         self.encoders: TextEncoders | None = encoders
         self.dtype = encoders.one.dtype
         self.digest = digest

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine import events
-from engine.plan import size_text
+from engine.plan_sizes import size_text
 from engine.run import RunFolder
 
 

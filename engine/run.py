@@ -1,6 +1,6 @@
 """The run folder: the only thing that page and engine share. Torch-free.
 
-    runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  requests/  lock
+runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  requests/  lock
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """How a setting is declared once, and everything that is read from that one line.
 
-`setting(...)` is used in `preset.py`, and by captioners in their own files. From a line there come the widget, the
+`setting(...)` is used in `sections/`, and by captioners in their own files. From a line there come the widget, the
 command line's `--set`, the table in docs/settings.md, validation and the import of kohya_ss presets. `settings_of`
 lists them as `Setting` records.
 """
@@ -11,12 +11,18 @@ import typing
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 Level = Literal["basic", "advanced", "expert"]
 LEVELS: tuple[Level, ...] = ("basic", "advanced", "expert")
 Kind = Literal["", "file", "folder", "lines", "rate", "color"]
+
+
+class Section(BaseModel):
+    """A group of settings: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 def setting(default: Any, help: str, zh: str, **about: Any) -> Any:

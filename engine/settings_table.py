@@ -9,7 +9,7 @@ from engine.settings import Setting
 TARGET = ROOT / "docs" / "settings.md"
 HEAD = """# All settings
 
-Made from `engine/preset.py` by `python -m engine.settings_table`; do not edit by hand. On the command line each is
+Made from `engine/sections/` by `python -m engine.settings_table`; do not edit by hand. On the command line each is
 given as `--set section.name=value`. The last column names the same thing in kohya_ss, or in sd-scripts where
 kohya_ss has no key of its own.
 """

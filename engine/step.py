@@ -17,7 +17,8 @@ from engine.adapters.flat import total_norm
 from engine.data import buckets, order
 from engine.data.draws import draw_below
 from engine.features import Cut, LatentSource, TextSource
-from engine.plan import ImagePlan, Plan
+from engine.plan import Plan
+from engine.plan_images import ImagePlan
 from engine.preset import Preset
 from engine.sdxl.latents import draw_latents
 from engine.sdxl.noise import Prediction, Schedule, add_noise, offset_noise, target
@@ -135,9 +136,7 @@ class Updater:
     2,000 steps without. Scale and its counter are tensors on the device, so that nothing waits for them.
     """
 
-    def __init__(
-        self, optimizer: torch.optim.Optimizer, clip_norm: float, scaled: bool, device: torch.device
-    ) -> None:
+    def __init__(self, optimizer: torch.optim.Optimizer, clip_norm: float, scaled: bool, device: torch.device) -> None:
         self.optimizer = optimizer
         self.clip_norm = clip_norm
         self.scaled = scaled

@@ -67,9 +67,7 @@ class StepLog:
         for note, (loss, norm) in zip(notes, rows, strict=True):
             self._tell(note, _finite(loss), _finite(norm), seconds, memory_bytes)
 
-    def _tell(
-        self, note: _Note, loss: float | None, norm: float | None, seconds: float, memory_bytes: int
-    ) -> None:
+    def _tell(self, note: _Note, loss: float | None, norm: float | None, seconds: float, memory_bytes: int) -> None:
         self.report.step(
             events.Step(
                 step=note.step,

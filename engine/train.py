@@ -17,7 +17,8 @@ from engine.features import LatentSource, TextSource
 from engine.losses import LossTerms
 from engine.memory import choose_computation, choose_device, device_name
 from engine.optimizers import make_optimizer
-from engine.plan import Plan, make_plan, model_kind, sentence
+from engine.plan import Plan, make_plan, sentence
+from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.report import Reporter
 from engine.run import checkpoint_name

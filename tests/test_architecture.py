@@ -110,9 +110,9 @@ def test_launchers_are_a_dict():
 @pytest.mark.parametrize("item", SETTINGS, ids=lambda item: item.path)
 def test_every_setting_is_read_somewhere(item):
     """A setting that no code reads would be a widget that does nothing."""
-    tables = ("preset.py", "settings.py", "rules.py")
-    readers = [path for path in python_files("engine") if path.name not in tables and "kohya" not in path.parts]
-    readers += [ROOT / "engine" / "rules.py"] if item.section == "data" else []
+    tables = {"preset.py", "settings.py", "sections", "kohya"}
+    readers = [path for path in python_files("engine") if not tables & set(path.relative_to(ROOT).parts)]
+    readers = [path for path in readers if path.parent.name != "rules" or path.name == "data.py"]
     texts = [path.read_text(encoding="utf-8") for path in readers]
     rates = item.path.endswith("_rate") and any('_rate")' in text for text in texts)
     assert rates or any(f".{item.name}" in text for text in texts)

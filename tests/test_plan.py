@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from engine.plan import make_plan, sentence, size_text
+from engine.plan import make_plan, sentence
+from engine.plan_sizes import size_text
 from engine.preset import Preset
 from tests.training import make_images, small_preset
 
@@ -85,7 +86,7 @@ def test_a_broken_image_is_a_warning_or_a_problem(tmp_path):
 
 
 def test_too_little_disk_is_told_before_the_start(tmp_path, monkeypatch):
-    monkeypatch.setattr("engine.plan.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
+    monkeypatch.setattr("engine.plan_sizes.shutil.disk_usage", lambda folder: type("Usage", (), {"free": 1000})())
     told = problems_of(small_preset(tmp_path))
     assert "1.0 kB are free" in told["run.folder"]
 

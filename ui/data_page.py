@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.errors import Problem
-from engine.plan import ImagePlan, Plan
+from engine.plan import Plan
+from engine.plan_images import ImagePlan
 from engine.preset import BY_PATH
 from ui import thumbnails, words
 from ui.check import Check

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from engine.plan import ImagePlan
+from engine.plan_images import ImagePlan
 from ui import data_page
 from ui.check import Check
 from ui.data_page import PAGE_IMAGES

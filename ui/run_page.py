@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine import events
-from engine.plan import size_text
+from engine.plan_sizes import size_text
 from engine.run import Status
 from ui import run_list, thumbnails, words
 from ui.charts import Line, chart, thinned

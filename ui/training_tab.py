@@ -1,4 +1,4 @@
-"""Tab "Training": every setting that is not on another tab, by section, in the order of engine/preset.py."""
+"""Tab "Training": every setting that is not on another tab, by section, in the order of engine/sections/."""
 
 from __future__ import annotations
 

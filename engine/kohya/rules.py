@@ -1,6 +1,6 @@
 """From another trainer's key to our settings: one dict, `CONVERSIONS`, for the keys whose meaning or form differs.
 
-All other keys go by the names that the settings themselves carry (`kohya` and `sd_scripts` in engine/preset.py), are
+All other keys go by the names that the settings themselves carry (`kohya` and `sd_scripts` in engine/sections/), are
 `COVERED` by what Atelier always does, or are told as ignored. A rule is a pure function of the values in force.
 """
 

@@ -1,0 +1,124 @@
+"""The images of a plan: both folders scanned, every image placed into its bucket. Torch-free."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.data import buckets, order
+from engine.data.scan import Item, Scan, Subset, scan
+from engine.errors import DatasetError, Problem
+from engine.preset import Preset, resolve
+from engine.rules.data import bucket_rules
+
+
+@dataclass(frozen=True)
+class SubsetPlan:
+    name: str
+    folder: Path
+    repeats: int
+    images: int
+    captioned: int
+    is_regularization: bool
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """One image and its way to its bucket. `repeats` is how often an epoch draws it (0: surplus regularization)."""
+
+    path: Path
+    subset: str
+    caption: str
+    size_px: tuple[int, int]
+    bucket_px: tuple[int, int]
+    resized_px: tuple[int, int]
+    crop_left_top_px: tuple[int, int]
+    repeats: int
+    is_regularization: bool
+
+    @property
+    def placement(self) -> buckets.Placement:
+        return buckets.Placement(self.bucket_px, self.resized_px, self.crop_left_top_px)
+
+
+def look_at_images(
+    preset: Preset, without: frozenset[Path], problems: list[Problem], warnings: list[Problem]
+) -> tuple[tuple[SubsetPlan, ...], tuple[ImagePlan, ...]]:
+    """Scan the training and regularization folders and place every image."""
+    data = preset.data
+    if not data.folder:
+        problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
+        return (), ()
+    scans = [_scan(preset, data.folder, False)]
+    if data.regularization_folder and _is_within(data.regularization_folder, data.folder):
+        what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
+        problems.append(Problem("data.regularization_folder", what))
+    elif data.regularization_folder:
+        scans.append(_scan(preset, data.regularization_folder, True))
+    for found in scans:
+        problems += found.problems
+        warnings += found.warnings
+        (problems if data.broken_images == "stop" else warnings).extend(found.broken)
+    placed = [
+        [
+            (subset, item, placement)
+            for subset, item in _items(found)
+            if item.path not in without and (placement := _place(item, preset, problems))
+        ]
+        for found in scans
+    ]
+    train_total = sum(subset.repeats for subset, _, _ in placed[0])
+    repeats = [[subset.repeats for subset, _, _ in placed[0]]]
+    if len(placed) > 1:
+        repeats.append(list(order.regularization_repeats(train_total, [subset.repeats for subset, _, _ in placed[1]])))
+    images = tuple(
+        _image_plan(subset, item, placement, count)
+        for rows, counts in zip(placed, repeats, strict=True)
+        for (subset, item, placement), count in zip(rows, counts, strict=True)
+    )
+    if not images and not problems:
+        problems.append(Problem("data.folder", "no image could be used; see the warnings. Mend or replace the images."))
+    return tuple(_subset_plan(subset) for found in scans for subset in found.subsets), images
+
+
+def _is_within(folder: str, outer: str) -> bool:
+    """Whether one of the folders is the other or lies in it."""
+    first, second = resolve(folder), resolve(outer)
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
+def _scan(preset: Preset, folder: str, regularization: bool) -> Scan:
+    return scan(resolve(folder), caption_extension=preset.captions.extension, regularization=regularization)
+
+
+def _items(found: Scan) -> list[tuple[Subset, Item]]:
+    return [(subset, item) for subset in found.subsets for item in subset.items]
+
+
+def _place(item: Item, preset: Preset, problems: list[Problem]) -> buckets.Placement | None:
+    try:
+        return buckets.place(item.size_px, bucket_rules(preset))
+    except DatasetError as error:
+        problems += [Problem(str(item.path), problem.message) for problem in error.problems]
+        return None
+
+
+def _image_plan(subset: Subset, item: Item, placement: buckets.Placement, repeats: int) -> ImagePlan:
+    return ImagePlan(
+        path=item.path,
+        subset=subset.name,
+        caption=item.caption,
+        size_px=item.size_px,
+        bucket_px=placement.bucket_px,
+        resized_px=placement.resized_px,
+        crop_left_top_px=placement.crop_left_top_px,
+        repeats=repeats,
+        is_regularization=subset.is_regularization,
+    )
+
+
+def _subset_plan(subset: Subset) -> SubsetPlan:
+    captioned = sum(item.caption_path is not None for item in subset.items)
+    return SubsetPlan(
+        subset.name, subset.folder, subset.repeats, len(subset.items), captioned, subset.is_regularization
+    )

@@ -1,0 +1,67 @@
+"""How large a run gets: numbers of the adapter, disk. Torch-free."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from engine.errors import Problem
+from engine.plan_images import ImagePlan
+from engine.preset import Preset
+from engine.sdxl.configs import ModelConfig
+from engine.sdxl.layers import LayerShape, text_layers, unet_attention_layers, unet_conv_layers
+
+BYTES_OF = {"fp32": 4, "bf16": 2, "fp16": 2}
+
+
+def adapter_parameters(config: ModelConfig, preset: Preset) -> int:
+    """How many numbers a LoRA of this preset has on a model of this configuration."""
+    adapter = preset.adapter
+    linears: list[LayerShape] = []
+    if adapter.unet:
+        linears += unet_attention_layers(config.unet)
+        if adapter.conv_rank:
+            linears += unet_conv_layers(config.unet)
+    for wanted, text in ((adapter.text_encoder_1, config.text_1), (adapter.text_encoder_2, config.text_2)):
+        if wanted and text is not None:
+            linears += text_layers(text)
+    return sum(
+        (adapter.conv_rank if layer.kernel > 1 else adapter.rank) * (layer.inputs * layer.kernel**2 + layer.outputs)
+        for layer in linears
+    )
+
+
+def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan, ...], saves: int) -> int:
+    """Checkpoints, two states (weights and both AdamW moments in fp32), and caches of latents and text features."""
+    total = saves * parameters * BYTES_OF[preset.run.save_precision] + 2 * 3 * 4 * parameters
+    kept = BYTES_OF["fp32" if preset.memory.precision == "fp32" else "fp16"]
+    if preset.data.cache_latents:
+        cells = sum(image.bucket_px[0] * image.bucket_px[1] // 64 for image in images)
+        total += cells * 8 * kept * (2 if preset.data.flip else 1)
+    if preset.captions.cache_text:
+        rows = 2 + preset.captions.max_tokens
+        total += len({image.caption for image in images}) * rows * 2048 * kept
+    return total
+
+
+def disk_problems(folder: Path, disk_bytes: int) -> list[Problem]:
+    """Too little room where the run is written; asked of the nearest folder that exists."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free_bytes = shutil.disk_usage(folder).free
+    if disk_bytes <= free_bytes:
+        return []
+    what = (
+        f"the run needs about {size_text(disk_bytes)} of disk and {size_text(free_bytes)} are free in {folder}. "
+        "Free some space, choose another folder, or save fewer checkpoints."
+    )
+    return [Problem("run.folder", what)]
+
+
+def size_text(size_bytes: float) -> str:
+    """A number of bytes for people: "1.2 GB"."""
+    for unit in ("B", "kB", "MB"):
+        if size_bytes < 1000:
+            return f"{size_bytes:.0f} {unit}" if size_bytes >= 10 or unit == "B" else f"{size_bytes:.1f} {unit}"
+        size_bytes /= 1000
+    return f"{size_bytes:.1f} GB"
