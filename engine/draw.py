@@ -7,7 +7,6 @@ from pathlib import Path
 
 from engine.adapters.loading import apply_file
 from engine.errors import PresetError, Problem, UserError
-from engine.features import TextSource
 from engine.memory import choose_computation, choose_device
 from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
@@ -15,6 +14,7 @@ from engine.prompts import parse_prompts
 from engine.sample import Artist, save_picture
 from engine.sdxl import checkpoint
 from engine.sdxl.detect import identify
+from engine.text_source import TextSource
 
 
 def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: Path) -> Iterator[Path]:

@@ -13,13 +13,13 @@ from PIL.PngImagePlugin import PngInfo
 
 from engine import events
 from engine.atomic import whole_file
-from engine.features import TextSource
 from engine.prompts import SamplePrompt
 from engine.report import Reporter
 from engine.sdxl.latents import decode, to_pictures
 from engine.sdxl.noise import Prediction
 from engine.sdxl.samplers import Drawing, draw
 from engine.stopping import Stopping
+from engine.text_source import TextSource
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel

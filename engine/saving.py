@@ -19,7 +19,7 @@ from engine.report import Reporter
 from engine.run import checkpoint_name
 from engine.sdxl.mark import model_mark
 from engine.state import State, save_state
-from engine.step import Updater
+from engine.updater import Updater
 
 # What a user may change between stop and resume; the optimizer's saved groups hold the old values
 _RULED_BY_PRESET = ("weight_decay", "betas", "eps")

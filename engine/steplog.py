@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 
 from engine import events
+from engine.batches import Batch
 from engine.errors import UserError
 from engine.memory import used_bytes
 from engine.plan import Plan
 from engine.report import Reporter
-from engine.step import Batch
 
 READ_AFTER_SECONDS = 1.0
 BAD_STEPS_LIMIT = 25

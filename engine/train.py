@@ -9,13 +9,15 @@ import torch
 from engine import events
 from engine.adapters.attach import Recipe, attach
 from engine.atomic import write_text_whole
+from engine.batches import BatchMaker
 from engine.data.cache import Store
 from engine.data.digests import FileDigests
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
-from engine.features import LatentSource, TextSource
+from engine.latent_source import LatentSource
 from engine.losses import LossTerms
 from engine.memory import choose_computation, choose_device, device_name
+from engine.objective import Objective
 from engine.optimizers import make_optimizer
 from engine.plan import Plan, make_plan, sentence
 from engine.plan_model import model_kind
@@ -28,9 +30,10 @@ from engine.schedules import SCHEDULES
 from engine.sdxl import checkpoint
 from engine.sdxl.noise import sdxl_schedule
 from engine.state import load_last_state
-from engine.step import BatchMaker, Objective, Updater
 from engine.steplog import StepLog
 from engine.stopping import Stopping
+from engine.text_source import TextSource
+from engine.updater import Updater
 
 
 def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:

@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from engine import events
 from engine.errors import PresetError, UserError
+from engine.objective import Objective
 from engine.plan import make_plan
-from engine.step import Objective
 from tests.training import events_of, losses_of, small_preset, steps_of, train_here
 
 

@@ -308,3 +308,8 @@ def _view(mapped: mmap.mmap, at: int, part: Part) -> torch.Tensor:
     if not count:
         return torch.empty(part.shape, dtype=dtype)
     return torch.frombuffer(mapped, dtype=dtype, count=count, offset=at).reshape(part.shape)
+
+
+def kept_dtype(dtype: torch.dtype) -> torch.dtype:
+    """What features are kept in: fp32 where they were computed in it, else fp16, which is finer than bf16."""
+    return torch.float32 if dtype == torch.float32 else torch.float16

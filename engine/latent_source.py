@@ -1,7 +1,7 @@
-"""What a step needs of an image and its caption: VAE moments and text features, from the caches or computed now.
+"""VAE moments of images, from the cache or computed now.
 
-Caches are keyed by content, so an edited image, another VAE or another caption can never train on stale features. What
-was computed is read back from the store before it is used: a run and its resume see the same bits.
+Keyed by content, so that an edited image, another VAE or another caption can never train on stale features. What was
+computed is read back from the store before it is used: a run and its resume see the same bits.
 """
 
 from __future__ import annotations
@@ -14,19 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from engine.data.cache import Store, content_key
+from engine.data.cache import Store, content_key, kept_dtype
 from engine.data.digests import FileDigests
 from engine.data.images import PIXELS_VERSION, load_pixels
 from engine.errors import DatasetError, Problem
 from engine.plan_images import ImagePlan
 from engine.sdxl.latents import encode_moments
-from engine.sdxl.text import TextFeatures, encode_text
-from engine.sdxl.tokenizer import Tokenizers
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
-
-    from engine.sdxl.checkpoint import TextEncoders
 
 FORMAT = b"1"
 Tell = Callable[[int, int], None]  # done, total; may raise to stop
@@ -60,7 +56,7 @@ class LatentSource:
         self.store = store
         self.background = background
         self.warn = warn
-        self.kept = _kept(vae.dtype)
+        self.kept = kept_dtype(vae.dtype)
 
     def prepare(self, images: Sequence[ImagePlan], flips: Sequence[bool], batch_size: int, tell: Tell) -> list[Problem]:
         """Encode what the store lacks, or, without a store, read every image once. Returns the unreadable images."""
@@ -140,60 +136,6 @@ class LatentSource:
         return key
 
 
-class TextSource:
-    """Text features of captions; from `store` where one is given, else encoded when asked (with gradients)."""
-
-    def __init__(self, encoders: TextEncoders, digest: str, store: Store | None, tokens: int, clip_skip: int) -> None:
-        self.encoders: TextEncoders | None = encoders
-        self.dtype = encoders.one.dtype
-        self.digest = digest
-        self.store = store
-        self.tokens = tokens
-        self.clip_skip = clip_skip
-        self.tokenizers = Tokenizers.load()
-
-    def prepare(self, captions: Sequence[str], tell: Tell) -> None:
-        """Encode the captions that the store lacks."""
-        if self.store is None:
-            return
-        missing = [caption for caption in dict.fromkeys(captions) if not self.store.has(self._key(caption))]
-        for done, caption in enumerate(missing, start=1):
-            with torch.no_grad():
-                features = self._encode([caption])
-            kept = _kept(self.dtype)
-            values = {"rows": features.rows[0].to(kept).cpu(), "pooled": features.pooled[0].to(kept).cpu()}
-            self.store.put(self._key(caption), values)
-            tell(done, len(missing))
-        self.store.flush()
-
-    def features(self, captions: Sequence[str]) -> TextFeatures:
-        """rows [B, 2 + tokens, width], pooled [B, width]."""
-        if self.store is None:
-            return self._encode(list(captions))
-        found = [self.store.get(self._key(caption)) for caption in captions]
-        present = [values for values in found if values is not None]
-        return TextFeatures(
-            rows=torch.stack([values["rows"] for values in present]),
-            pooled=torch.stack([values["pooled"] for values in present]),
-        )
-
-    def release(self) -> None:
-        """Let the text encoders go: everything that is asked for from now on is in the store."""
-        if self.store is not None:
-            self.encoders = None
-
-    def _encode(self, captions: list[str]) -> TextFeatures:
-        ids_1, ids_2 = self.tokenizers.ids(captions, self.tokens)
-        if self.encoders is None:
-            raise RuntimeError("a caption was asked for that was not prepared")
-        device = self.encoders.one.device
-        return encode_text(self.encoders, ids_1.to(device), ids_2.to(device), self.clip_skip)
-
-    def _key(self, caption: str) -> bytes:
-        about = f"{self.tokens},{self.clip_skip},{self.dtype}".encode()
-        return content_key(FORMAT, self.digest.encode(), caption.encode(), about)
-
-
 def _batches(
     rows: Sequence[tuple[ImagePlan, Cut]], size: int, wanted: Callable[[tuple[ImagePlan, Cut]], bool]
 ) -> Iterator[list[tuple[ImagePlan, Cut]]]:
@@ -205,8 +147,3 @@ def _batches(
         missing = [row for row in members if wanted(row)]
         for at in range(0, len(missing), size):
             yield missing[at : at + size]
-
-
-def _kept(dtype: torch.dtype) -> torch.dtype:
-    """What features are kept in: fp32 where they were computed in it, else fp16, which is finer than bf16."""
-    return torch.float32 if dtype == torch.float32 else torch.float16

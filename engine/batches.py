@@ -1,0 +1,99 @@
+"""The batches of a step: a function of the plan, the seed and the step, never of history.
+
+Everything random of a step is drawn here, before the step, so that the step itself can be captured as a CUDA graph.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from engine.data import buckets, order
+from engine.data.draws import draw_below
+from engine.latent_source import Cut, LatentSource
+from engine.plan import Plan
+from engine.plan_images import ImagePlan
+from engine.preset import Preset
+from engine.sdxl.latents import draw_latents
+from engine.sdxl.noise import offset_noise
+from engine.sdxl.unet import size_ids
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one forward pass needs, on the device. B images; h, w: latent sides.
+
+    latents, noise [B, 4, h, w] fp32; timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the
+    step, so that the sum over a step's batches is the step's loss.
+    """
+
+    images: tuple[ImagePlan, ...]
+    latents: torch.Tensor
+    noise: torch.Tensor
+    timesteps: torch.Tensor
+    size_ids: torch.Tensor
+    weights: torch.Tensor
+
+
+class BatchMaker:
+    """Makes the batches of any step: a function of the plan, the seed and the step, never of history."""
+
+    def __init__(self, preset: Preset, plan: Plan, latents: LatentSource, device: torch.device) -> None:
+        self.preset = preset
+        self.plan = plan
+        self.latents = latents
+        self.device = device
+        self._epoch = -1
+        self._groups: list[tuple[order.Batch, ...]] = []
+
+    def epoch_of(self, step: int) -> int:
+        """Epoch (from 0) that step number `step` (from 0) belongs to."""
+        return step // self.plan.steps_per_epoch
+
+    def batches(self, step: int) -> list[Batch]:
+        """The batches whose gradients step number `step` (from 0) adds up."""
+        run = self.preset.run
+        epoch = self.epoch_of(step)
+        if epoch != self._epoch:
+            drawn = order.epoch_batches(self.plan.entries, run.batch_size, run.seed, epoch)
+            self._groups = order.step_batches(drawn, run.accumulation)
+            self._epoch = epoch
+        group = self._groups[step % self.plan.steps_per_epoch]
+        total = sum(len(batch) for batch in group)
+        return [self._batch(batch, step, place, total) for place, batch in enumerate(group)]
+
+    def _batch(self, indices: order.Batch, step: int, place: int, total: int) -> Batch:
+        images = tuple(self.plan.images[index] for index in indices)
+        cuts = [self._cut(image, step, place, at) for at, image in enumerate(images)]
+        generator = torch.Generator().manual_seed(draw_below(2**63, "step", self.preset.run.seed, step, place))
+        moments = self.latents.moments(images, cuts)
+        shape = (len(images), 4, *moments.shape[-2:])
+        draw = torch.randn(shape, generator=generator)
+        noise = torch.randn(shape, generator=generator)
+        offset = torch.randn((len(images), 4, 1, 1), generator=generator)
+        low, high = self.preset.noise.min_timestep, self.preset.noise.max_timestep
+        timesteps = torch.randint(low, high, (len(images),), generator=generator)
+        if self.preset.noise.offset:
+            noise = offset_noise(noise, offset, self.preset.noise.offset)
+        prior = self.preset.loss.prior_weight
+        weights = [(prior if image.is_regularization else 1.0) / total for image in images]
+        ids = [
+            size_ids(image.size_px, cut.left_top_px, image.bucket_px) for image, cut in zip(images, cuts, strict=True)
+        ]
+        return Batch(
+            images=images,
+            latents=draw_latents(moments.to(self.device), draw.to(self.device)),
+            noise=noise.to(self.device),
+            timesteps=timesteps.to(self.device),
+            size_ids=torch.stack(ids).to(self.device),
+            weights=torch.tensor(weights, device=self.device),
+        )
+
+    def _cut(self, image: ImagePlan, step: int, place: int, at: int) -> Cut:
+        data, run = self.preset.data, self.preset.run
+        draw = (place * run.batch_size) + at
+        left_top = image.crop_left_top_px
+        if data.random_crop:
+            left_top = buckets.random_crop(image.placement, run.seed, step, draw)
+        return Cut(left_top, data.flip and buckets.flip(run.seed, step, draw))
