@@ -113,7 +113,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     shape = preset.adapter
     recipe = Recipe(shape.algorithm, shape.rank, shape.alpha, shape.conv_rank, shape.conv_alpha, preset.run.seed)
     adapter = attach(parts, recipe, device)
-    full_rates = [getattr(preset.optimizer, f"{part}_rate") for part in adapter.vectors]
+    full_rates = [getattr(preset.optimizer, f"{group.part}_rate") * group.factor for group in adapter.groups]
     groups = [
         {"params": [vector], "lr": rate} for vector, rate in zip(adapter.vectors.values(), full_rates, strict=True)
     ]

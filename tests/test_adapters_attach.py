@@ -166,8 +166,7 @@ def test_flat_gradients_are_those_of_single_matrices() -> None:
         setattr(site.target.module, "forward", parametrized(site))  # noqa: B010 -- nn.Module types it as a method
     found = torch.autograd.grad(predict(models).pow(2).mean(), list(leaves.values()), allow_unused=True)
     for name, gradient in zip(leaves, found, strict=True):
-        part = adapter.part_of[name.split(".")[0]]
-        got = adapter.parts[part].slots[name].of(flat[part])
+        got = adapter.flat_of[name].slots[name].of(flat[adapter.part_of[name.split(".")[0]]])
         expected = torch.zeros_like(got) if gradient is None else gradient.float()
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-9)
 
@@ -176,7 +175,7 @@ def test_adamw_on_the_flat_vector_is_adamw_on_the_matrices() -> None:
     models = {"unet": small()["unet"]}
     adapter = attach(models, Recipe(rank=3), device="cpu")
     randomize(adapter)
-    flat = adapter.parts["unet"]
+    flat = adapter.groups[0].flat
     singles = {name: view.clone().requires_grad_() for name, view in flat.views().items()}
     one, many = (torch.optim.AdamW(leaves, lr=1e-3, weight_decay=0.1) for leaves in ([flat.vector], singles.values()))
     for seed in range(3):
@@ -204,11 +203,11 @@ def test_the_padding_of_the_flat_vector_stays_zero() -> None:
     run_unet(models["unet"], torch.randn(2, 77, 96), torch.randn(2, 64)).pow(2).mean().backward()
     optimizer.step()
     padding = torch.ones_like(vector, dtype=torch.bool)
-    for slot in adapter.parts["unet"].slots.values():
+    for slot in adapter.groups[0].flat.slots.values():
         slot.of(padding).zero_()
     assert padding.any()
     assert not vector[padding].any()
-    assert len(adapter.parts["unet"].slots) * 3 < vector.count_nonzero()
+    assert len(adapter.groups[0].flat.slots) * 3 < vector.count_nonzero()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -73,7 +73,7 @@ def test_output_loss_gradients_and_step_equal_the_reference(unet, kind: str, ada
     loss = loss_of(predicted)
     loss.backward()
     assert vector.grad is not None
-    gradients = {name: slot.of(vector.grad) for name, slot in adapter.parts["unet"].slots.items()}
+    gradients = {name: slot.of(vector.grad) for name, slot in adapter.groups[0].flat.slots.items()}
     norms = {name: gradient.norm().item() for name, gradient in gradients.items()}
     assert_close(predicted, FIGURES[f"{kind}.out"], rtol=1e-5, atol=1e-5)
     assert loss.item() == pytest.approx(note["loss_mse_vs_noise"], rel=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ class Recipe:
     """What adapter to make. The scale of a layer is alpha / rank; `conv_rank` 0 leaves the convolutions alone.
 
     k×k convolutions take conv_rank and conv_alpha; linears and 1×1 convolutions rank and alpha wherever they are.
+    `late_rates` {part: factor}: how much faster the matrices learn that start at zero (LoRA+, Hayou et al. 2024,
+    arXiv 2402.12354: B faster than A).
     """
 
     algorithm: str = "lora"
@@ -31,20 +33,35 @@ class Recipe:
     conv_rank: int = 0
     conv_alpha: float = 1.0
     seed: int = 0
+    late_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Site:
-    """One adapted layer: where it is, and what the adapter is like there."""
+    """One adapted layer: where it is, and what the adapter is there. `rate`: factor of its part's learning rate."""
 
     target: Target
     rank: int
     alpha: float
+    rate: float = 1.0
 
     @property
     def scale(self) -> float:
         """alpha / rank: the factor of ΔW."""
         return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters of one part of the model that share a learning rate: `factor` × the part's rate.
+
+    `name` is the part's where the factor is 1, else like "unet ×0.5"; `flat.vector` is what an optimizer works on.
+    """
+
+    name: str
+    part: str
+    factor: float
+    flat: FlatParameters
 
 
 def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device | str | None = None) -> Adapter:
@@ -55,7 +72,7 @@ def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device
     dtype of the layers it is on. ModelError where a part has no layer to adapt.
     """
     sites = [site for part, model in models.items() for site in _sites(part, model, recipe)]
-    adapter = Adapter(recipe.algorithm, sites)
+    adapter = Adapter(recipe.algorithm, sites, recipe.late_rates)
     for site in sites:
         adapter.algorithm.init(_generator(recipe.seed, site.target.name), adapter.parameters_of(site.target.name))
     adapter.to(device)
@@ -77,73 +94,81 @@ def _generator(seed: int, name: str) -> torch.Generator:
 
 
 class Adapter:
-    """The adapter of a model: one flat fp32 parameter per part, and the layers it changes.
+    """The adapter of a model: one flat fp32 parameter per group (part and rate), and the layers it changes.
 
-    `vectors`: {part: parameter to optimize}. `multiplier` scales its effect (1 in training; may be set at any time).
-    After an optimizer that writes behind torch's back (bitsandbytes), call `changed()`.
+    `multiplier` scales its effect (1 in training; may be set at any time). After an optimizer that writes behind
+    torch's back (bitsandbytes), call `changed()`.
     """
 
-    def __init__(self, algorithm: str, sites: list[Site]) -> None:
-        """Parameters are zero; nothing is installed yet."""
+    def __init__(self, algorithm: str, sites: list[Site], late_rates: Mapping[str, float] | None = None) -> None:
+        """Parameters are zero; nothing is installed yet. `late_rates` as in a recipe."""
         self.algorithm_name = algorithm
         self.algorithm: Algorithm = ADAPTERS[algorithm]
         self.sites = sites
         self.multiplier = 1.0
         self.enabled = True
-        self.parts = {part: self._flat(part) for part in dict.fromkeys(site.target.part for site in sites)}
         self.part_of = {site.target.name: site.target.part for site in sites}
+        self.groups = self._grouped(late_rates or {})
+        self.flat_of = {name: group.flat for group in self.groups for name in group.flat.slots}
         self._installed: list[tuple[BaseLayer, _SiteForward]] = []
 
-    def _flat(self, part: str) -> FlatParameters:
-        here = [site for site in self.sites if site.target.part == part]
-        shapes = {
-            f"{site.target.name}.{suffix}": shape
-            for site in here
-            for suffix, shape in self.algorithm.shapes(weight_shape(site.target.module), site.rank).items()
-        }
-        first = here[0].target.module
-        return FlatParameters(shapes, getattr(first, "compute_dtype", first.weight.dtype))
+    def _grouped(self, late_rates: Mapping[str, float]) -> list[Group]:
+        """The groups: by part in the order of the sites, then by factor."""
+        shapes: dict[tuple[str, float], dict[str, tuple[int, ...]]] = {}
+        first: dict[str, nn.Linear | nn.Conv2d] = {}
+        for site in self.sites:
+            part, module = site.target.part, site.target.module
+            first.setdefault(part, module)
+            for suffix, shape in self.algorithm.shapes(weight_shape(module), site.rank).items():
+                late = late_rates.get(part, 1.0) if suffix == self.algorithm.STARTS_ZERO else 1.0
+                shapes.setdefault((part, site.rate * late), {})[f"{site.target.name}.{suffix}"] = shape
+        order = list(first)
+        groups: list[Group] = []
+        for part, factor in sorted(shapes, key=lambda key: (order.index(key[0]), key[1])):
+            dtype = getattr(first[part], "compute_dtype", first[part].weight.dtype)
+            name = part if factor == 1 else f"{part} ×{factor:.9g}"
+            groups.append(Group(name, part, factor, FlatParameters(shapes[part, factor], dtype)))
+        return groups
 
     @property
     def vectors(self) -> dict[str, nn.Parameter]:
-        """{part: flat fp32 parameter}: what the optimizer, the clipping and a state work on."""
-        return {part: flat.vector for part, flat in self.parts.items()}
+        """{group: flat fp32 parameter}: what the optimizer, the clipping and a state work on."""
+        return {group.name: group.flat.vector for group in self.groups}
 
     @property
     def parameter_count(self) -> int:
         """How many numbers are trained (without the padding of the flat vectors)."""
-        return sum(slot.size for flat in self.parts.values() for slot in flat.slots.values())
+        return sum(slot.size for group in self.groups for slot in group.flat.slots.values())
 
     def parameters_of(self, name: str) -> dict[str, Tensor]:
         """{suffix: fp32 view} of the layer that files call `name`; writing to them changes the adapter."""
-        flat = self.parts[self.part_of[name]]
-        data = flat.vector.detach()
-        return {suffix: flat.slots[f"{name}.{suffix}"].of(data) for suffix in self.algorithm.SUFFIXES}
+        keys = {suffix: f"{name}.{suffix}" for suffix in self.algorithm.SUFFIXES}
+        return {suffix: self.flat_of[key].view(key) for suffix, key in keys.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """{key as in a file: fp32 view}, alphas (0-dim) included, on the adapter's device."""
         found = {f"{site.target.name}.alpha": torch.tensor(float(site.alpha)) for site in self.sites}
-        for flat in self.parts.values():
-            found.update(flat.views())
+        for group in self.groups:
+            found.update(group.flat.views())
         return found
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the numbers of a dict as `tensors()` makes it. KeyError if one is missing."""
-        for flat in self.parts.values():
-            for name, view in flat.views().items():
+        for group in self.groups:
+            for name, view in group.flat.views().items():
                 view.copy_(tensors[name])
         self.changed()
 
     def to(self, device: torch.device | str | None) -> None:
         """Move the numbers to `device`, or with None to where the layers are."""
-        for part, flat in self.parts.items():
-            first = next(site for site in self.sites if site.target.part == part)
-            flat.to(torch.device(device) if device is not None else first.target.module.weight.device)
+        for group in self.groups:
+            first = next(site for site in self.sites if site.target.part == group.part)
+            group.flat.to(torch.device(device) if device is not None else first.target.module.weight.device)
 
     def changed(self) -> None:
         """Say that the vectors were written to in a way that torch does not count."""
-        for flat in self.parts.values():
-            flat.changed()
+        for group in self.groups:
+            group.flat.changed()
 
     def install(self) -> None:
         """Let the layers compute with the adapter. Over an adapter that is there already it adds to its effect."""
@@ -173,16 +198,16 @@ class _SiteForward:
     """What an adapted layer computes."""
 
     def __init__(self, adapter: Adapter, layer: BaseLayer, site: Site) -> None:
-        flat = adapter.parts[site.target.part]
-        self.adapter, self.layer, self.flat, self.scale = adapter, layer, flat, site.scale
-        self.places = [flat.index[f"{site.target.name}.{suffix}"] for suffix in adapter.algorithm.SUFFIXES]
+        self.adapter, self.layer, self.scale = adapter, layer, site.scale
+        keys = [f"{site.target.name}.{suffix}" for suffix in adapter.algorithm.SUFFIXES]
+        self.places = [(adapter.flat_of[key], adapter.flat_of[key].index[key]) for key in keys]
 
     def __call__(self, x: Tensor) -> Tensor:
         scale = self.scale * self.adapter.multiplier
         if not self.adapter.enabled or scale == 0:
             return self.layer.forward(x)
-        matrices = self.flat.matrices()
-        return self.adapter.algorithm.forward(x, self.layer, [matrices[place] for place in self.places], scale)
+        matrices = [flat.matrices()[place] for flat, place in self.places]
+        return self.adapter.algorithm.forward(x, self.layer, matrices, scale)
 
 
 def weight_shape(module: nn.Linear | nn.Conv2d) -> tuple[int, ...]:

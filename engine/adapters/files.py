@@ -57,7 +57,7 @@ def file_tensors(adapter: Adapter, precision: Precision) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {
         f"{site.target.name}.alpha": torch.tensor(site.alpha, dtype=torch.float32) for site in adapter.sites
     }
-    for flat in adapter.parts.values():
+    for flat in (group.flat for group in adapter.groups):
         vector = flat.vector.detach().to(PRECISIONS[precision]).cpu()
         found.update({name: slot.of(vector) for name, slot in flat.slots.items()})
     return found
@@ -68,9 +68,10 @@ def check_numbers(adapter: Adapter, tensors: Mapping[str, Tensor], where: str, t
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise UserError(f"{_not_finite(adapter, tensors, bad)} {_KEPT}", where)
-    for part, flat in adapter.parts.items():
-        late = [name for name in flat.slots if name.endswith(adapter.algorithm.STARTS_ZERO)]
-        early = [name for name in flat.slots if not name.endswith(adapter.algorithm.STARTS_ZERO)]
+    for part in dict.fromkeys(group.part for group in adapter.groups):
+        names = [name for group in adapter.groups if group.part == part for name in group.flat.slots]
+        late = [name for name in names if name.endswith(adapter.algorithm.STARTS_ZERO)]
+        early = [name for name in names if not name.endswith(adapter.algorithm.STARTS_ZERO)]
         empty = [name for name in early if not tensors[name].any()]
         if empty:
             raise UserError(f"{_some(empty, 'tensors')} hold only zeros: the weights are damaged. {_KEPT}", where)

@@ -72,6 +72,10 @@ class FlatParameters:
         self.vector.data = self.vector.data.to(device)
         self.changed()
 
+    def view(self, name: str) -> Tensor:
+        """One matrix, a view of the vector, fp32, outside the graph."""
+        return self.slots[name].of(self.vector.detach())
+
     def views(self) -> dict[str, Tensor]:
         """{name: matrix}, views of the vector, fp32, outside the graph."""
         data = self.vector.detach()
