@@ -8,8 +8,9 @@ from typing import Any
 
 from engine.atomic import write_text_whole
 from engine.kohya.dataset import DATASET_ARGUMENTS, FOLDER_KEYS
+from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.reading import LEGACY
-from engine.kohya.rules import CONVERSIONS, COVERED, NOT_YET, NOTES, PLAIN, outcome_of
+from engine.kohya.rules import CONVERSIONS, PLAIN, outcome_of
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Values, Vocabulary, documented
 from engine.preset import ROOT
 
@@ -79,7 +80,8 @@ def page() -> str:
         parts.append(_table(TITLES[family], ((fact, _fate(fact, "kohya")) for fact in facts)))
     others = [f"`{name}`" for name, fact in PRESET_KEYS.items() if fact.family not in families]
     parts.append(f"\nKeys of other model families, without effect for SDXL: {', '.join(others)}.\n")
-    parts.append(_table(TITLES["arguments"], ((fact, _fate(fact, "sd_scripts")) for fact in ARGUMENTS.values())))
+    arguments = (KeyFact("help", "flag", False), *ARGUMENTS.values())
+    parts.append(_table(TITLES["arguments"], ((fact, _fate(fact, "sd_scripts")) for fact in arguments)))
     parts.append(f"\n## {TITLES['data']}\n\nRead like the arguments of the same name: ")
     parts.append(", ".join(f"`{name}`" for name in DATASET_ARGUMENTS) + ".\n\n")
     parts.append(", ".join(f"`{name}`" for name in FOLDER_KEYS) + " become `data.folder` and ")
@@ -98,7 +100,9 @@ def _fate(fact: KeyFact, vocabulary: Vocabulary) -> str:
         return f"converted: {_targets(fact, vocabulary)}"
     if name in PLAIN[vocabulary]:
         return f"`{PLAIN[vocabulary][name].path}`"
-    return COVERED.get(name) or (f"not here: {NOTES[name]}" if name in NOTES else f"not yet: {NOT_YET}")
+    if name in COVERED:
+        return f"covered: {COVERED[name]}"
+    return f"refused: {REFUSED[name]}" if name in REFUSED else f"not yet: {NOT_YET}"
 
 
 def _targets(fact: KeyFact, vocabulary: Vocabulary) -> str:

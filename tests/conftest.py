@@ -5,11 +5,18 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 import engine  # noqa: F401 -- before transformers and diffusers: see engine/compat.py
+
+if TYPE_CHECKING:
+    import torch
+    from loaded_model import Model
+
+    from engine.sdxl.detect import ModelFacts
 
 pytest_plugins = ["tests.browser", "tests.pages"]
 
@@ -57,3 +64,27 @@ def reduced_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from reduced_model import build
 
     return build(tmp_path_factory.mktemp("reduced") / "reduced.safetensors")
+
+
+@pytest.fixture(scope="session")
+def facts(reduced_model_path: Path) -> ModelFacts:
+    """What its header tells."""
+    from engine.sdxl.detect import identify
+
+    return identify(reduced_model_path)
+
+
+@pytest.fixture(scope="session")
+def model(facts: ModelFacts) -> Model:
+    """All its parts, loaded in bf16. Tests leave it as it is."""
+    from loaded_model import BF16, load
+
+    return load(facts, BF16)
+
+
+@pytest.fixture(scope="session")
+def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
+    """Its tensors by their names in the file, memory-mapped."""
+    from safetensors.torch import load_file
+
+    return load_file(reduced_model_path)

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from engine import kohya
 from engine.errors import UserError
+from engine.kohya.fates import COVERED, REFUSED
 from engine.kohya.reading import LEGACY
-from engine.kohya.rules import CONVERSIONS, COVERED, GATES, NOTES, PLAIN
+from engine.kohya.rules import CONVERSIONS, GATES, PLAIN
 from engine.kohya.values import ARGUMENTS, HIDDEN, PRESET_KEYS
 from engine.preset import BY_PATH, SETTINGS
 
 REFERENCE = Path(__file__).parent / "reference"
 KEYS = json.loads((REFERENCE / "kohya_preset_keys.json").read_text(encoding="utf-8"))
 FACTS = {fact["key"]: fact for fact in KEYS}
-REFUSED = {"v2", *(name for name in FACTS if name.endswith("_checkbox"))} - {"use_wandb_checkbox"}
+# Keys that make a file one for another model
+ELSEWHERE = {"v2", *(name for name in FACTS if name.endswith("_checkbox"))} - {"use_wandb_checkbox"}
 # For each type a value
 OTHER_VALUES = {"bool": True, "bool|string": True, "number": 3, "string": "something"}
 
@@ -66,9 +68,9 @@ def test_names_in_the_settings_are_keys_there():
 
 
 def test_rules_and_notes_are_for_keys_that_exist():
-    known = set(PRESET_KEYS) | set(ARGUMENTS)
-    assert (set(CONVERSIONS) | set(COVERED) | set(NOTES) | set(LEGACY) | set(GATES)) <= known
-    assert not set(CONVERSIONS) & set(COVERED)
+    known = set(PRESET_KEYS) | set(ARGUMENTS) | {"help"}
+    assert (set(CONVERSIONS) | set(COVERED) | set(REFUSED) | set(LEGACY) | set(GATES)) <= known
+    assert not set(CONVERSIONS) & set(COVERED) and not set(COVERED) & set(REFUSED)
 
 
 def test_all_keys_at_their_default_lose_nothing(tmp_path):
@@ -93,13 +95,13 @@ def test_a_missing_key_means_its_documented_default(tmp_path):
     assert {path: empty.settings[path] for path in expected} == expected
 
 
-@pytest.mark.parametrize("key", sorted(set(FACTS) - REFUSED))
+@pytest.mark.parametrize("key", sorted(set(FACTS) - ELSEWHERE))
 def test_one_key_alone_is_in_one_group(tmp_path, key):
     found = imported(tmp_path, {key: FACTS[key]["default"]} if key != "sdxl" else {"sdxl": True})
     assert_every_key_once(found, [key])
 
 
-@pytest.mark.parametrize("key", sorted(set(FACTS) - REFUSED))
+@pytest.mark.parametrize("key", sorted(set(FACTS) - ELSEWHERE))
 def test_another_value_than_the_default_is_taken_over_or_told(tmp_path, key):
     content = {"sdxl": True, key: OTHER_VALUES[FACTS[key]["type"]]}
     if content[key] == FACTS[key]["default"]:
@@ -113,7 +115,7 @@ def test_another_value_than_the_default_is_taken_over_or_told(tmp_path, key):
 @settings(max_examples=60, deadline=None)
 @given(
     content=st.dictionaries(
-        st.sampled_from(sorted(set(FACTS) - REFUSED - {"sdxl"})),
+        st.sampled_from(sorted(set(FACTS) - ELSEWHERE - {"sdxl"})),
         st.one_of(
             st.none(), st.booleans(), st.integers(-3, 2000), st.floats(allow_nan=False, width=32),
             st.sampled_from(["", "10.0", "1e-4", "True", "Multires", "LyCORIS/LoKr", "cosine", "--a=1 'x", "nan"]),
@@ -135,7 +137,7 @@ def test_any_values_leave_every_key_in_one_group(tmp_path_factory, content):
 
 
 @settings(max_examples=40, deadline=None)
-@given(keys=st.sets(st.sampled_from(sorted(set(FACTS) - REFUSED)), min_size=1))
+@given(keys=st.sets(st.sampled_from(sorted(set(FACTS) - ELSEWHERE)), min_size=1))
 def test_random_subsets_at_their_defaults_lose_nothing(tmp_path_factory, keys):
     of_a_lora = {"network_dim": defaults()["network_dim"], "max_train_steps": 1600}
     content = {key: defaults()[key] for key in keys} | of_a_lora

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from loaded_model import BF16, CPU, Model, assert_equal, load, vae_tensors
+from loaded_model import BF16, CPU, Model, assert_equal, vae_tensors
 from model_headers import write_sparse
 from reduced_model import full_size_shapes
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from engine.sdxl import keys
@@ -26,21 +26,6 @@ from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.parts import Part, locate
 
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-@pytest.fixture(scope="module")
-def facts(reduced_model_path: Path) -> ModelFacts:
-    return identify(reduced_model_path)
-
-
-@pytest.fixture(scope="module")
-def model(facts: ModelFacts) -> Model:
-    return load(facts, BF16)
-
-
-@pytest.fixture(scope="module")
-def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
-    return load_file(reduced_model_path)
 
 
 def test_unet_weights_are_those_of_diffusers_converter(facts: ModelFacts, model: Model, stored: dict):

@@ -18,22 +18,7 @@ from engine.sdxl.checkpoint import (
     load_unet,
     load_vae,
 )
-from engine.sdxl.detect import ModelFacts, identify
-
-
-@pytest.fixture(scope="module")
-def facts(reduced_model_path: Path) -> ModelFacts:
-    return identify(reduced_model_path)
-
-
-@pytest.fixture(scope="module")
-def model(facts: ModelFacts) -> Model:
-    return load(facts, BF16)
-
-
-@pytest.fixture(scope="module")
-def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
-    return load_file(reduced_model_path)
+from engine.sdxl.detect import identify
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
-from loaded_model import BF16, CPU, Model, load, vae_tensors, write
+from loaded_model import BF16, CPU, Model, vae_tensors, write
 from model_headers import write_sparse
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from engine.errors import ModelError
 from engine.sdxl import keys
@@ -23,21 +22,6 @@ from engine.sdxl.checkpoint import (
 )
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.parts import Part, local_tensors
-
-
-@pytest.fixture(scope="module")
-def facts(reduced_model_path: Path) -> ModelFacts:
-    return identify(reduced_model_path)
-
-
-@pytest.fixture(scope="module")
-def model(facts: ModelFacts) -> Model:
-    return load(facts, BF16)
-
-
-@pytest.fixture(scope="module")
-def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
-    return load_file(reduced_model_path)
 
 
 @pytest.mark.parametrize(

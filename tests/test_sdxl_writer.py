@@ -16,22 +16,7 @@ from engine.errors import UserError
 from engine.sdxl.checkpoint import (
     TextEncoders,
 )
-from engine.sdxl.detect import ModelFacts, identify
-
-
-@pytest.fixture(scope="module")
-def facts(reduced_model_path: Path) -> ModelFacts:
-    return identify(reduced_model_path)
-
-
-@pytest.fixture(scope="module")
-def model(facts: ModelFacts) -> Model:
-    return load(facts, BF16)
-
-
-@pytest.fixture(scope="module")
-def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
-    return load_file(reduced_model_path)
+from engine.sdxl.detect import identify
 
 
 def test_a_written_file_holds_the_same_tensors(model: Model, stored: dict, tmp_path: Path):

@@ -1,7 +1,7 @@
 """From another trainer's key to our settings: one dict, `CONVERSIONS`, for the keys whose meaning or form differs.
 
 All other keys go by the names that the settings themselves carry (`kohya` and `sd_scripts` in engine/sections/), are
-`COVERED` by what Atelier always does, or are told as ignored. A rule is a pure function of the values in force.
+covered by what Atelier does anyway, or refused (engine/kohya/fates.py). A rule is a pure function of the values.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from engine.kohya import adapter, inputs
 from engine.kohya.arguments import network_args, optimizer_args
+from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
 from engine.kohya.plain import NO_EFFECT, plain
 from engine.kohya.receipt import Outcome
@@ -43,50 +44,6 @@ CONVERSIONS: dict[str, Rule] = {
     "num_cpu_threads_per_process": inputs.threads,
     "caption_extention": inputs.older_name, "use_8bit_adam": inputs.older_name, "dataset_config": inputs.data_set,
     "wandb_api_key": inputs.secret, "huggingface_token": inputs.secret,
-}  # fmt: skip
-
-_READING = "Atelier chooses how many images are read at once; only speed differs"
-_ATTENTION = "Atelier always computes attention with PyTorch's own fast kernels"
-_STATE = "a run always keeps what a resume needs"
-_CACHES = "cached features always lie on disk, in the cache folder"
-# What Atelier always does, or does better without being asked
-COVERED: dict[str, str] = {
-    "xformers": _ATTENTION, "sdpa": _ATTENTION, "mem_eff_attn": _ATTENTION,
-    "cache_latents_to_disk": _CACHES, "cache_text_encoder_outputs_to_disk": _CACHES,
-    "skip_cache_check": "caches are found by content, so there is nothing to check",
-    "save_state": _STATE, "save_state_on_train_end": _STATE,
-    "max_data_loader_n_workers": _READING, "persistent_data_loader_workers": _READING,
-    "disable_mmap_load_safetensors": "the model is memory-mapped; only speed and memory differ",
-    "highvram": "Atelier watches the memory itself; only speed differs",
-    "lowram": "models are loaded memory-mapped; only memory differs",
-    "tokenizer_cache_dir": "the tokenizers are in the package",
-}  # fmt: skip
-
-_OTHER = "belongs to another model family; " + NO_EFFECT + " for SDXL"
-_FINETUNING = "of full fine-tuning or DreamBooth; " + NO_EFFECT + " for a LoRA"
-_HUB = "Atelier uploads nothing"
-_LAUNCH = "how the trainer was started; Atelier runs on one GPU for now"
-_TRACKER = "Atelier has no tracker yet; losses are in the run's events.jsonl and on the page"
-# More exact words than NOT_YET for keys that are ignored with another value than their default
-NOT_YET = "it had an effect there; Atelier has no setting for it yet"
-NOTES: dict[str, str] = {
-    **{name: _OTHER for name, fact in PRESET_KEYS.items() if fact.family not in ("sdxl", "legacy")},
-    **dict.fromkeys(("flux1_clip_l", "flux1_t5xxl"), _OTHER),
-    **dict.fromkeys(
-        ("block_lr", "fused_backward_pass", "fused_optimizer_groups", "flux_fused_backward_pass", "no_token_padding",
-         "blockwise_fused_optimizers", "learning_rate_te", "learning_rate_te1", "learning_rate_te2"), _FINETUNING),
-    **{name: _HUB for name in PRESET_KEYS if name.startswith("huggingface_") or name.endswith("_huggingface")},
-    **dict.fromkeys(("async_upload",), _HUB),
-    **dict.fromkeys(
-        ("multi_gpu", "num_processes", "num_machines", "gpu_ids", "main_process_port", "extra_accelerate_launch_args",
-         "dynamo_backend", "dynamo_mode", "dynamo_use_fullgraph", "dynamo_use_dynamic"), _LAUNCH),
-    **dict.fromkeys(
-        ("log_with", "logging_dir", "wandb_run_name", "log_tracker_name", "log_tracker_config", "log_config",
-         "log_prefix"), _TRACKER),
-    **dict.fromkeys(("model_list", "lowvram", "save_as", "save_as_bool", "training_preset"), NO_EFFECT),
-    **dict.fromkeys(("stop_text_encoder_training",), f"{NO_EFFECT}: its LoRA trainer does not know it"),
-    "resume": "to resume a run of Atelier: python -m engine train RUN_FOLDER; states of sd-scripts are not read",
-    "lr_scheduler_type": "another schedule took the place of lr_scheduler there; Atelier uses lr_scheduler",
 }  # fmt: skip
 
 # Keys that work in a kohya_ss preset only together with another one: then their value did nothing there either
@@ -135,4 +92,4 @@ def outcome_of(values: Values, key: str) -> Outcome:
         return Outcome("converted", note=COVERED[key])
     if values.is_kohya and key in GATES and not GATES[key](values):
         return Outcome("ignored_effect", note=f"{NO_EFFECT}: the setting that it goes with is off")
-    return Outcome("ignored_effect", note=NOTES.get(key, NOT_YET))
+    return Outcome("ignored_effect", note=REFUSED.get(key, NOT_YET))

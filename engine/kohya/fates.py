@@ -1,0 +1,85 @@
+"""What becomes of another trainer's keys that no setting carries: covered by something better, or refused, and why.
+
+Every argument of sd-scripts ends as a setting, in `COVERED` or in `REFUSED`; a test proves it.
+"""
+
+from __future__ import annotations
+
+from engine.kohya.plain import NO_EFFECT
+from engine.kohya.values import PRESET_KEYS
+
+_READING = "Atelier chooses how many images are read at once; only speed differs"
+_ATTENTION = "Atelier always computes attention with PyTorch's own fast kernels"
+_STATE = "a run always keeps what a resume needs"
+_CACHES = "cached features always lie on disk, in the cache folder"
+_LOG = "each run keeps all that it says in its log.txt; the terminal shows one line of progress"
+_PRESETS = "a preset is that file: each run keeps its own, and `python -m engine import` reads this one"
+_PLACE = "a resumed run goes on at its exact place in the data: python -m engine train RUN_FOLDER"
+# What Atelier always does, or does better without being asked
+COVERED: dict[str, str] = {
+    "help": "`python -m engine train --help`; every setting is in docs/settings.md",
+    "xformers": _ATTENTION, "sdpa": _ATTENTION, "mem_eff_attn": _ATTENTION,
+    "cache_latents_to_disk": _CACHES, "cache_text_encoder_outputs_to_disk": _CACHES,
+    "skip_cache_check": "caches are found by content, so there is nothing to check",
+    "cache_info": "only headers are read, at each start: thousands of images a second, and nothing can be out of date",
+    "save_state": _STATE, "save_state_on_train_end": _STATE,
+    "max_data_loader_n_workers": _READING, "persistent_data_loader_workers": _READING,
+    "disable_mmap_load_safetensors": "the model is memory-mapped; only speed and memory differ",
+    "highvram": "Atelier watches the memory itself; only speed differs",
+    "lowram": "models are loaded memory-mapped; only memory differs",
+    "tokenizer_cache_dir": "the tokenizers are in the package",
+    "console_log_level": _LOG, "console_log_file": _LOG, "console_log_simple": _LOG,
+    "debug_dataset": "the tab Data set, or `python -m engine check`, shows every image, its bucket and its caption",
+    "config_file": _PRESETS, "output_config": _PRESETS,
+    "initial_epoch": _PLACE, "initial_step": _PLACE, "skip_until_initial_step": _PLACE,
+}  # fmt: skip
+
+_OTHER = "belongs to another model family; " + NO_EFFECT + " for SDXL"
+_FINETUNING = "of full fine-tuning or DreamBooth; " + NO_EFFECT + " for a LoRA"
+_HUB = "Atelier uploads nothing"
+_LAUNCH = "how the trainer was started; Atelier runs on one GPU for now"
+_TRACKER = "Atelier has no tracker yet; losses are in the run's events.jsonl and on the page"
+_COMPILING = (
+    "compiling takes minutes, again for every bucket size; Atelier's step dispatches fewer operations instead, "
+    "and computes the same"
+)
+_SHARDING = (
+    "DeepSpeed spreads what is trained over GPUs and disks; of a LoRA that is a few megabytes. For less memory: "
+    "gradient checkpointing, cached features, an 8-bit optimizer"
+)
+_DDP = "an option of PyTorch's DistributedDataParallel, which Atelier does not use; results are the same"
+_METADATA_FILE = "Atelier reads captions from text files beside the images: write them out once"
+_CODE = "names Python code that would be run; Atelier runs none that is not its own"
+# Keys that are told when they are set to something else than their default
+REFUSED: dict[str, str] = {
+    **{name: _OTHER for name, fact in PRESET_KEYS.items() if fact.family not in ("sdxl", "legacy")},
+    **dict.fromkeys(("flux1_clip_l", "flux1_t5xxl"), _OTHER),
+    **dict.fromkeys(
+        ("block_lr", "fused_backward_pass", "fused_optimizer_groups", "flux_fused_backward_pass", "no_token_padding",
+         "blockwise_fused_optimizers", "learning_rate_te", "learning_rate_te1", "learning_rate_te2"), _FINETUNING),
+    **{name: _HUB for name in PRESET_KEYS if name.startswith("huggingface_") or name.endswith("_huggingface")},
+    **dict.fromkeys(("async_upload",), _HUB),
+    **dict.fromkeys(
+        ("multi_gpu", "num_processes", "num_machines", "gpu_ids", "main_process_port", "extra_accelerate_launch_args"),
+        _LAUNCH),
+    **dict.fromkeys(
+        ("torch_compile", "dynamo_backend", "dynamo_mode", "dynamo_use_fullgraph", "dynamo_use_dynamic"), _COMPILING),
+    **dict.fromkeys(("ddp_timeout", "ddp_gradient_as_bucket_view", "ddp_static_graph"), _DDP),
+    **dict.fromkeys(
+        ("deepspeed", "zero_stage", "offload_optimizer_device", "offload_optimizer_nvme_path", "offload_param_device",
+         "offload_param_nvme_path", "zero3_init_flag", "zero3_save_16bit_model", "fp16_master_weights_and_gradients"),
+        _SHARDING),
+    **dict.fromkeys(
+        ("log_with", "logging_dir", "wandb_run_name", "log_tracker_name", "log_tracker_config", "log_config",
+         "log_prefix"), _TRACKER),
+    **dict.fromkeys(("model_list", "lowvram", "save_as", "save_as_bool", "training_preset"), NO_EFFECT),
+    **dict.fromkeys(("stop_text_encoder_training",), f"{NO_EFFECT}: its LoRA trainer does not know it"),
+    **dict.fromkeys(("in_json", "dataset_repeats"), _METADATA_FILE),
+    **dict.fromkeys(("dataset_class", "lr_scheduler_type", "lr_scheduler_args"), _CODE),
+    "v2": "Stable Diffusion 2; Atelier trains SDXL only",
+    "resume": "to resume a run of Atelier: python -m engine train RUN_FOLDER; states of sd-scripts are not read",
+    "full_fp16": "fp16 rounds small updates of the trained weights away; they stay in fp32, which is little memory",
+    "train_inpainting": "for inpainting models, which Atelier does not train",
+}  # fmt: skip
+# Transitional: what no one has decided yet
+NOT_YET = "it had an effect there; Atelier has no setting for it yet"
