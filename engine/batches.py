@@ -5,45 +5,56 @@ Everything random of a step is drawn here, before the step, so that the step its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 
 from engine.data import buckets, order
 from engine.data.draws import draw_below
 from engine.latent_source import Cut, LatentSource
+from engine.mask_source import MaskSource
+from engine.noise_draws import shaped_noise
 from engine.plan import Plan
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
 from engine.sdxl.latents import draw_latents
-from engine.sdxl.noise import offset_noise
 from engine.sdxl.unet import size_ids
+from engine.timesteps import cumulative, fractions, timestep_of
 
 
 @dataclass(frozen=True)
 class Batch:
     """What one forward pass needs, on the device. B images; h, w: latent sides.
 
-    latents, noise [B, 4, h, w] fp32; timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the
-    step, so that the sum over a step's batches is the step's loss.
+    latents, noise [B, 4, h, w] fp32; input_noise: what the input is noised with, the noise itself unless perturbed;
+    timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the step, so that the sum over a step's
+    batches is the step's loss; mask [B, 1, h, w]: what each latent cell counts, None where no masks are used.
     """
 
     images: tuple[ImagePlan, ...]
     latents: torch.Tensor
     noise: torch.Tensor
+    input_noise: torch.Tensor
     timesteps: torch.Tensor
     size_ids: torch.Tensor
     weights: torch.Tensor
+    mask: torch.Tensor | None
 
 
 class BatchMaker:
     """Makes the batches of any step: a function of the plan, the seed and the step, never of history."""
 
-    def __init__(self, preset: Preset, plan: Plan, latents: LatentSource, device: torch.device) -> None:
+    def __init__(
+        self, preset: Preset, plan: Plan, latents: LatentSource, masks: MaskSource | None, device: torch.device
+    ) -> None:
         self.preset = preset
         self.plan = plan
         self.latents = latents
+        self.masks = masks
         self.device = device
+        self._cumulative = cumulative(preset.noise)
         self._epoch = -1
         self._groups: list[tuple[order.Batch, ...]] = []
 
@@ -61,34 +72,54 @@ class BatchMaker:
             self._epoch = epoch
         group = self._groups[step % self.plan.steps_per_epoch]
         total = sum(len(batch) for batch in group)
-        return [self._batch(batch, step, place, total) for place, batch in enumerate(group)]
+        starts = accumulate((len(batch) for batch in group), initial=0)
+        spread = self._spread_timesteps(total, step)
+        return [
+            self._batch(batch, step, place, total, spread[start : start + len(batch)])
+            for place, (batch, start) in enumerate(zip(group, starts, strict=False))
+        ]
 
-    def _batch(self, indices: order.Batch, step: int, place: int, total: int) -> Batch:
+    def _batch(self, indices: order.Batch, step: int, place: int, total: int, spread_timesteps: Sequence[int]) -> Batch:
         images = tuple(self.plan.images[index] for index in indices)
         cuts = [self._cut(image, step, place, at) for at, image in enumerate(images)]
-        generator = torch.Generator().manual_seed(draw_below(2**63, "step", self.preset.run.seed, step, place))
+        seed = self.preset.run.seed
+        generator = _generator("step", seed, step, place)
         moments = self.latents.moments(images, cuts)
         shape = (len(images), 4, *moments.shape[-2:])
         draw = torch.randn(shape, generator=generator)
-        noise = torch.randn(shape, generator=generator)
-        offset = torch.randn((len(images), 4, 1, 1), generator=generator)
+        plain = torch.randn(shape, generator=generator).to(self.device)
+        offset = torch.randn((len(images), 4, 1, 1), generator=generator).to(self.device)
         low, high = self.preset.noise.min_timestep, self.preset.noise.max_timestep
-        timesteps = torch.randint(low, high, (len(images),), generator=generator)
-        if self.preset.noise.offset:
-            noise = offset_noise(noise, offset, self.preset.noise.offset)
+        timesteps = torch.tensor(spread_timesteps, dtype=torch.int64)
+        if not spread_timesteps:
+            timesteps = torch.randint(low, max(high, low + 1), (len(images),), generator=generator)
+        latents = draw_latents(moments.to(self.device), draw.to(self.device))
+        noise, input_noise = shaped_noise(
+            self.preset.noise, plain, offset, latents, lambda name: _generator(name, seed, step, place)
+        )
         prior = self.preset.loss.prior_weight
-        weights = [(prior if image.is_regularization else 1.0) / total for image in images]
+        weights = [image.weight * (prior if image.is_regularization else 1.0) / total for image in images]
         ids = [
             size_ids(image.size_px, cut.left_top_px, image.bucket_px) for image, cut in zip(images, cuts, strict=True)
         ]
         return Batch(
             images=images,
-            latents=draw_latents(moments.to(self.device), draw.to(self.device)),
-            noise=noise.to(self.device),
+            latents=latents,
+            noise=noise,
+            input_noise=input_noise,
             timesteps=timesteps.to(self.device),
             size_ids=torch.stack(ids).to(self.device),
             weights=torch.tensor(weights, device=self.device),
+            mask=None if self.masks is None else self.masks.masks(images, cuts).to(self.device),
         )
+
+    def _spread_timesteps(self, total: int, step: int) -> list[int]:
+        """The timesteps of a step's images; empty where each batch draws its own evenly from the range."""
+        noise = self.preset.noise
+        if noise.timesteps == "uniform" and noise.timestep_spread == "independent":
+            return []
+        drawn = fractions(noise.timestep_spread, total, self.preset.run.seed, step)
+        return [timestep_of(self._cumulative, fraction) for fraction in drawn]
 
     def _cut(self, image: ImagePlan, step: int, place: int, at: int) -> Cut:
         data, run = self.preset.data, self.preset.run
@@ -97,3 +128,8 @@ class BatchMaker:
         if data.random_crop:
             left_top = buckets.random_crop(image.placement, run.seed, step, draw)
         return Cut(left_top, data.flip and buckets.flip(run.seed, step, draw))
+
+
+def _generator(name: str, seed: int, step: int, place: int) -> torch.Generator:
+    """A generator for one kind of draw of one batch; `place` is the batch's place in its step."""
+    return torch.Generator().manual_seed(draw_below(2**63, name, seed, step, place))

@@ -30,8 +30,9 @@ class Objective:
         """The batch's share of the step's loss, a 0-dim fp32 tensor."""
         features = text.features([image.caption for image in batch.images])
         rows, pooled = features.rows.to(unet.device), features.pooled.to(unet.device)
-        noisy = add_noise(self.schedule, batch.latents, batch.noise, batch.timesteps)
+        noisy = add_noise(self.schedule, batch.latents, batch.input_noise, batch.timesteps)
         predicted = predict(unet, noisy, batch.timesteps, rows, pooled, batch.size_ids)
         wanted = target(self.schedule, self.prediction, batch.latents, batch.noise, batch.timesteps)
         snr = self.schedule.snr[batch.timesteps]
-        return losses.image_losses(self.terms, predicted, wanted, batch.timesteps, snr, batch.weights).sum()
+        weights = losses.ImageWeights(batch.weights, batch.mask)
+        return losses.image_losses(self.terms, predicted, wanted, batch.timesteps, snr, weights).sum()

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from engine.data import order
 from engine.errors import Problem
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
+from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_model import look_at_model, prediction_warnings
 from engine.plan_sizes import adapter_parameters, disk_problems, estimate_disk_bytes, size_text
 from engine.preset import Preset, resolve
@@ -88,6 +89,8 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     warnings += prediction_warnings(preset, model)
     problems += _late_problems(preset, model)
     subsets, images = look_at_images(preset, without, problems, warnings)
+    images = with_weights_and_masks(preset, images, problems, warnings)
+    problems += weighting_problems(preset, model)
     prompts, prompt_problems = parse_prompts(preset.sample)
     problems += prompt_problems
 

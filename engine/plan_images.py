@@ -24,7 +24,10 @@ class SubsetPlan:
 
 @dataclass(frozen=True)
 class ImagePlan:
-    """One image and its way to its bucket. `repeats` is how often an epoch draws it (0: surplus regularization)."""
+    """One image and its way to its bucket. `repeats` is how often an epoch draws it (0: surplus regularization).
+
+    `weight` is what it counts in the loss beside others; `mask` the file of its mask, if it has one.
+    """
 
     path: Path
     subset: str
@@ -35,6 +38,8 @@ class ImagePlan:
     crop_left_top_px: tuple[int, int]
     repeats: int
     is_regularization: bool
+    weight: float = 1.0
+    mask: Path | None = None
 
     @property
     def placement(self) -> buckets.Placement:
@@ -50,7 +55,7 @@ def look_at_images(
         problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
         return (), ()
     scans = [_scan(preset, data.folder, False)]
-    if data.regularization_folder and _is_within(data.regularization_folder, data.folder):
+    if data.regularization_folder and is_within(data.regularization_folder, data.folder):
         what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
         problems.append(Problem("data.regularization_folder", what))
     elif data.regularization_folder:
@@ -81,7 +86,7 @@ def look_at_images(
     return tuple(_subset_plan(subset) for found in scans for subset in found.subsets), images
 
 
-def _is_within(folder: str, outer: str) -> bool:
+def is_within(folder: str, outer: str) -> bool:
     """Whether one of the folders is the other or lies in it."""
     first, second = resolve(folder), resolve(outer)
     return first.is_relative_to(second) or second.is_relative_to(first)

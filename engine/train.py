@@ -15,7 +15,8 @@ from engine.data.digests import FileDigests
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
 from engine.latent_source import LatentSource
-from engine.losses import LossTerms
+from engine.losses import loss_terms
+from engine.mask_source import MaskSource, black_masks_warning
 from engine.memory import choose_computation, choose_device, device_name
 from engine.objective import Objective
 from engine.optimizers import make_optimizer
@@ -79,6 +80,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         report.warn,
     )
     plan = _without_unreadable(preset, plan, latents, report, stopping)
+    masks = _prepared_masks(preset, plan, latents, report, stopping)
     if preset.data.cache_latents:
         latents.vae.to("cpu")  # pyright: ignore[reportArgumentType]
 
@@ -129,15 +131,9 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     objective = Objective(
         sdxl_schedule(zero_snr).to(device),
         prediction,
-        LossTerms(
-            kind=preset.loss.kind,
-            huber_threshold=preset.loss.huber_threshold,
-            huber_schedule=preset.loss.huber_schedule,
-            min_snr_gamma=preset.loss.min_snr_gamma,
-            v_prediction=prediction == "v_prediction",
-        ),
+        loss_terms(preset.loss, prediction == "v_prediction"),
     )
-    batches = BatchMaker(preset, plan, latents, device)
+    batches = BatchMaker(preset, plan, latents, masks, device)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
     about = Biography(preset, plan, prediction)
@@ -218,6 +214,22 @@ def _without_unreadable(
     unreadable = frozenset(image.path for image in used if str(image.path) in {fault.where for fault in faults})
     plan = make_plan(preset, unreadable)
     return _usable(plan, report)
+
+
+def _prepared_masks(
+    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, stopping: Stopping
+) -> MaskSource | None:
+    """Read the masks of the loss, if there are any; raises with all that cannot be read."""
+    loss = preset.loss
+    if not any(image.mask for image in plan.images):
+        return None
+    masks = MaskSource(latents.files, latents.store, loss.mask == "alpha", loss.mask_outside)
+    faults, black = masks.prepare([image for image in plan.images if image.repeats], stopping.tell(report))
+    if faults:
+        raise PresetError(faults)
+    if black:
+        report.warn(black_masks_warning(black), "loss.mask")
+    return masks
 
 
 def _usable(plan: Plan, report: Reporter) -> Plan:

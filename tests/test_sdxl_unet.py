@@ -99,7 +99,8 @@ def test_a_step_never_waits_for_the_device():
         noisy = add_noise(schedule, latents, noise, timesteps)
         predicted = predict(unet, noisy, timesteps, rows, pooled, torch.randn(2, 6))
         wanted = target(schedule, "v_prediction", latents, noise, timesteps)
-        found = losses.image_losses(terms, predicted, wanted, timesteps, schedule.snr[timesteps], torch.ones(2))
+        weights = losses.ImageWeights(torch.ones(2), torch.ones(2, 1, *latents.shape[2:]))
+        found = losses.image_losses(terms, predicted, wanted, timesteps, schedule.snr[timesteps], weights)
         found.mean().backward()
     assert found.shape == (2,)
     assert rows.grad is not None

@@ -7,6 +7,7 @@ both sides shrink, Pillow's Lanczos elsewhere.
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -67,6 +68,16 @@ def load_pixels(
 
 def open_upright(path: Path, background: Color = WHITE) -> Image.Image:
     """The whole image in mode RGB: EXIF orientation applied, colours in sRGB, transparent parts in `background`."""
+    return _decoded(path, lambda image: _flatten(_to_srgb(_to_eight_bits(image, path)), background))
+
+
+def open_alpha(path: Path) -> Image.Image:
+    """How opaque the image is, in mode L, EXIF orientation applied; white all over where it has no transparency."""
+    return _decoded(path, _alpha)
+
+
+def _decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """The image, decoded, converted and upright. Raises DatasetError naming the file where that cannot be."""
     header = read_image_header(path)
     if refusal := refusal_of_size(header):
         raise DatasetError(refusal, str(path))
@@ -74,7 +85,7 @@ def open_upright(path: Path, background: Color = WHITE) -> Image.Image:
         with Image.open(path, formats=(header.format,)) as image:
             _reduce(image, header)
             image.load()
-            opaque = _flatten(_to_srgb(_to_eight_bits(image, path)), background)
+            converted = convert(image)
     except MemoryError as error:
         width_px, height_px = header.size_px
         raise DatasetError(
@@ -83,7 +94,7 @@ def open_upright(path: Path, background: Color = WHITE) -> Image.Image:
     except UNDECODABLE as error:
         raise DatasetError(f"cannot be decoded ({_reason(error)}). {_REMEDY}", str(path)) from error
     turn = _UPRIGHT.get(header.orientation)
-    return opaque.transpose(turn) if turn is not None else opaque
+    return converted.transpose(turn) if turn is not None else converted
 
 
 def _reason(error: Exception) -> str:
@@ -136,13 +147,25 @@ def _flatten(image: Image.Image, background: Color) -> Image.Image:
     return opaque
 
 
+def _alpha(image: Image.Image) -> Image.Image:
+    """Mode L: 255 where opaque."""
+    if not image.has_transparency_data:
+        return Image.new("L", image.size, 255)
+    return image.convert("RGBA").getchannel("A")
+
+
 def _resize(image: Image.Image, resized_px: Size, path: Path) -> Pixels:
-    """Area average where both sides shrink, else Lanczos; untouched where the size is right."""
     width_px, height_px = image.size
     if abs(resized_px[0] * height_px - resized_px[1] * width_px) > max(width_px, height_px):
         raise DatasetError(
             f"has changed since the folder was scanned (it is {width_px} × {height_px} px now). Start again.", str(path)
         )
+    return resample(image, resized_px)
+
+
+def resample(image: Image.Image, resized_px: Size) -> Pixels:
+    """Area average where both sides shrink, else Lanczos; untouched where the size is right. [H, W] or [H, W, 3]."""
+    width_px, height_px = image.size
     if image.size == resized_px:
         return np.asarray(image)
     if width_px > resized_px[0] and height_px > resized_px[1]:

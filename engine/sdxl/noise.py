@@ -90,6 +90,14 @@ def offset_noise(noise: torch.Tensor, draw: torch.Tensor, strength: float | torc
     return noise + strength * draw
 
 
+def adaptive_strength(strength: float | torch.Tensor, latents: torch.Tensor, scale: float) -> torch.Tensor:
+    """Strength of the offset with scale · |mean of the latents| of each channel added, never below 0: [B, C, 1, 1].
+
+    strength: a number or [B, 1, 1, 1]; latents: [B, C, h, w]. As sd-scripts' adaptive_noise_scale.
+    """
+    return (strength + scale * latents.mean(dim=(2, 3), keepdim=True).abs()).clamp(min=0.0)
+
+
 def pyramid_sizes(height: int, width: int, levels: int, draws: Sequence[float]) -> list[tuple[int, int]]:
     """Sizes (height, width) of the noises for `pyramid_noise`: ⌊side / rⁱ⌋ with r = 2 + 2u drawn anew each level.
 
