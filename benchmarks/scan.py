@@ -46,7 +46,7 @@ def fill(folder: Path, images: int) -> None:
 
 def timed_scan(folder: Path) -> tuple[Scan, str]:
     start, processor_start = time.perf_counter(), time.process_time()
-    found = scan(folder, caption_extension=".txt")
+    found = scan(folder)
     seconds, processor_seconds = time.perf_counter() - start, time.process_time() - processor_start
     return found, f"{seconds:.2f} s ({processor_seconds:.2f} s of processor)"
 

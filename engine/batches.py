@@ -11,7 +11,9 @@ from itertools import accumulate
 
 import torch
 
+from engine.caption_source import CaptionSource
 from engine.data import buckets, order
+from engine.data.caption_draws import Caption
 from engine.data.draws import draw_below
 from engine.latent_source import Cut, LatentSource
 from engine.mask_source import MaskSource
@@ -26,7 +28,7 @@ from engine.timesteps import cumulative, fractions, timestep_of
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass needs, on the device. B images; h, w: latent sides.
+    """What one forward pass needs, on the device. B images with the captions drawn for them; h, w: latent sides.
 
     latents, noise [B, 4, h, w] fp32; input_noise: what the input is noised with, the noise itself unless perturbed;
     timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the step, so that the sum over a step's
@@ -34,6 +36,7 @@ class Batch:
     """
 
     images: tuple[ImagePlan, ...]
+    captions: tuple[Caption, ...]
     latents: torch.Tensor
     noise: torch.Tensor
     input_noise: torch.Tensor
@@ -50,6 +53,7 @@ class BatchMaker:
         self, preset: Preset, plan: Plan, latents: LatentSource, masks: MaskSource | None, device: torch.device
     ) -> None:
         self.preset = preset
+        self.captions = CaptionSource(preset, plan)
         self.plan = plan
         self.latents = latents
         self.masks = masks
@@ -57,6 +61,7 @@ class BatchMaker:
         self._cumulative = cumulative(preset.noise)
         self._epoch = -1
         self._groups: list[tuple[order.Batch, ...]] = []
+        self._showings: list[tuple[order.Batch, ...]] = []
 
     def epoch_of(self, step: int) -> int:
         """Epoch (from 0) that step number `step` (from 0) belongs to."""
@@ -69,6 +74,7 @@ class BatchMaker:
         if epoch != self._epoch:
             drawn = order.epoch_batches(self.plan.entries, run.batch_size, run.seed, epoch)
             self._groups = order.step_batches(drawn, run.accumulation)
+            self._showings = order.showings(self._groups)
             self._epoch = epoch
         group = self._groups[step % self.plan.steps_per_epoch]
         total = sum(len(batch) for batch in group)
@@ -78,6 +84,11 @@ class BatchMaker:
             self._batch(batch, step, place, total, spread[start : start + len(batch)])
             for place, (batch, start) in enumerate(zip(group, starts, strict=False))
         ]
+
+    def _captions(self, indices: order.Batch, step: int, place: int) -> tuple[Caption, ...]:
+        showings = self._showings[step % self.plan.steps_per_epoch][place]
+        pairs = zip(indices, showings, strict=True)
+        return tuple(self.captions.caption(index, showing, step) for index, showing in pairs)
 
     def _batch(self, indices: order.Batch, step: int, place: int, total: int, spread_timesteps: Sequence[int]) -> Batch:
         images = tuple(self.plan.images[index] for index in indices)
@@ -104,6 +115,7 @@ class BatchMaker:
         ]
         return Batch(
             images=images,
+            captions=self._captions(indices, step, place),
             latents=latents,
             noise=noise,
             input_noise=input_noise,

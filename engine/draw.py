@@ -14,7 +14,7 @@ from engine.prompts import parse_prompts
 from engine.sample import Artist, save_picture
 from engine.sdxl import checkpoint
 from engine.sdxl.detect import identify
-from engine.text_source import TextSource
+from engine.text_source import TextSource, text_reading
 
 
 def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: Path) -> Iterator[Path]:
@@ -39,7 +39,7 @@ def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: P
     for path, strength in loras:
         apply_file(models, path, strength)
         names.append(f"{path.stem} {strength:g}")
-    text = TextSource(encoders, "", None, preset.captions.max_tokens, preset.captions.clip_skip)
+    text = TextSource(encoders, "", None, text_reading(preset))
     artist = Artist(unet, vae, text, *model_kind(preset, facts))
     for index, prompt in enumerate(prompts):
         path = _free_name(folder, index)

@@ -28,7 +28,7 @@ class Objective:
 
     def loss(self, unet: UNet2DConditionModel, batch: Batch, text: TextSource) -> torch.Tensor:
         """The batch's share of the step's loss, a 0-dim fp32 tensor."""
-        features = text.features([image.caption for image in batch.images])
+        features = text.features(batch.captions)
         rows, pooled = features.rows.to(unet.device), features.pooled.to(unet.device)
         noisy = add_noise(self.schedule, batch.latents, batch.input_noise, batch.timesteps)
         predicted = predict(unet, noisy, batch.timesteps, rows, pooled, batch.size_ids)

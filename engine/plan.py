@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.caption_source import cached_texts
 from engine.data import order
 from engine.errors import Problem
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
@@ -108,7 +109,8 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     if prompts and sample.at_start and steps:
         sample_steps = (0, *sample_steps)
     parameters = adapter_parameters(model.config, preset) if model else 0
-    disk_bytes = estimate_disk_bytes(preset, parameters, images, len(save_steps))
+    texts = cached_texts(preset, images, epochs, steps)
+    disk_bytes = estimate_disk_bytes(preset, parameters, images, texts, len(save_steps))
     problems += disk_problems(run_folder or resolve(preset.run.folder), disk_bytes)
     return Plan(
         model=model,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data import buckets, order
-from engine.data.scan import Item, Scan, Subset, scan
+from engine.data.scan import CaptionReading, Item, Scan, Subset, scan
 from engine.errors import DatasetError, Problem
 from engine.preset import Preset, resolve
 from engine.rules.data import bucket_rules
@@ -27,6 +27,7 @@ class ImagePlan:
     """One image and its way to its bucket. `repeats` is how often an epoch draws it (0: surplus regularization).
 
     `weight` is what it counts in the loss beside others; `mask` the file of its mask, if it has one.
+    Captions are as they were read; `second_caption` None: both text encoders read `caption`.
     """
 
     path: Path
@@ -40,6 +41,12 @@ class ImagePlan:
     is_regularization: bool
     weight: float = 1.0
     mask: Path | None = None
+    second_caption: str | None = None
+
+    @property
+    def key(self) -> str:
+        """What the image is called in random draws: its place below the training folder, wherever that lies."""
+        return f"{'regularization' if self.is_regularization else 'training'}/{self.subset}/{self.path.name}"
 
     @property
     def placement(self) -> buckets.Placement:
@@ -93,7 +100,9 @@ def is_within(folder: str, outer: str) -> bool:
 
 
 def _scan(preset: Preset, folder: str, regularization: bool) -> Scan:
-    return scan(resolve(folder), caption_extension=preset.captions.extension, regularization=regularization)
+    captions = preset.captions
+    reading = CaptionReading(captions.extension, captions.second_extension, all_lines=captions.lines != "first")
+    return scan(resolve(folder), reading, regularization=regularization)
 
 
 def _items(found: Scan) -> list[tuple[Subset, Item]]:
@@ -119,6 +128,7 @@ def _image_plan(subset: Subset, item: Item, placement: buckets.Placement, repeat
         crop_left_top_px=placement.crop_left_top_px,
         repeats=repeats,
         is_regularization=subset.is_regularization,
+        second_caption=item.second_caption,
     )
 
 

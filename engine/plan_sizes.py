@@ -31,8 +31,8 @@ def adapter_parameters(config: ModelConfig, preset: Preset) -> int:
     )
 
 
-def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan, ...], saves: int) -> int:
-    """Checkpoints, two states (weights and both AdamW moments in fp32), and caches of latents and text features."""
+def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan, ...], texts: int, saves: int) -> int:
+    """Checkpoints, two states (weights and both AdamW moments in fp32), and caches of latents and `texts` texts."""
     total = saves * parameters * BYTES_OF[preset.run.save_precision] + 2 * 3 * 4 * parameters
     kept = BYTES_OF["fp32" if preset.memory.precision == "fp32" else "fp16"]
     if preset.data.cache_latents:
@@ -40,7 +40,7 @@ def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan
         total += cells * 8 * kept * (2 if preset.data.flip else 1)
     if preset.captions.cache_text:
         rows = 2 + preset.captions.max_tokens
-        total += len({image.caption for image in images}) * rows * 2048 * kept
+        total += texts * rows * 2048 * kept
     return total
 
 

@@ -13,6 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from engine import events
 from engine.atomic import whole_file
+from engine.data.caption_draws import Caption
 from engine.prompts import SamplePrompt
 from engine.report import Reporter
 from engine.sdxl.latents import decode, to_pictures
@@ -48,7 +49,7 @@ class Artist:
     @torch.no_grad()
     def picture(self, prompt: SamplePrompt) -> Image.Image:
         """The picture of a prompt; the same prompt and seed start from the same noise on every machine."""
-        positive, negative = (self.text.features([words]) for words in (prompt.prompt, prompt.negative))
+        positive, negative = (self.text.features([Caption.of(words)]) for words in (prompt.prompt, prompt.negative))
         drawing = Drawing(
             size_px=(prompt.width_px, prompt.height_px),
             steps=prompt.steps,

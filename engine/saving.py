@@ -101,7 +101,8 @@ class Saver:
 def _fingerprint(preset: Preset, plan: Plan) -> str:
     """Hash of what the course of a run depends on: base model, images in their order, captions, and settings."""
     images = [
-        (str(image.path), image.caption, image.bucket_px, image.resized_px, image.repeats) for image in plan.images
+        (str(image.path), image.caption, image.second_caption, image.bucket_px, image.resized_px, image.repeats)
+        for image in plan.images
     ]
     settings = preset.model_dump(include={"data", "captions", "adapter", "optimizer", "noise", "loss", "memory"})
     run = preset.run.model_dump(include={"batch_size", "accumulation", "seed"})

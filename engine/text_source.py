@@ -7,34 +7,52 @@ computed is read back from the store before it is used: a run and its resume see
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from engine.data.cache import Store, content_key, kept_dtype
+from engine.data.cache import Store, Tensors, content_key, kept_dtype
+from engine.data.caption_draws import Caption
 from engine.sdxl.text import TextFeatures, encode_text
-from engine.sdxl.tokenizer import Tokenizers
+from engine.sdxl.tokenizer import PAD_ONE, PAD_TWO, Tokenizers
 
 if TYPE_CHECKING:
+    from engine.preset import Preset
     from engine.sdxl.checkpoint import TextEncoders
 
-FORMAT = b"1"
+FORMAT = b"2"
 Tell = Callable[[int, int], None]  # done, total; may raise to stop
+
+
+@dataclass(frozen=True)
+class TextReading:
+    """How captions are encoded. `weighted`: `(word:1.3)` is a weight; `checkpointing` saves memory in training."""
+
+    tokens: int = 75
+    clip_skip: int = 2
+    weighted: bool = False
+    checkpointing: bool = False
+
+
+def text_reading(preset: Preset) -> TextReading:
+    """How a preset's captions and sample prompts are encoded."""
+    captions = preset.captions
+    return TextReading(captions.max_tokens, captions.clip_skip, captions.weighted, preset.memory.gradient_checkpointing)
 
 
 class TextSource:
     """Text features of captions; from `store` where one is given, else encoded when asked (with gradients)."""
 
-    def __init__(self, encoders: TextEncoders, digest: str, store: Store | None, tokens: int, clip_skip: int) -> None:
+    def __init__(self, encoders: TextEncoders, digest: str, store: Store | None, reading: TextReading) -> None:
         self.encoders: TextEncoders | None = encoders
         self.dtype = encoders.one.dtype
         self.digest = digest
         self.store = store
-        self.tokens = tokens
-        self.clip_skip = clip_skip
+        self.reading = reading
         self.tokenizers = Tokenizers.load()
 
-    def prepare(self, captions: Sequence[str], tell: Tell) -> None:
+    def prepare(self, captions: Sequence[Caption], tell: Tell) -> None:
         """Encode the captions that the store lacks."""
         if self.store is None:
             return
@@ -48,15 +66,14 @@ class TextSource:
             tell(done, len(missing))
         self.store.flush()
 
-    def features(self, captions: Sequence[str]) -> TextFeatures:
+    def features(self, captions: Sequence[Caption]) -> TextFeatures:
         """rows [B, 2 + tokens, width], pooled [B, width]."""
         if self.store is None:
             return self._encode(list(captions))
-        found = [self.store.get(self._key(caption)) for caption in captions]
-        present = [values for values in found if values is not None]
+        found = [self._kept(self.store, caption) for caption in captions]
         return TextFeatures(
-            rows=torch.stack([values["rows"] for values in present]),
-            pooled=torch.stack([values["pooled"] for values in present]),
+            rows=torch.stack([values["rows"] for values in found]),
+            pooled=torch.stack([values["pooled"] for values in found]),
         )
 
     def release(self) -> None:
@@ -64,13 +81,29 @@ class TextSource:
         if self.store is not None:
             self.encoders = None
 
-    def _encode(self, captions: list[str]) -> TextFeatures:
-        ids_1, ids_2 = self.tokenizers.ids(captions, self.tokens)
-        if self.encoders is None:
-            raise RuntimeError("a caption was asked for that was not prepared")
-        device = self.encoders.one.device
-        return encode_text(self.encoders, ids_1.to(device), ids_2.to(device), self.clip_skip)
+    def _kept(self, store: Store, caption: Caption) -> Tensors:
+        values = store.get(self._key(caption))
+        if values is None:
+            raise RuntimeError(f"a caption was asked for that was not prepared: {caption.one!r}")
+        return values
 
-    def _key(self, caption: str) -> bytes:
-        about = f"{self.tokens},{self.clip_skip},{self.dtype}".encode()
-        return content_key(FORMAT, self.digest.encode(), caption.encode(), about)
+    def _encode(self, captions: list[Caption]) -> TextFeatures:
+        if self.encoders is None:
+            raise RuntimeError("the text encoders were let go")
+        reading, device = self.reading, self.encoders.one.device
+        ones, twos = [caption.one for caption in captions], [caption.two for caption in captions]
+        weights = None
+        if reading.weighted:
+            ids_1, weights_1 = self.tokenizers.weighted_ids(ones, reading.tokens, PAD_ONE)
+            ids_2, weights_2 = self.tokenizers.weighted_ids(twos, reading.tokens, PAD_TWO)
+            weights = weights_1.to(device), weights_2.to(device)
+        else:
+            ids_1 = self.tokenizers.ids(ones, reading.tokens)[0]
+            ids_2 = self.tokenizers.ids(twos, reading.tokens)[1]
+        ids_1, ids_2 = ids_1.to(device), ids_2.to(device)
+        return encode_text(self.encoders, ids_1, ids_2, reading.clip_skip, weights, reading.checkpointing)
+
+    def _key(self, caption: Caption) -> bytes:
+        reading = self.reading
+        about = f"{reading.tokens},{reading.clip_skip},{reading.weighted},{self.dtype}".encode()
+        return content_key(FORMAT, self.digest.encode(), caption.one.encode(), caption.two.encode(), about)

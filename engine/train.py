@@ -10,7 +10,9 @@ from engine import events
 from engine.adapters.attach import Recipe, attach
 from engine.atomic import write_text_whole
 from engine.batches import BatchMaker
+from engine.caption_source import CaptionSource
 from engine.data.cache import Store
+from engine.data.caption_draws import Caption
 from engine.data.digests import FileDigests
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
@@ -33,7 +35,7 @@ from engine.sdxl.noise import sdxl_schedule
 from engine.state import load_last_state
 from engine.steplog import StepLog
 from engine.stopping import Stopping
-from engine.text_source import TextSource
+from engine.text_source import TextSource, text_reading
 from engine.updater import Updater
 
 
@@ -91,12 +93,12 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         encoders,
         checkpoint.part_digest(facts, "text"),
         Store.open(cache, "text") if preset.captions.cache_text else None,
-        preset.captions.max_tokens,
-        preset.captions.clip_skip,
+        text_reading(preset),
     )
-    wanted = [image.caption for image in plan.images if image.repeats]
-    wanted += [words for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
-    text.prepare(wanted, stopping.tell(report))
+    captions = CaptionSource(preset, plan)
+    if text.store is not None:
+        drawn_prompts = [Caption.of(words) for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
+        text.prepare([*captions.all(), *drawn_prompts], stopping.tell(report))
     text.release()
 
     # The UNet, the adapter on it, and what updates the adapter

@@ -15,7 +15,7 @@ from conftest import REFERENCE
 from PIL import Image
 
 from engine.data.folders import natural_order, repeats_and_name
-from engine.data.scan import Scan, scan
+from engine.data.scan import CaptionReading, Scan, scan
 from engine.errors import Problem
 
 FOLDER_NAMES = json.loads((REFERENCE / "steps.json").read_text(encoding="utf-8"))["folder_names"]
@@ -32,7 +32,7 @@ def picture(path: Path, caption: str | bytes | None = None, size_px: tuple[int, 
 
 
 def look(folder: Path, extension: str = ".txt") -> Scan:
-    return scan(folder, caption_extension=extension)
+    return scan(folder, CaptionReading(extension))
 
 
 def only(problems: tuple[Problem, ...]) -> str:
@@ -72,7 +72,7 @@ def test_the_given_folder_may_be_the_subset_itself(tmp_path: Path):
 
 def test_regularization_is_marked(tmp_path: Path):
     picture(tmp_path / "1_cat" / "a.png")
-    assert scan(tmp_path, caption_extension=".txt", regularization=True).subsets[0].is_regularization
+    assert scan(tmp_path, regularization=True).subsets[0].is_regularization
 
 
 def test_hidden_and_system_files_and_folders_are_passed_over(tmp_path: Path):
@@ -156,7 +156,7 @@ def test_linked_folders_are_read_once_even_in_circles(tmp_path: Path):
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_captions_with_a_mark_or_in_utf8_need_no_warning(tmp_path: Path, encoding: str):
-    picture(tmp_path / "1_x" / "a.png", "ein Kätzchen 图\nsecond".encode(encoding))
+    picture(tmp_path / "1_x" / "a.png", "ein Kätzchen 图".encode(encoding))
     found = look(tmp_path)
     assert captions_of(found) == {"a.png": "ein Kätzchen 图"}
     assert found.warnings == ()
@@ -243,7 +243,7 @@ def test_a_folder_without_images_is_told_what_to_hold(tmp_path: Path):
     assert "holds no images" in only(look(tmp_path).problems)
     (tmp_path / "10_cat").mkdir()
     assert "like 10_cat" in only(look(tmp_path).problems)
-    found = scan(tmp_path, caption_extension=".txt", regularization=True)
+    found = scan(tmp_path, regularization=True)
     assert found.problems[0].where == "data.regularization_folder"
 
 

@@ -24,14 +24,21 @@ _MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16
 
 @dataclass(frozen=True)
 class CaptionText:
-    """A caption file's text; `guessed` names the encoding when the file does not tell and is not UTF-8."""
+    """A caption file's text; `guessed` names the encoding when the file does not tell and is not UTF-8.
+
+    `unread_lines`: how many lines with anything in them follow the one that was read.
+    """
 
     text: str
     guessed: str = ""
+    unread_lines: int = 0
 
 
-def read_caption(path: str | os.PathLike[str]) -> CaptionText:
-    """The first line with anything in it, stripped; "" for an empty file. Raises OSError where it cannot be read."""
+def read_caption(path: str | os.PathLike[str], all_lines: bool = False) -> CaptionText:
+    """The first line with anything in it (or all of them), stripped; "" for an empty file.
+
+    Raises OSError where it cannot be read.
+    """
     descriptor = os.open(path, _READ_FLAGS)
     try:
         raw = block = os.read(descriptor, _BLOCK_BYTES)
@@ -41,7 +48,10 @@ def read_caption(path: str | os.PathLike[str]) -> CaptionText:
     finally:
         os.close(descriptor)
     decoded = decode_caption(raw)
-    return CaptionText(first_line(decoded.text), decoded.guessed)
+    lines = [line.strip() for line in decoded.text.splitlines() if line.strip()]
+    if all_lines:
+        return CaptionText("\n".join(lines), decoded.guessed)
+    return CaptionText(lines[0] if lines else "", decoded.guessed, max(len(lines) - 1, 0))
 
 
 def decode_caption(raw: bytes) -> CaptionText:

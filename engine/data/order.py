@@ -79,3 +79,14 @@ def epochs_for_steps(steps: int, batches: int, accumulation: int) -> int:
 def step_batches(batches: Sequence[Batch], accumulation: int) -> list[tuple[Batch, ...]]:
     """The batches of an epoch grouped by update; the last group may be short."""
     return [tuple(batches[at : at + accumulation]) for at in range(0, len(batches), accumulation)]
+
+
+def showings(groups: Sequence[Sequence[Batch]]) -> list[tuple[Batch, ...]]:
+    """In the place of each image of an epoch: how often it was shown before in this epoch."""
+    counts: dict[int, int] = {}
+
+    def number(index: int) -> int:
+        counts[index] = counts.get(index, -1) + 1
+        return counts[index]
+
+    return [tuple(tuple(number(index) for index in batch) for batch in group) for group in groups]

@@ -15,13 +15,14 @@ from itertools import chain
 from pathlib import Path
 
 from engine.data.buckets import Size
-from engine.data.captions import CaptionIndex, read_caption
+from engine.data.captions import CaptionIndex, CaptionText, read_caption
 from engine.data.folders import Listing, image_suffixes, list_folders, repeats_and_name, stem_and_suffix
 from engine.data.headers import read_image_header, refusal_of_size
 from engine.data.scan_report import (
     ItemNotes,
     folder_fault,
     nothing_found,
+    second_caption_warnings,
     subset_warnings,
     unnamed_folders,
     unusable_subset,
@@ -35,12 +36,16 @@ _SLOW_SECONDS_PER_FILE = 0.0005  # a warm file cache takes a tenth of it; disks 
 
 @dataclass(frozen=True)
 class Item:
-    """One image and its caption. `size_px` is (width, height) as shown, after EXIF rotation."""
+    """One image and its caption. `size_px` is (width, height) as shown, after EXIF rotation.
+
+    `second_caption`: what only the second text encoder reads; None where both read `caption`.
+    """
 
     path: Path
     size_px: Size
     caption: str
     caption_name: str | None
+    second_caption: str | None = None
 
     @property
     def caption_path(self) -> Path | None:
@@ -70,22 +75,27 @@ class Scan:
     broken: tuple[Problem, ...]
 
 
-def scan(folder: Path, *, caption_extension: str, regularization: bool = False) -> Scan:
+@dataclass(frozen=True)
+class CaptionReading:
+    """Which caption files are read, and what of them. `second_extension` "": both text encoders read the same."""
+
+    extension: str = ".txt"
+    second_extension: str = ""
+    all_lines: bool = False
+
+
+def scan(folder: Path, reading: CaptionReading | None = None, *, regularization: bool = False) -> Scan:
     """Read every folder `N_name` under `folder`, or `folder` itself if it is one; see the module's text.
 
     Items are in natural order of their names, so that every machine sees the same order.
     """
-    fault = folder_fault(folder, regularization)
-    if fault or caption_extension.lower() in image_suffixes():
-        wrong = Problem("captions.extension", f"is an image's (got {caption_extension}). Use .txt or .caption.")
-        return Scan((), (fault or wrong,), (), ())
+    reading = reading or CaptionReading()
+    fault = folder_fault(folder, regularization) or _extension_fault(reading)
+    if fault:
+        return Scan((), (fault,), (), ())
     listings, unlisted = list_folders(folder)
     unnamed = [listing for listing in listings if _meaning(listing, folder) is None]
-    parts = [
-        _scan_subset(listing, folder, caption_extension, regularization)
-        for listing in listings
-        if listing not in unnamed
-    ]
+    parts = [_scan_subset(listing, folder, reading, regularization) for listing in listings if listing not in unnamed]
     subsets = tuple(part.subset for part in parts if part.subset)
     warnings = [*unlisted, *chain.from_iterable(part.warnings for part in parts)]
     broken = tuple(chain.from_iterable(part.broken for part in parts))
@@ -93,6 +103,13 @@ def scan(folder: Path, *, caption_extension: str, regularization: bool = False) 
     if subsets:
         return Scan(subsets, (), (*warnings, *renames), broken)
     return Scan((), tuple(renames or nothing_found(folder, regularization, len(broken))), tuple(warnings), broken)
+
+
+def _extension_fault(reading: CaptionReading) -> Problem | None:
+    for where, extension in (("extension", reading.extension), ("second_extension", reading.second_extension)):
+        if extension.lower() in image_suffixes():
+            return Problem(f"captions.{where}", f"is an image's (got {extension}). Use .txt or .caption.")
+    return None
 
 
 @dataclass(frozen=True)
@@ -104,12 +121,20 @@ class _SubsetScan:
     broken: list[Problem]
 
 
-def _scan_subset(listing: Listing, root: Path, caption_extension: str, regularization: bool) -> _SubsetScan:
+def _scan_subset(listing: Listing, root: Path, reading: CaptionReading, regularization: bool) -> _SubsetScan:
     repeats, class_token = _meaning(listing, root) or (1, "")
-    reads = _read_items(listing, CaptionIndex(listing.other_files, caption_extension), class_token)
+    captions = _Captions(
+        str(listing.folder),
+        CaptionIndex(listing.other_files, reading.extension),
+        CaptionIndex(listing.other_files, reading.second_extension) if reading.second_extension else None,
+        class_token,
+        reading.all_lines,
+    )
+    reads = _read_items(listing, captions)
     items = tuple(read.item for read in reads if read.item)
     broken = [read.broken for read in reads if read.broken]
-    warnings = subset_warnings(listing, repeats, class_token, _notes(reads), caption_extension)
+    warnings = subset_warnings(listing, repeats, class_token, _notes(reads), reading.extension)
+    warnings += second_caption_warnings(listing, items, reading.second_extension)
     if not items:
         return _SubsetScan(None, [*warnings, unusable_subset(listing, len(broken))], broken)
     name = listing.name or root.resolve().name
@@ -124,18 +149,38 @@ class _Read:
     item: Item | None = None
     broken: Problem | None = None
     guessed: str = ""
+    unread_lines: int = 0
+
+
+@dataclass(frozen=True)
+class _Captions:
+    """The caption files of one folder: what belongs to an image is found by its stem."""
+
+    folder: str
+    first: CaptionIndex
+    second: CaptionIndex | None
+    class_token: str
+    all_lines: bool
+
+    def read(self, name: str, image: str) -> CaptionText:
+        """The text of one file. Raises DatasetError, which names the image too, where it cannot be read."""
+        path = f"{self.folder}{os.sep}{name}"
+        try:
+            return read_caption(path, self.all_lines)
+        except OSError as error:
+            message = f"cannot be read ({error.strerror}), so its image {image} has no caption. Change its permissions."
+            raise DatasetError(message, path) from None
 
 
 def _meaning(listing: Listing, root: Path) -> tuple[int, str] | None:
     return repeats_and_name(listing.folder.name if listing.name else root.resolve().name)
 
 
-def _read_items(listing: Listing, captions: CaptionIndex, class_token: str) -> list[_Read]:
+def _read_items(listing: Listing, captions: _Captions) -> list[_Read]:
     """One result per image, in order."""
-    folder = str(listing.folder)
 
     def read_all(names: Sequence[str]) -> list[_Read]:
-        return [_read_item(folder, name, captions, class_token) for name in names]
+        return [_read_item(name, captions) for name in names]
 
     start = time.perf_counter()
     reads = read_all(listing.images[:_FILES_PER_TASK])
@@ -150,8 +195,8 @@ def _read_items(listing: Listing, captions: CaptionIndex, class_token: str) -> l
     return reads + [_Read(n, broken=Problem(str(listing.folder / n), dead)) for n in listing.dead_links]
 
 
-def _read_item(folder: str, name: str, captions: CaptionIndex, class_token: str) -> _Read:
-    path = f"{folder}{os.sep}{name}"
+def _read_item(name: str, captions: _Captions) -> _Read:
+    path = f"{captions.folder}{os.sep}{name}"
     if not name.isascii() and (fault := _name_fault(path)):
         return _Read(name, broken=fault)
     try:
@@ -160,17 +205,16 @@ def _read_item(folder: str, name: str, captions: CaptionIndex, class_token: str)
         return _Read(name, broken=error.problems[0])
     if refusal := refusal_of_size(header):
         return _Read(name, broken=Problem(path, refusal))
-    caption_name = captions.of(stem_and_suffix(name)[0])
-    if caption_name is None:
-        return _Read(name, Item(Path(path), header.size_px, class_token, None))
-    caption_path = f"{folder}{os.sep}{caption_name}"
+    stem = stem_and_suffix(name)[0]
+    caption_name = captions.first.of(stem)
+    second_name = captions.second.of(stem) if captions.second else None
     try:
-        caption = read_caption(caption_path)
-    except OSError as error:
-        message = f"cannot be read ({error.strerror}), so its image {name} has no caption. Change its permissions."
-        return _Read(name, broken=Problem(caption_path, message))
-    item = Item(Path(path), header.size_px, caption.text, caption_name)
-    return _Read(name, item, guessed=caption.guessed)
+        second = captions.read(second_name, name).text if second_name else None
+        caption = captions.read(caption_name, name) if caption_name else CaptionText(captions.class_token)
+    except DatasetError as error:
+        return _Read(name, broken=error.problems[0])
+    item = Item(Path(path), header.size_px, caption.text, caption_name, second)
+    return _Read(name, item, guessed=caption.guessed, unread_lines=caption.unread_lines)
 
 
 def _name_fault(path: str) -> Problem | None:
@@ -188,6 +232,7 @@ def _notes(reads: Sequence[_Read]) -> list[ItemNotes]:
             caption_name=read.item.caption_name,
             blank=not read.item.caption,
             guessed=read.guessed,
+            unread_lines=read.unread_lines,
         )
         for read in reads
         if read.item

@@ -8,10 +8,14 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.data.captions import CAPTION_SUFFIXES
 from engine.data.folders import UNREAD_SUFFIXES, Listing, stem_and_suffix
 from engine.errors import Problem
+
+if TYPE_CHECKING:
+    from engine.data.scan import Item
 
 _NAMED_AT_MOST = 5
 _FOLDERS_NAMED_AT_MOST = 10
@@ -20,12 +24,16 @@ _ODD_REPEATS = 1000  # a folder called 2024_photos is a year far more often than
 
 @dataclass(frozen=True)
 class ItemNotes:
-    """What is worth saying of one usable image; `guessed` is the encoding assumed for its caption file."""
+    """What is worth saying of one usable image; `guessed` is the encoding assumed for its caption file.
+
+    `unread_lines`: how many further lines its caption file has.
+    """
 
     name: str
     caption_name: str | None
     blank: bool
     guessed: str
+    unread_lines: int = 0
 
 
 def folder_fault(folder: Path, regularization: bool) -> Problem | None:
@@ -105,6 +113,7 @@ def subset_warnings(
         _shared_stems(notes),
         _guessed_encodings(notes),
         _blank_captions(notes),
+        _unread_lines(notes),
         _missing_captions(listing, notes, class_token, extension),
     ]
     return [Problem(str(listing.folder), message) for message in found if message]
@@ -153,6 +162,24 @@ def _blank_captions(notes: Sequence[ItemNotes]) -> str:
     if not blank:
         return ""
     return f"{_count(len(blank), 'caption file')} with nothing in it, trained with an empty caption: {_some(blank)}."
+
+
+def _unread_lines(notes: Sequence[ItemNotes]) -> str:
+    longer = [str(note.caption_name) for note in notes if note.unread_lines]
+    if not longer:
+        return ""
+    files = _count(len(longer), "caption file")
+    remedy = "Set captions.lines to random or all to use the others."
+    return f"{files} with several lines, of which the first is read: {_some(longer)}. {remedy}"
+
+
+def second_caption_warnings(listing: Listing, items: Sequence[Item], extension: str) -> list[Problem]:
+    """Images without a caption for the second text encoder, where there should be one."""
+    missing = [item.path.name for item in items if item.second_caption is None]
+    if not extension or not missing:
+        return []
+    what = f"{len(missing):,} of {_count(len(items), 'image')} without a {extension} file, so that both text encoders "
+    return [Problem(str(listing.folder), f"{what}read the same caption there: {_some(missing)}.")]
 
 
 def _missing_captions(listing: Listing, notes: Sequence[ItemNotes], class_token: str, extension: str) -> str:

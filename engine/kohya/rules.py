@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.kohya import adapter, inputs
+from engine.kohya import adapter, captions, inputs
 from engine.kohya.arguments import network_args, optimizer_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
@@ -26,6 +26,11 @@ CONVERSIONS: dict[str, Rule] = {
     "max_resolution": inputs.resolution, "resolution": inputs.resolution, "bucket_no_upscale": inputs.no_upscale,
     "cache_latents": inputs.cache_latents, "clip_skip": inputs.clip_skip,
     "sdxl_cache_text_encoder_outputs": inputs.cache_text, "cache_text_encoder_outputs": inputs.cache_text,
+    "keep_tokens": captions.keep_tokens, "enable_wildcard": captions.wildcards,
+    "caption_separator": captions.separator, "keep_tokens_separator": captions.keep_separator,
+    "secondary_separator": captions.skipped_there, "caption_prefix": captions.skipped_there,
+    "caption_suffix": captions.skipped_there, "caption_dropout_every_n_epochs": captions.skipped_there,
+    "stop_text_encoder_training": captions.text_encoder_stop,
     "LoRA_type": adapter.adapter_type, "network_module": adapter.adapter_module, "network_args": network_args,
     "network_dim": adapter.rank, "network_alpha": adapter.alpha,
     "conv_dim": adapter.conv_rank, "conv_alpha": adapter.conv_alpha,

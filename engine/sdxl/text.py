@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers.masking_utils import create_causal_mask
 
 from engine.errors import UserError
@@ -28,20 +29,34 @@ class TextFeatures:
 
 
 def encode_text(
-    encoders: TextEncoders, ids_one: torch.Tensor, ids_two: torch.Tensor, clip_skip: int = 2
+    encoders: TextEncoders,
+    ids_one: torch.Tensor,
+    ids_two: torch.Tensor,
+    clip_skip: int = 2,
+    weights: tuple[torch.Tensor, torch.Tensor] | None = None,
+    checkpointing: bool = False,
 ) -> TextFeatures:
     """Encode captions that `Tokenizers.ids` cut into chunks. Differentiable with respect to both encoders.
 
     ids_one, ids_two: int64 [B, n, 77], on the encoders' device. clip_skip: which hidden state from the end; 2 is what
     SDXL was trained with. Layers that nothing depends on are not run. Raises UserError if an encoder has fewer layers.
+    weights: of the tokens of each encoder, [B, n, 77] as `Tokenizers.weighted_ids` makes them: each row is multiplied
+    by its weight, with no norm restored afterwards, and the pooled summary is left as it is, as in sd-scripts for SDXL
+    (there, of several captions longer than 75 tokens each row gets the weights of all; here only its own).
+    checkpointing: compute each layer's inner values again in the backward pass instead of keeping them.
     """
-    hidden_one = _hidden(encoders.one, ids_one, clip_skip)
-    hidden_two = _hidden(encoders.two, ids_two, clip_skip)
-    rows = torch.cat([_joined(hidden_one), _joined(hidden_two)], dim=-1)
-    return TextFeatures(rows, _pooled(encoders.two, ids_two[:, 0], hidden_two[:, 0], clip_skip))
+    hidden_one = _hidden(encoders.one, ids_one, clip_skip, checkpointing)
+    hidden_two = _hidden(encoders.two, ids_two, clip_skip, checkpointing)
+    pooled = _pooled(encoders.two, ids_two[:, 0], hidden_two[:, 0], clip_skip, checkpointing)
+    if weights is not None:
+        hidden_one, hidden_two = (
+            hidden * weight.to(hidden)[..., None]
+            for hidden, weight in zip((hidden_one, hidden_two), weights, strict=True)
+        )
+    return TextFeatures(torch.cat([_joined(hidden_one), _joined(hidden_two)], dim=-1), pooled)
 
 
-def _hidden(encoder: Any, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
+def _hidden(encoder: Any, ids: torch.Tensor, clip_skip: int, checkpointing: bool) -> torch.Tensor:
     """The hidden state before the last `clip_skip` − 1 layers, not normed: [B, n, 77] → [B, n, 77, width]."""
     body = _body(encoder)
     count = len(body.encoder.layers)
@@ -49,27 +64,32 @@ def _hidden(encoder: Any, ids: torch.Tensor, clip_skip: int) -> torch.Tensor:
         message = f"this text encoder has {count} layers (got {clip_skip}). Use a number from 1 to {count}."
         raise UserError(message, "clip skip")
     hidden = body.embeddings(input_ids=ids.flatten(0, 1))
-    return _run(body, hidden, slice(0, count + 1 - clip_skip)).unflatten(0, (ids.shape[0], ids.shape[1]))
+    hidden = _run(body, hidden, slice(0, count + 1 - clip_skip), checkpointing)
+    return hidden.unflatten(0, (ids.shape[0], ids.shape[1]))
 
 
-def _pooled(encoder: Any, ids: torch.Tensor, hidden: torch.Tensor, clip_skip: int) -> torch.Tensor:
+def _pooled(encoder: Any, ids: torch.Tensor, hidden: torch.Tensor, clip_skip: int, checkpointing: bool) -> torch.Tensor:
     """Remaining layers, then final norm and projection x @ P of the first EOS of the first chunk.
 
     ids [B, 77], hidden [B, 77, width] → [B, projection]
     """
     body = _body(encoder)
     count = len(body.encoder.layers)
-    hidden = _run(body, hidden, slice(count + 1 - clip_skip, count))
+    hidden = _run(body, hidden, slice(count + 1 - clip_skip, count), checkpointing)
     first_eos = (ids == EOS).int().argmax(dim=-1)
     at_eos = hidden[torch.arange(hidden.shape[0], device=hidden.device), first_eos]
     return encoder.text_projection(body.final_layer_norm(at_eos))
 
 
-def _run(body: Any, hidden: torch.Tensor, layers: slice) -> torch.Tensor:
+def _run(body: Any, hidden: torch.Tensor, layers: slice, checkpointing: bool) -> torch.Tensor:
     """Pass [B, 77, width] through some of the encoder's layers, each token seeing only those before it."""
     mask = create_causal_mask(config=body.config, inputs_embeds=hidden, attention_mask=None, past_key_values=None)
+    again = checkpointing and torch.is_grad_enabled()
     for layer in body.encoder.layers[layers]:
-        hidden = layer(hidden, mask, is_causal=True)
+        if again:
+            hidden = checkpoint(layer, hidden, mask, is_causal=True, use_reentrant=False)  # pyright: ignore
+        else:
+            hidden = layer(hidden, mask, is_causal=True)
     return hidden
 
 

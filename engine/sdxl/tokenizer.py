@@ -19,6 +19,7 @@ import tokenizers
 from tokenizers import Regex, models, normalizers, pre_tokenizers
 
 from engine.errors import MissingPackage, UserError
+from engine.sdxl.emphasis import weighted_pieces
 
 if TYPE_CHECKING:
     import torch
@@ -75,11 +76,36 @@ class Tokenizers:
         shape = (len(one), tokens // CHUNK_TOKENS, CHUNK_IDS)
         return torch.tensor(one, dtype=torch.int64).reshape(shape), torch.tensor(two, dtype=torch.int64).reshape(shape)
 
+    def weighted_ids(self, captions: Sequence[str], tokens: int, pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids for one encoder (pad: PAD_ONE or PAD_TWO) and the weight of each, [captions, tokens / 75, 77].
+
+        Weights are those of `(word:1.3)` (see emphasis.py), fp32; BOS, EOS and padding weigh 1. Without such marks the
+        ids are those of `ids`. Words are cut where the weight changes. Needs torch.
+        """
+        import torch
+
+        ids, weights = [], []
+        for caption in captions:
+            pieces = weighted_pieces(caption)
+            found = self.tokens([text for text, _ in pieces])
+            ids.append([token for part in found for token in part])
+            weights.append([w for part, (_, w) in zip(found, pieces, strict=True) for _ in part])
+        chunks = [_chunks(part, tokens, pad) for part in ids]
+        scales = [_weight_chunks(part, tokens) for part in weights]
+        shape = (len(ids), tokens // CHUNK_TOKENS, CHUNK_IDS)
+        return torch.tensor(chunks, dtype=torch.int64).reshape(shape), torch.tensor(scales).reshape(shape)
+
 
 def _chunks(ids: list[int], tokens: int, pad: int) -> list[list[int]]:
     """One caption as chunks of BOS, up to 75 ids, EOS, padding. A chunk without ids is BOS EOS and padding."""
     parts = (ids[start : min(start + CHUNK_TOKENS, tokens)] for start in range(0, tokens, CHUNK_TOKENS))
     return [[BOS, *part, EOS] + [pad] * (CHUNK_TOKENS - len(part)) for part in parts]
+
+
+def _weight_chunks(weights: list[float], tokens: int) -> list[list[float]]:
+    """The weights of a caption's tokens in the places where `_chunks` puts these."""
+    parts = (weights[start : min(start + CHUNK_TOKENS, tokens)] for start in range(0, tokens, CHUNK_TOKENS))
+    return [[1.0, *part, 1.0] + [1.0] * (CHUNK_TOKENS - len(part)) for part in parts]
 
 
 def vocabulary_path() -> Path:

@@ -75,3 +75,13 @@ class Adapter(Section):
         label="Train text encoder 2",
         sd_scripts="network_train_unet_only",
     )
+    text_encoder_stop: float = setting(
+        0.0,
+        "Steps after which the text encoders are trained no more; below 1 a share of the run, 0 to train them to the end.",
+        "停止训练文本编码器",
+        label="Stop training the text encoders",
+        ge=0,
+        le=10000000,
+        level="advanced",
+        kohya="stop_text_encoder_training",
+    )

@@ -1,0 +1,127 @@
+"""The captions that a run shows: which one each showing of an image has, and all that will be asked for. Torch-free.
+
+A showing is one use of an image in a batch; an image's showings are counted from 0 over the whole run. Live text is
+drawn anew for each showing; cached text has K drawings (variants) of each caption, of which each showing takes one.
+Caption dropout is drawn for each showing in either case. With as many variants as showings the two are the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from engine.data import order
+from engine.data.caption_draws import EMPTY, Caption, CaptionRules, Drawing, draw_caption, is_dropped, variant_of
+from engine.data.tags import split_tags
+
+if TYPE_CHECKING:
+    from engine.plan import Plan
+    from engine.plan_images import ImagePlan
+    from engine.preset import Preset
+
+
+def caption_rules(preset: Preset, steps: int) -> CaptionRules:
+    """The rules of a preset for a run of so many steps."""
+    captions = preset.captions
+    return CaptionRules(
+        lines=captions.lines,
+        trigger=captions.trigger.strip(),
+        prefix=captions.prefix.strip(),
+        suffix=captions.suffix.strip(),
+        wildcards=captions.wildcards,
+        separator=captions.separator,
+        shuffle=captions.shuffle,
+        keep_tokens=captions.keep_tokens,
+        keep_separator=captions.keep_separator,
+        secondary_separator=captions.secondary_separator,
+        tag_dropout=captions.tag_dropout,
+        never_dropped=frozenset(split_tags(captions.never_dropped, ",")),
+        warmup_steps=steps_of(captions.token_warmup, steps),
+        warmup_tags=captions.token_warmup_min,
+        dropout=captions.dropout,
+        dropout_every_epochs=captions.dropout_every_epochs,
+        weighted=captions.weighted,
+    )
+
+
+def steps_of(amount: float, steps: int) -> int:
+    """A number of steps; below 1 it is a share of the run."""
+    return int(amount * steps) if amount < 1 else int(amount)
+
+
+def drawings(rules: CaptionRules, variants: int, showings: int) -> int:
+    """How many drawings of a caption are cached for an image that is shown so often."""
+    return min(variants if rules.is_random else 1, showings)
+
+
+def cached_texts(preset: Preset, images: Sequence[ImagePlan], epochs: int, steps: int) -> int:
+    """How many texts are cached at most; equal ones are kept once, which is counted where nothing is drawn."""
+    rules = caption_rules(preset, steps)
+    shown = [image for image in images if image.repeats]
+    if rules.is_random:
+        count = sum(drawings(rules, preset.captions.variants, image.repeats * epochs) for image in shown)
+    else:
+        count = len({(image.caption, image.second_caption) for image in shown})
+    in_warmup = min(rules.warmup_steps, steps) * preset.run.batch_size * preset.run.accumulation
+    return count + in_warmup + rules.drops_captions
+
+
+class CaptionSource:
+    """The caption of any showing: a function of the plan, the seed and the place in the run, never of history."""
+
+    def __init__(self, preset: Preset, plan: Plan) -> None:
+        self.plan = plan
+        self.run = preset.run
+        self.rules = caption_rules(preset, plan.steps)
+        self.general_rules = dataclasses.replace(self.rules, trigger="")
+        self.variants = preset.captions.variants if preset.captions.cache_text else 0
+
+    def caption(self, index: int, showing: int, step: int) -> Caption:
+        """What image number `index` is shown with in step `step` (from 0).
+
+        showing: how often the image was shown before in this epoch.
+        """
+        image = self.plan.images[index]
+        epoch = step // self.plan.steps_per_epoch
+        number = epoch * image.repeats + showing
+        if is_dropped(self.rules, self.run.seed, image.key, number, epoch):
+            return EMPTY
+        if self.variants:
+            number = variant_of(number, self.variants, self.run.seed, image.key)
+        return self._drawn(image, number, step)
+
+    def all(self) -> list[Caption]:
+        """Every caption that the run will ask for, each once."""
+        found = dict.fromkeys(self._in_warmup())
+        found |= dict.fromkeys(
+            self._drawn(image, number, self.rules.warmup_steps)
+            for image in self.plan.images
+            for number in range(drawings(self.rules, self.variants, image.repeats * self.plan.epochs))
+        )
+        if self.rules.drops_captions:
+            found[EMPTY] = None
+        return list(found)
+
+    def _in_warmup(self) -> Iterator[Caption]:
+        """Captions of the steps in which not all tags are shown yet: these change from step to step."""
+        groups: list[tuple[order.Batch, ...]] = []
+        showings: list[tuple[order.Batch, ...]] = []
+        for step in range(min(self.rules.warmup_steps, self.plan.steps)):
+            epoch, place = divmod(step, self.plan.steps_per_epoch)
+            if place == 0:
+                drawn = order.epoch_batches(self.plan.entries, self.run.batch_size, self.run.seed, epoch)
+                groups = order.step_batches(drawn, self.run.accumulation)
+                showings = order.showings(groups)
+            for batch, numbers in zip(groups[place], showings[place], strict=True):
+                for index, showing in zip(batch, numbers, strict=True):
+                    yield self.caption(index, showing, step)
+
+    def _drawn(self, image: ImagePlan, number: int, step: int) -> Caption:
+        seed = self.run.seed
+        rules = self.general_rules if image.is_regularization else self.rules
+        one = draw_caption(image.caption, rules, Drawing(seed, image.key, number, step))
+        if image.second_caption is None:
+            return Caption.of(one)
+        second = Drawing(seed, f"{image.key} second", number, step)
+        return Caption(one, draw_caption(image.second_caption, rules, second))
