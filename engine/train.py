@@ -36,6 +36,7 @@ from engine.state import load_last_state
 from engine.steplog import StepLog
 from engine.stopping import Stopping
 from engine.text_source import TextSource, text_reading
+from engine.text_training import freeze_text, text_stop_step
 from engine.updater import Updater
 
 
@@ -150,9 +151,13 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     report.stage("Training")
     rate_factor = SCHEDULES[preset.optimizer.schedule]
     log = StepLog(report, plan, preset.logging.every_steps, device)
+    text_stop = text_stop_step(preset, plan.steps)
     step, stop = first_step, False
     while step < plan.steps and not stop:
-        rates = [rate * rate_factor(step, preset.optimizer.warmup_steps, plan.steps) for rate in full_rates]
+        frozen = freeze_text(adapter.groups, step, text_stop)
+        factor = rate_factor(step, preset.optimizer.warmup_steps, plan.steps)
+        pairs = zip(adapter.vectors, full_rates, strict=True)
+        rates = [0.0 if name in frozen else rate * factor for name, rate in pairs]
         updater.set_rates(rates)
         step_batches = batches.batches(step)
         loss = torch.zeros((), device=device)

@@ -73,7 +73,6 @@ REFUSED: dict[str, str] = {
         ("log_with", "logging_dir", "wandb_run_name", "log_tracker_name", "log_tracker_config", "log_config",
          "log_prefix"), _TRACKER),
     **dict.fromkeys(("model_list", "lowvram", "save_as", "save_as_bool", "training_preset"), NO_EFFECT),
-    **dict.fromkeys(("stop_text_encoder_training",), f"{NO_EFFECT}: its LoRA trainer does not know it"),
     **dict.fromkeys(("in_json", "dataset_repeats"), _METADATA_FILE),
     **dict.fromkeys(("dataset_class", "lr_scheduler_type", "lr_scheduler_args"), _CODE),
     "v2": "Stable Diffusion 2; Atelier trains SDXL only",

@@ -57,9 +57,8 @@ def drawn_captions_have_variants(preset: Preset) -> Iterator[Problem]:
 
 
 def tags_have_a_separator(preset: Preset) -> Iterator[Problem]:
-    captions = preset.captions
-    if not captions.separator.strip() and captions.separator != "\n":
-        yield Problem("captions.separator", f"must hold more than blanks (got {captions.separator!r}). Use a comma.")
+    if not preset.captions.separator:
+        yield Problem("captions.separator", "must not be empty: it tells tags apart. Use a comma.")
 
 
 def marks_differ_from_each_other(preset: Preset) -> Iterator[Problem]:
