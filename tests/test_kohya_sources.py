@@ -190,12 +190,12 @@ def test_a_data_set_file(tmp_path):
     expected = {
         "data.folder": "/pictures", "data.regularization_folder": "/pictures-reg/1_cat", "run.batch_size": 3,
         "data.width_px": 1024, "data.height_px": 1024, "data.bucket_max_px": 1536, "data.bucketing": True,
-        "captions.extension": ".txt", "data.flip": False, "data.upscale_small_images": True,
+        "captions.extension": ".txt", "data.flip": False, "data.upscale_small_images": True, "captions.shuffle": True,
     }  # fmt: skip
     assert {path: found.preset.get(path) for path in expected} == expected
     assert group_of(found, "datasets[0].batch_size") == "honoured"
     assert group_of(found, "datasets[0].subsets[0].image_dir") == "converted"
-    assert group_of(found, "general.shuffle_caption") == "ignored_effect"
+    assert group_of(found, "general.shuffle_caption") == "honoured"
     assert group_of(found, "datasets[0].subsets[1].flip_aug") == "ignored_effect"
     assert group_of(found, "datasets[0].subsets[1].caption_extension") == "ignored_effect"
     keys = [line.key for line in found.receipt.lines()]

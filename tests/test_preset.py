@@ -42,6 +42,23 @@ BROKEN = {
     "run_name_is_a_file_name": ({"run.name": "a/b"}, "run.name"),
     "background_is_a_color": ({"data.background": "white"}, "data.background"),
     "extension_begins_with_a_dot": ({"captions.extension": "txt"}, "captions.extension"),
+    "second_captions_lie_in_other_files": ({"captions.second_extension": ".txt"}, "captions.second_extension"),
+    "drawn_captions_have_variants": ({"captions.shuffle": True, "captions.variants": 1}, "captions.variants"),
+    "tags_have_a_separator": ({"captions.separator": ""}, "captions.separator"),
+    "marks_differ_from_each_other": ({"captions.keep_separator": ",,"}, "captions.keep_separator"),
+    "kept_tags_are_kept_from_something": ({"captions.keep_tokens": 1}, "captions.keep_tokens"),
+    "tags_never_dropped_need_tag_dropout": ({"captions.never_dropped": "a"}, "captions.never_dropped"),
+    "tag_dropout_leaves_something": ({"captions.tag_dropout": 1.0}, "captions.tag_dropout"),
+    "warm_up_is_a_share_or_whole_steps": ({"captions.token_warmup": 1.5}, "captions.token_warmup"),
+    "choices_in_affixes_need_wildcards": ({"captions.prefix": "{a|b}"}, "captions.prefix"),
+    "wildcards_and_marks_use_other_signs": (
+        {"captions.wildcards": True, "captions.separator": "|"}, "captions.separator",
+    ),
+    "weights_and_marks_use_other_signs": (
+        {"captions.weighted": True, "captions.keep_separator": "::"}, "captions.keep_separator",
+    ),
+    "one_line_is_one_line": ({"captions.trigger": "a\nb"}, "captions.trigger"),
+    "only_trained_text_encoders_are_stopped": ({"adapter.text_encoder_stop": 0.5}, "adapter.text_encoder_stop"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
 }
 
