@@ -89,10 +89,11 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
 
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
-    encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow)
+    stored = preset.memory.text_encoder_storage
+    encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow, stored)
     text = TextSource(
         encoders,
-        checkpoint.part_digest(facts, "text"),
+        checkpoint.part_digest(facts, "text") + ("" if stored == "same" else stored),
         Store.open(cache, "text") if preset.captions.cache_text else None,
         text_reading(preset),
     )
@@ -104,7 +105,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
 
     # The UNet, the adapter on it, and what updates the adapter
     report.stage("Loading the base model")
-    unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow)
+    unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow, preset.memory.unet_storage)
     if preset.memory.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     trained = {

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
-from engine.rules import adapter, captions, data, noise, optimizer, run
+from engine.rules import adapter, captions, data, memory, noise, optimizer, run
 
 if TYPE_CHECKING:
     from engine.preset import Preset
@@ -29,6 +29,7 @@ RULES: tuple[Callable[[Preset], Iterator[Problem]], ...] = (
     *data.RULES,
     *noise.RULES,
     *run.RULES,
+    *memory.RULES,
     numbers_are_finite,
 )
 

@@ -20,6 +20,7 @@ from engine.errors import ModelError
 from engine.sdxl.detect import ModelFacts
 from engine.sdxl.narrow import make_narrow
 from engine.sdxl.parts import Part, locate, part_config, part_digest
+from engine.sdxl.storage import make_stored, require_storage
 from engine.sdxl.weights import read_places
 from engine.sdxl.writer import write_single_file
 
@@ -39,6 +40,7 @@ class _Target:
     dtype: torch.dtype
     device: Device
     keep_narrow: bool = False
+    storage: str = "same"
 
 
 @dataclass(frozen=True)
@@ -49,20 +51,24 @@ class TextEncoders:
     two: CLIPTextModelWithProjection
 
 
-def load_unet(facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False) -> UNet2DConditionModel:
+def load_unet(
+    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False, storage: str = "same"
+) -> UNet2DConditionModel:
     """The UNet, frozen, in evaluation mode. Raises ModelError for missing, unexpected or misshapen tensors.
 
     `keep_narrow` (for fp32 on a CPU): half-precision weights of the file stay what they are and are widened when used,
-    with the same results (see narrow.py).
+    with the same results (see narrow.py). `storage`: how large weights are kept, "same" as the computation or a key of
+    STORAGES (see storage.py); each is packed as it is read, so that the dense model is never in memory.
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     config = _accepted(UNet2DConditionModel, part_config(facts, "unet"))
-    return _load(facts, "unet", lambda: UNet2DConditionModel(**config), _Target(dtype, device, keep_narrow))
+    target = _Target(dtype, device, keep_narrow, storage)
+    return _load(facts, "unet", lambda: UNet2DConditionModel(**config), target)
 
 
 def load_text_encoders(
-    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False
+    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False, storage: str = "same"
 ) -> TextEncoders:
     """Both text encoders, as `load_unet` gives the UNet. Raises ModelError as it does, and for the refiner."""
     from transformers.models.clip.configuration_clip import CLIPTextConfig
@@ -70,7 +76,7 @@ def load_text_encoders(
 
     one = CLIPTextConfig(**part_config(facts, "text_1"))
     two = CLIPTextConfig(**part_config(facts, "text_2"))
-    target = _Target(dtype, device, keep_narrow)
+    target = _Target(dtype, device, keep_narrow, storage)
     return TextEncoders(
         _load(facts, "text_1", lambda: CLIPTextModel(one), target),
         _load(facts, "text_2", lambda: CLIPTextModelWithProjection(two), target),
@@ -105,9 +111,12 @@ def _load(
     wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
     places = locate(facts, part, wanted, vae_path)
     device = torch.device(target.device)
-    narrow = make_narrow(module) if target.keep_narrow and target.dtype == torch.float32 else set()
-    tensors = read_places(places, target.dtype, device, narrow)
-    module.load_state_dict({name: tensor.view(wanted[name]) for name, tensor in tensors.items()}, assign=True)
+    require_storage(target.storage, device)
+    takers = make_stored(module, target.storage, target.dtype) if target.storage != "same" else {}
+    narrow = make_narrow(module) if target.keep_narrow and target.dtype == torch.float32 and not takers else set()
+    tensors = read_places(places, target.dtype, device, narrow, takers)
+    shaped = {name: tensor.view(wanted[name]) for name, tensor in tensors.items()}
+    module.load_state_dict(shaped, strict=not takers, assign=True)
     _make_position_ids(module, device)
     return module.requires_grad_(False).eval()
 

@@ -13,10 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import Function
-from torch.autograd.function import once_differentiable
-from torch.nn import functional
-from torch.nn.grad import conv2d_input
+
+from engine.sdxl.frozen import frozen_conv2d, frozen_linear
 
 LEAST_NUMBERS = 1 << 16
 HALF = (torch.bfloat16, torch.float16)
@@ -40,45 +38,6 @@ def _widened(weight: Tensor) -> Tensor:
     return buffer[: weight.numel()].view(weight.shape).copy_(weight)
 
 
-class _Linear(Function):
-    """y = x Wᵀ + b with W widened for the moment; the gradient flows to x only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(weight)
-        return functional.linear(x, _widened(weight), bias)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
-        (weight,) = ctx.saved_tensors
-        if not ctx.needs_input_grad[0]:
-            return None, None, None
-        rows = grad.reshape(-1, grad.shape[-1]) @ _widened(weight)
-        return rows.view(*grad.shape[:-1], rows.shape[-1]), None, None
-
-
-class _Conv2d(Function):
-    """A convolution with W widened for the moment; the gradient flows to x only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, layer: nn.Conv2d) -> Tensor:
-        ctx.save_for_backward(weight)
-        ctx.layer, ctx.x_shape = layer, x.shape
-        return functional.conv2d(x, _widened(weight), bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None, None]:
-        (weight,) = ctx.saved_tensors
-        layer = ctx.layer
-        if not ctx.needs_input_grad[0]:
-            return None, None, None, None
-        wide = _widened(weight)
-        grad_x = conv2d_input(ctx.x_shape, wide, grad, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return grad_x, None, None, None
-
-
 class NarrowLinear(nn.Linear):
     """A linear in fp32 whose frozen weight is stored in half precision (its bias in fp32)."""
 
@@ -86,7 +45,11 @@ class NarrowLinear(nn.Linear):
 
     def forward(self, input: Tensor) -> Tensor:
         """x fp32 [..., in] → fp32 [..., out]."""
-        return _Linear.apply(input, self.weight, self.bias)  # pyright: ignore[reportReturnType]
+        return frozen_linear(input, self)
+
+    def dense_weight(self) -> Tensor:
+        """The weight in fp32, valid until the next call for any layer of this thread."""
+        return _widened(self.weight)
 
 
 class NarrowConv2d(nn.Conv2d):
@@ -96,7 +59,11 @@ class NarrowConv2d(nn.Conv2d):
 
     def forward(self, input: Tensor) -> Tensor:
         """x fp32 [B, in, h, w] → fp32 [B, out, h', w']."""
-        return _Conv2d.apply(input, self.weight, self.bias, self)  # pyright: ignore[reportReturnType]
+        return frozen_conv2d(input, self)
+
+    def dense_weight(self) -> Tensor:
+        """The weight in fp32, valid until the next call for any layer of this thread."""
+        return _widened(self.weight)
 
 
 def make_narrow(module: nn.Module, least_numbers: int = LEAST_NUMBERS) -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -20,13 +20,21 @@ TORCH_DTYPES = {
     "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2,
 }  # fmt: skip
 
+Taker = Callable[[torch.Tensor], None]
+NO_TAKERS: Mapping[str, Taker] = {}
+
 
 def read_places(
-    places: Mapping[str, Place], dtype: torch.dtype, device: torch.device, narrow: Set[str] = frozenset()
+    places: Mapping[str, Place],
+    dtype: torch.dtype,
+    device: torch.device,
+    narrow: Set[str] = frozenset(),
+    takers: Mapping[str, Taker] = NO_TAKERS,
 ) -> dict[str, torch.Tensor]:
     """The tensors of `places` in `dtype` on `device`, in their stored shapes (transposed ones turned).
 
-    Those in `narrow` that are stored in half precision stay in it.
+    Those in `narrow` that are stored in half precision stay in it. Those in `takers` are handed over one by one, in
+    the file's precision, and kept nowhere else.
     Raises ModelError where a file cannot be read or holds whole numbers in place of weights.
     """
     odd = next((place for place in places.values() if place.dtype not in TORCH_DTYPES), None)
@@ -40,11 +48,16 @@ def read_places(
         here = {name: _Wanted(p, _dtype(p, dtype, name in narrow)) for name, p in places.items() if p.path == path}
         try:
             if device.type == "cpu":
-                found |= _views(path, {name: wanted.place for name, wanted in here.items() if wanted.can_stay})
-            found |= _converted(path, {name: wanted for name, wanted in here.items() if name not in found}, device)
+                staying = {name: each for name, each in here.items() if each.can_stay and name not in takers}
+                found |= _views(path, {name: each.place for name, each in staying.items()})
+            for name, tensor in _read(path, {name: here[name] for name in here if name not in found}):
+                if name in takers:
+                    takers[name](tensor.to(device))
+                else:
+                    found[name] = tensor.to(device, here[name].dtype, copy=True, memory_format=torch.contiguous_format)
         except OSError as error:
             raise ModelError(f"cannot be read ({error}). Check the disk and the file.", str(path)) from error
-    return {name: found[name] for name in places}
+    return {name: found[name] for name in places if name in found}
 
 
 @dataclass(frozen=True)
@@ -81,11 +94,10 @@ def _views(path: Path, places: Mapping[str, Place]) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def _converted(path: Path, wanted: Mapping[str, _Wanted], device: torch.device) -> dict[str, torch.Tensor]:
-    """Read into one buffer that is used again for each tensor, then converted into memory of its own."""
-    tensors: dict[str, torch.Tensor] = {}
+def _read(path: Path, wanted: Mapping[str, _Wanted]) -> Iterator[tuple[str, torch.Tensor]]:
+    """Read into one buffer that is used again for each tensor: each is valid until the next one is asked for."""
     if not wanted:
-        return tensors
+        return
     buffer = torch.empty(max(each.place.end - each.place.start for each in wanted.values()), dtype=torch.uint8)
     raw = buffer.numpy().data
     with FileIO(path) as file:
@@ -95,9 +107,7 @@ def _converted(path: Path, wanted: Mapping[str, _Wanted], device: torch.device) 
             file.seek(place.start)
             _fill(file, raw[:size])
             stored = buffer[:size].view(TORCH_DTYPES[place.dtype]).view(place.shape)
-            stored = stored.t() if place.transposed else stored
-            tensors[name] = stored.to(device, each.dtype, copy=True, memory_format=torch.contiguous_format)
-    return tensors
+            yield name, stored.t() if place.transposed else stored
 
 
 def _fill(file: FileIO, target: memoryview) -> None:

@@ -15,6 +15,24 @@ class Memory(Section):
         kohya="mixed_precision",
         sd_scripts="mixed_precision",
     )
+    unet_storage: Literal["same", "fp8", "int8", "nf4"] = setting(
+        "same",
+        "How the frozen UNet lies in memory: as it is computed with, or in 8 or 4 bits that are widened when used; int8 is the most exact.",
+        "UNet 存储格式",
+        label="UNet stored in",
+        level="advanced",
+        kohya="fp8_base",
+        sd_scripts="fp8_base",
+    )
+    text_encoder_storage: Literal["same", "fp8", "int8", "nf4"] = setting(
+        "same",
+        "How the frozen text encoders lie in memory; matters only where they stay there because text is not cached.",
+        "文本编码器存储格式",
+        label="Text encoders stored in",
+        level="expert",
+        kohya="fp8_base",
+        sd_scripts="fp8_base",
+    )
     gradient_checkpointing: bool = setting(
         False,
         "Compute parts of the network twice to need far less memory; about a third slower.",
