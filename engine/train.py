@@ -7,6 +7,7 @@ import time
 import torch
 
 from engine import events
+from engine.adapter_shapes import options_of
 from engine.adapters.attach import Recipe, attach
 from engine.atomic import write_text_whole
 from engine.batches import BatchMaker
@@ -14,6 +15,7 @@ from engine.caption_source import CaptionSource
 from engine.data.cache import Store
 from engine.data.caption_draws import Caption
 from engine.data.digests import FileDigests
+from engine.data.draws import draw_fraction
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
 from engine.latent_source import LatentSource
@@ -117,7 +119,10 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     parts = {name: model for name, model in trained.items() if model is not None}
     del trained
     shape = preset.adapter
-    recipe = Recipe(shape.algorithm, shape.rank, shape.alpha, shape.conv_rank, shape.conv_alpha, preset.run.seed)
+    recipe = Recipe(
+        shape.algorithm, shape.rank, shape.alpha, shape.conv_rank, shape.conv_alpha, preset.run.seed,
+        options=options_of(shape), rank_stabilised=shape.rank_stabilised, norms=shape.norms,
+    )  # fmt: skip
     adapter = attach(parts, recipe, device)
     full_rates = [getattr(preset.optimizer, f"{group.part}_rate") * group.factor for group in adapter.groups]
     groups = [
@@ -163,8 +168,10 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         step_batches = batches.batches(step)
         loss = torch.zeros((), device=device)
         for batch in step_batches:
+            adapter.begin_batch(draw_fraction("ranks", preset.run.seed, step), batch.timesteps)
             share = objective.loss(unet, batch, text)
             (share * updater.scale).backward()
+            adapter.end_batch()
             loss += share.detach()
         norm = updater.update()
         adapter.changed()

@@ -10,6 +10,7 @@ from adapter_models import full_size, predict, run_text, run_unet, small
 from conftest import REFERENCE
 from torch import nn
 
+from engine.adapters.algorithm import Context
 from engine.adapters.attach import Adapter, Recipe, attach
 from engine.adapters.flat import total_norm
 from engine.errors import ModelError
@@ -99,7 +100,9 @@ def test_the_model_with_an_adapter_is_the_model_with_the_deltas_in_its_weights()
     for site in adapter.sites:
         parameters = adapter.parameters_of(site.target.name)
         parameters = {suffix: parameter.double() for suffix, parameter in parameters.items()}
-        site.target.module.weight.data += adapter.algorithm.delta_weight(parameters, 0.7 * site.scale)
+        site.target.module.weight.data += site.how.delta_weight(
+            parameters, site.target.module.weight, Context(site.scale, 0.7)
+        )
     torch.testing.assert_close(predict(models), expected, rtol=1e-8, atol=1e-9)
 
 
@@ -150,7 +153,7 @@ def test_flat_gradients_are_those_of_single_matrices() -> None:
     leaves = {name: view.double().requires_grad_() for name, view in matrices.items()}
 
     def parametrized(site):
-        down, up = (leaves[f"{site.target.name}.{suffix}"] for suffix in adapter.algorithm.SUFFIXES)
+        down, up = (leaves[f"{site.target.name}.{suffix}"] for suffix in site.shapes)
         module, base = site.target.module, site.target.module.forward
 
         def forward(x: torch.Tensor) -> torch.Tensor:

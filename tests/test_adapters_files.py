@@ -63,10 +63,12 @@ def test_keys_shapes_and_dtypes_are_kohya_s(tmp_path: Path, precision: Precision
 def test_what_was_saved_comes_back(tmp_path: Path, adapter: Adapter) -> None:
     save_adapter(tmp_path / "a.safetensors", adapter, "fp32", {"ss_output_name": "zkt é"})
     file = load_adapter_file(tmp_path / "a.safetensors")
-    assert file.alphas == {site.target.name: 2.0 for site in adapter.sites}
+    assert {name: layer.alpha for name, layer in file.layers.items()} == {
+        site.target.name: 2.0 for site in adapter.sites
+    }
     for site in adapter.sites:
         for suffix, parameter in adapter.parameters_of(site.target.name).items():
-            assert torch.equal(file.layers[site.target.name][suffix], parameter)
+            assert torch.equal(file.layers[site.target.name].tensors[suffix], parameter)
     assert file.metadata["ss_output_name"] == "zkt é"
 
 
@@ -75,7 +77,7 @@ def test_bytes_and_hashes_are_those_of_the_safetensors_library(precision: Precis
     """sshs_model_hash and sshs_legacy_hash are taken from the file as that library writes it with ss_ entries only."""
     adapter = trained(small(), rank=16, alpha=2)  # more than 1 MiB, where the old hash begins
     tensors = {name: tensor.clone() for name, tensor in file_tensors(adapter, precision).items()}
-    metadata = {"ss_a": "é \" \\ \n\x01", "ss_b": "{}", "modelspec.title": "not in the hash"}
+    metadata = {"ss_a": 'é " \\ \n\x01', "ss_b": "{}", "modelspec.title": "not in the hash"}
     reference = save(tensors, {"ss_a": metadata["ss_a"], "ss_b": "{}"})
     start = 8 + int.from_bytes(reference[:8], "little")
     hashes = kohya_hashes(tensors, metadata)
@@ -233,8 +235,8 @@ def spoiled(tmp_path: Path, adapter: Adapter, change: Callable[[dict[str, torch.
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda found: found.pop(f"{Q}.lora_up.weight"), f"lacks tensors of 1 layers .first: {Q}"),
-        (lambda found: found.update({f"{Q}.dora_scale": torch.ones(3)}), "kind that is not known.*dora_scale"),
+        (lambda found: found.pop(f"{Q}.lora_up.weight"), f"lacks tensors of the layer {Q}"),
+        (lambda found: found.update({f"{Q}.lora_mid.weight": torch.ones(3)}), "kind that is not known.*lora_mid"),
         (lambda found: found.update({"model.diffusion_model.x": torch.ones(3)}), "not an SDXL adapter.*'model'"),
         (lambda found: found.clear(), "holds no tensors"),
         (

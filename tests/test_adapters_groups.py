@@ -46,7 +46,7 @@ def test_an_adapter_in_groups_computes_what_it_does_in_one() -> None:
     whole.detach()
     rates = (0.5, 1.0, 2.0)
     sites = [Site(target, 2, 16.0, rates[at % 3]) for at, target in enumerate(targets("unet", model, with_conv=False))]
-    parted = Adapter("lora", sites, {"unet": 4.0})
+    parted = Adapter(sites, {"unet": 4.0})
     assert [group.factor for group in parted.groups] == [0.5, 1.0, 2.0, 4.0, 8.0]
     parted.load_tensors(numbers)
     parted.install()

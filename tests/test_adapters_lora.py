@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
+from engine.adapters.algorithm import Context
 from engine.adapters.fused import low_rank_linear
 from engine.adapters.layer import BaseLayer, base_layer
 from engine.adapters.lora import DOWN, UP
@@ -32,12 +34,12 @@ def randn(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float64) -> Ten
 def check_forward_is_delta(name: str, module: nn.Linear | nn.Conv2d, x: Tensor, rank: int, scale: float) -> None:
     algorithm = ADAPTERS[name]
     module = module.double().requires_grad_(False)
-    shapes = algorithm.shapes(module.weight.shape, rank)
+    shapes = algorithm.shapes(Place(tuple(module.weight.shape), rank))
     parameters = {suffix: randn(*shape, seed=place) for place, (suffix, shape) in enumerate(shapes.items())}
-    ordered = [parameters[suffix] for suffix in algorithm.SUFFIXES]
-    fused = algorithm.forward(x, base_layer(module), ordered, scale)
-    over_another = algorithm.forward(x, BaseLayer(module, module.forward, is_plain=False), ordered, scale)
-    module.weight.add_(algorithm.delta_weight(parameters, scale))
+    context = Context(scale)
+    fused = algorithm.forward(x, base_layer(module), parameters, context)
+    over_another = algorithm.forward(x, BaseLayer(module, module.forward, is_plain=False), parameters, context)
+    module.weight.add_(algorithm.delta_weight(parameters, module.weight, context))
     torch.testing.assert_close(fused, module(x), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(over_another, module(x), rtol=1e-10, atol=1e-10)
 
@@ -121,11 +123,11 @@ def test_half_precision_stays_within_its_rounding(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(("shape", "fan_in"), [((64, 100), 100), ((64, 10, 3, 3), 90)])
 def test_down_starts_kaiming_uniform_and_up_zero(shape: tuple[int, ...], fan_in: int) -> None:
     algorithm = ADAPTERS["lora"]
-    parameters = {suffix: torch.full(size, 7.0) for suffix, size in algorithm.shapes(shape, 40).items()}
-    algorithm.init(seeded(1), parameters)
+    parameters = {suffix: torch.full(size, 7.0) for suffix, size in algorithm.shapes(Place(shape, 40)).items()}
+    algorithm.init(seeded(1), parameters, base_layer(nn.Linear(1, 1).requires_grad_(False)))
     reference = torch.empty_like(parameters[DOWN])
     nn.init.kaiming_uniform_(reference, a=math.sqrt(5), generator=seeded(1))
     torch.testing.assert_close(parameters[DOWN], reference)
     assert parameters[DOWN].abs().max() <= 1 / math.sqrt(fan_in)
     assert not parameters[UP].any()
-    assert not algorithm.delta_weight(parameters, 1.0).any()
+    assert not algorithm.delta_weight(parameters, torch.empty(shape), Context()).any()

@@ -168,6 +168,8 @@ CHANGES = {
     "adapter.rank": 4,
     "adapter.alpha": 1.0,
     "adapter.conv_rank": 2,
+    "adapter.rank_stabilised": True,
+    "adapter.norms": True,
     "optimizer.unet_rate": 1e-2,
     "optimizer.schedule": "constant",
     "optimizer.warmup_steps": 2,

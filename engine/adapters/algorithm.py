@@ -2,41 +2,124 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from engine.adapter_shapes import Options, Place, Shapes
 from engine.adapters.layer import BaseLayer
 
 
+@dataclass(frozen=True)
+class Context:
+    """What `forward` and the deltas know beside the parameters.
+
+    `scale`: alpha / rank, a factor inside the algorithm (those without an alpha pass over it). `multiplier`: how much
+    of the change takes effect, 1 in training; the change is W' − W, whatever the algorithm is. `gate`: factors for the
+    ranks, [r], or [B, r] for each image of a batch, or None; they are all 1 where none is given. `constants`: what
+    `constants` made of the layer.
+    """
+
+    scale: float = 1.0
+    multiplier: float = 1.0
+    options: Options = field(default_factory=Options)
+    gate: Tensor | None = None
+    constants: Mapping[str, Tensor] = field(default_factory=dict)
+
+
 class Algorithm(Protocol):
-    """Names in files are `<layer>.<suffix>`; `parameters` is {suffix: tensor} or, in `forward`, in that order."""
+    """Names in files are `<layer>.<suffix>`; `parameters` is {suffix: tensor}.
+
+    `forward` equals the layer with W + `delta_weight` and b + `delta_bias`.
+    """
 
     SUFFIXES: tuple[str, ...]
-    """Names of the parameters of one layer in a file, as `shapes` gives them."""
-    STARTS_ZERO: str
-    """The suffix of the parameter that is zero at the start (so that ΔW is) and must not be zero after training."""
+    """Names that parameters of a layer can have in a file."""
+    STARTS_ZERO: tuple[str, ...]
+    """Those that are zero at the start (so that ΔW is) and must not be zero after training."""
     NETWORK_MODULE: str
     """What the metadata of a file calls this algorithm (`ss_network_module`)."""
+    NETWORK_ALGORITHM: str
+    """What LyCORIS calls it (`algo` in `ss_network_args`), or ""."""
 
-    def shapes(self, weight_shape: Sequence[int], rank: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the parameters for a weight [out, in] or [out, in, k, k]."""
+    def shapes(self, place: Place) -> Shapes:
+        """Names and shapes of the parameters of a layer."""
+        ...
+
+    def recognises(self, tensors: Mapping[str, Tensor]) -> bool:
+        """Whether tensors of a layer of a file, all of them named in SUFFIXES, are this algorithm's, and complete."""
+        ...
+
+    def shapes_of(self, tensors: Mapping[str, Tensor], place: Place) -> Shapes:
+        """The shapes that tensors of a file must have for a layer (rank and options of `place` are not looked at)."""
         ...
 
     def rank_of(self, parameters: Mapping[str, Tensor]) -> int:
-        """The rank that loaded parameters have."""
+        """The rank that loaded parameters have; 1 where there is none."""
         ...
 
-    def init(self, generator: torch.Generator, parameters: Mapping[str, Tensor]) -> None:
+    def options_of(self, parameters: Mapping[str, Tensor], scalars: Mapping[str, float]) -> Options:
+        """The options that loaded parameters were made with, as far as `forward` needs them."""
+        ...
+
+    def scalars(self, place: Place, alpha: float) -> dict[str, float]:
+        """The numbers that stand beside the parameters in a file (alpha)."""
+        ...
+
+    def init(self, generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
         """Fill the parameters in place with their start values; ΔW is then 0."""
         ...
 
-    def forward(self, x: Tensor, layer: BaseLayer, parameters: Sequence[Tensor], scale: float) -> Tensor:
+    def constants(self, layer: BaseLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What is computed once of a frozen layer, on its device."""
+        ...
+
+    def forward(self, x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
         """The layer's output with the adapter."""
         ...
 
-    def delta_weight(self, parameters: Mapping[str, Tensor], scale: float) -> Tensor:
-        """ΔW in the shape of the layer's weight; `forward` equals the layer with W + ΔW."""
+    def delta_weight(self, parameters: Mapping[str, Tensor], weight: Tensor, context: Context) -> Tensor:
+        """ΔW in the shape of `weight`, the layer's own."""
         ...
+
+    def delta_bias(self, parameters: Mapping[str, Tensor], context: Context) -> Tensor | None:
+        """Δb [out], or None."""
+        ...
+
+    def gate(self, rank: int, options: Options, draw: float, timesteps: Tensor) -> Tensor | None:
+        """The mask of the ranks for a batch, [r] or [B, r], on the device of timesteps [B]; `draw` in [0, 1)."""
+        ...
+
+    def for_file(self, parameters: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
+        """The parameters as others read them without knowing our options."""
+        ...
+
+
+# What most algorithms do; an algorithm imports those that fit it
+
+
+def alpha_only(place: Place, alpha: float) -> dict[str, float]:
+    return {"alpha": alpha}
+
+
+def no_constants(layer: BaseLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {}
+
+
+def no_bias(parameters: Mapping[str, Tensor], context: Context) -> Tensor | None:
+    return None
+
+
+def as_they_are(parameters: Mapping[str, Tensor], place: Place) -> dict[str, Tensor]:
+    return dict(parameters)
+
+
+def no_options(parameters: Mapping[str, Tensor], scalars: Mapping[str, float]) -> Options:
+    return Options()
+
+
+def no_gate(rank: int, options: Options, draw: float, timesteps: Tensor) -> Tensor | None:
+    return None

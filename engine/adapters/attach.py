@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from engine.adapter_shapes import FROZEN, Options, Place, Shapes
 from engine.adapters import ADAPTERS
-from engine.adapters.algorithm import Algorithm
+from engine.adapters.algorithm import Algorithm, Context
 from engine.adapters.flat import FlatParameters
-from engine.adapters.layer import BaseLayer, base_layer, install, uninstall
-from engine.adapters.targets import Target, targets
+from engine.adapters.gates import Gates, key_of
+from engine.adapters.layer import BaseLayer, Layer, base_layer, install, uninstall
+from engine.adapters.targets import Target, norm_targets, targets
 from engine.errors import ModelError
 
 
@@ -23,6 +26,8 @@ class Recipe:
     """What adapter to make. The scale of a layer is alpha / rank; `conv_rank` 0 leaves the convolutions alone.
 
     k×k convolutions take conv_rank and conv_alpha; linears and 1×1 convolutions rank and alpha wherever they are.
+    `options` are those of the algorithm; `norms`: the norms' weights and biases are trained as well, as differences.
+    `rank_stabilised`: the scale is alpha / √rank (Kalajdzievski 2023, arXiv 2312.03732, equation 5).
     `late_rates` {part: factor}: how much faster the matrices learn that start at zero (LoRA+, Hayou et al. 2024,
     arXiv 2402.12354: B faster than A).
     """
@@ -33,22 +38,52 @@ class Recipe:
     conv_rank: int = 0
     conv_alpha: float = 1.0
     seed: int = 0
+    options: Options = field(default_factory=Options)
+    rank_stabilised: bool = False
+    norms: bool = False
     late_rates: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Site:
-    """One adapted layer: where it is, and what the adapter is there. `rate`: factor of its part's learning rate."""
+    """One adapted layer: where it is, and what the adapter is there. `rate`: factor of its part's learning rate.
+
+    `loaded_shapes`: those of a file's tensors, where they do not follow from rank and options.
+    """
 
     target: Target
     rank: int
     alpha: float
     rate: float = 1.0
+    algorithm: str = "lora"
+    options: Options = field(default_factory=Options)
+    loaded_shapes: Mapping[str, tuple[int, ...]] | None = None
 
     @property
     def scale(self) -> float:
         """alpha / rank: the factor of ΔW."""
         return self.alpha / self.rank
+
+    @property
+    def how(self) -> Algorithm:
+        """The functions of its algorithm."""
+        return ADAPTERS[self.algorithm]
+
+    @property
+    def place(self) -> Place:
+        """The layer as algorithms know it."""
+        module = self.target.module
+        return Place(weight_shape(module), self.rank, module.bias is not None, self.options)
+
+    @property
+    def shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """{suffix: shape} of the parameters, trained or not."""
+        return self.loaded_shapes if self.loaded_shapes is not None else self.how.shapes(self.place)
+
+    def scalars(self) -> dict[str, Tensor]:
+        """{key as in a file: 0-dim fp32} of what stands beside the parameters: alpha."""
+        found = self.how.scalars(self.place, self.alpha)
+        return {f"{self.target.name}.{suffix}": torch.tensor(float(value)) for suffix, value in found.items()}
 
 
 @dataclass(frozen=True)
@@ -72,9 +107,10 @@ def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device
     dtype of the layers it is on. ModelError where a part has no layer to adapt.
     """
     sites = [site for part, model in models.items() for site in _sites(part, model, recipe)]
-    adapter = Adapter(recipe.algorithm, sites, recipe.late_rates)
+    adapter = Adapter(sites, recipe.late_rates)
     for site in sites:
-        adapter.algorithm.init(_generator(recipe.seed, site.target.name), adapter.parameters_of(site.target.name))
+        parameters, layer = adapter.parameters_of(site.target.name), base_layer(site.target.module)
+        site.how.init(_generator(recipe.seed, site.target.name), parameters, layer)
     adapter.to(device)
     adapter.install()
     return adapter
@@ -84,8 +120,20 @@ def _sites(part: str, model: nn.Module, recipe: Recipe) -> list[Site]:
     found = targets(part, model, with_conv=recipe.conv_rank > 0)
     if not found:
         raise ModelError("has no attention or feed-forward layer that an adapter could go onto.", part)
-    conv, other = (recipe.conv_rank, recipe.conv_alpha), (recipe.rank, recipe.alpha)
-    return [Site(target, *(conv if target.is_conv else other)) for target in found]
+    sites = [_site(target, recipe) for target in found]
+    unfit = [site for site in sites if not site.shapes]
+    if unfit:
+        what = f"{recipe.algorithm} cannot split layers of {unfit[0].place.outputs} outputs at rank {unfit[0].rank}."
+        raise ModelError(f"{what} Choose a larger rank.", part)
+    norms = norm_targets(part, model) if recipe.norms else []
+    return sites + [Site(target, 1, 1.0, algorithm="full") for target in norms]
+
+
+def _site(target: Target, recipe: Recipe) -> Site:
+    rank, alpha = (recipe.conv_rank, recipe.conv_alpha) if target.is_conv else (recipe.rank, recipe.alpha)
+    if recipe.rank_stabilised:
+        alpha *= math.sqrt(rank)  # readers of the file divide by the rank
+    return Site(target, rank, alpha, algorithm=recipe.algorithm, options=recipe.options)
 
 
 def _generator(seed: int, name: str) -> torch.Generator:
@@ -100,35 +148,56 @@ class Adapter:
     torch's back (bitsandbytes), call `changed()`.
     """
 
-    def __init__(self, algorithm: str, sites: list[Site], late_rates: Mapping[str, float] | None = None) -> None:
+    def __init__(self, sites: list[Site], late_rates: Mapping[str, float] | None = None) -> None:
         """Parameters are zero; nothing is installed yet. `late_rates` as in a recipe."""
-        self.algorithm_name = algorithm
-        self.algorithm: Algorithm = ADAPTERS[algorithm]
         self.sites = sites
+        self.gates = Gates()
         self.multiplier = 1.0
         self.enabled = True
         self.part_of = {site.target.name: site.target.part for site in sites}
+        self.shapes_of: dict[str, Mapping[str, tuple[int, ...]]] = {site.target.name: site.shapes for site in sites}
         self.groups = self._grouped(late_rates or {})
-        self.flat_of = {name: group.flat for group in self.groups for name in group.flat.slots}
+        self.still = self._still()
+        flats = [*(group.flat for group in self.groups), *self.still.values()]
+        self.flat_of = {name: flat for flat in flats for name in flat.slots}
         self._installed: list[tuple[BaseLayer, _SiteForward]] = []
 
     def _grouped(self, late_rates: Mapping[str, float]) -> list[Group]:
         """The groups: by part in the order of the sites, then by factor."""
-        shapes: dict[tuple[str, float], dict[str, tuple[int, ...]]] = {}
-        first: dict[str, nn.Linear | nn.Conv2d] = {}
+        shapes: dict[tuple[str, float], Shapes] = {}
         for site in self.sites:
-            part, module = site.target.part, site.target.module
-            first.setdefault(part, module)
-            for suffix, shape in self.algorithm.shapes(weight_shape(module), site.rank).items():
-                late = late_rates.get(part, 1.0) if suffix == self.algorithm.STARTS_ZERO else 1.0
-                shapes.setdefault((part, site.rate * late), {})[f"{site.target.name}.{suffix}"] = shape
-        order = list(first)
+            late_rate = late_rates.get(site.target.part, 1.0)
+            for suffix, shape in self.shapes_of[site.target.name].items():
+                if suffix not in FROZEN.get(site.algorithm, ()):
+                    factor = site.rate * (late_rate if suffix in site.how.STARTS_ZERO else 1.0)
+                    shapes.setdefault((site.target.part, factor), {})[f"{site.target.name}.{suffix}"] = shape
+        order = list(dict.fromkeys(site.target.part for site in self.sites))
         groups: list[Group] = []
         for part, factor in sorted(shapes, key=lambda key: (order.index(key[0]), key[1])):
-            dtype = getattr(first[part], "compute_dtype", first[part].weight.dtype)
             name = part if factor == 1 else f"{part} ×{factor:.9g}"
-            groups.append(Group(name, part, factor, FlatParameters(shapes[part, factor], dtype)))
+            groups.append(Group(name, part, factor, self._flat(part, shapes[part, factor])))
         return groups
+
+    def _still(self) -> dict[str, FlatParameters]:
+        """{part: what is saved but not trained}."""
+        shapes: dict[str, Shapes] = {}
+        for site in self.sites:
+            for suffix in FROZEN.get(site.algorithm, ()):
+                name = f"{site.target.name}.{suffix}"
+                shapes.setdefault(site.target.part, {})[name] = self.shapes_of[site.target.name][suffix]
+        found = {part: self._flat(part, here) for part, here in shapes.items()}
+        for flat in found.values():
+            flat.vector.requires_grad_(False)
+        return found
+
+    def _flat(self, part: str, shapes: Shapes) -> FlatParameters:
+        first = next(site.target.module for site in self.sites if site.target.part == part)
+        return FlatParameters(shapes, getattr(first, "compute_dtype", first.weight.dtype))
+
+    def _flats(self) -> Iterator[tuple[str, FlatParameters]]:
+        """(part, numbers) of all groups, and of what is not trained."""
+        yield from ((group.part, group.flat) for group in self.groups)
+        yield from self.still.items()
 
     @property
     def vectors(self) -> dict[str, nn.Parameter]:
@@ -142,33 +211,45 @@ class Adapter:
 
     def parameters_of(self, name: str) -> dict[str, Tensor]:
         """{suffix: fp32 view} of the layer that files call `name`; writing to them changes the adapter."""
-        keys = {suffix: f"{name}.{suffix}" for suffix in self.algorithm.SUFFIXES}
+        keys = {suffix: f"{name}.{suffix}" for suffix in self.shapes_of[name]}
         return {suffix: self.flat_of[key].view(key) for suffix, key in keys.items()}
 
     def tensors(self) -> dict[str, Tensor]:
         """{key as in a file: fp32 view}, alphas (0-dim) included, on the adapter's device."""
-        found = {f"{site.target.name}.alpha": torch.tensor(float(site.alpha)) for site in self.sites}
-        for group in self.groups:
-            found.update(group.flat.views())
+        found = {key: value for site in self.sites for key, value in site.scalars().items()}
+        for _, flat in self._flats():
+            found.update(flat.views())
         return found
 
     def load_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the numbers of a dict as `tensors()` makes it. KeyError if one is missing."""
-        for group in self.groups:
-            for name, view in group.flat.views().items():
+        for _, flat in self._flats():
+            for name, view in flat.views().items():
                 view.copy_(tensors[name])
         self.changed()
 
     def to(self, device: torch.device | str | None) -> None:
         """Move the numbers to `device`, or with None to where the layers are."""
-        for group in self.groups:
-            first = next(site for site in self.sites if site.target.part == group.part)
-            group.flat.to(torch.device(device) if device is not None else first.target.module.weight.device)
+        for part, flat in self._flats():
+            first = next(site for site in self.sites if site.target.part == part)
+            flat.to(torch.device(device) if device is not None else first.target.module.weight.device)
 
     def changed(self) -> None:
         """Say that the vectors were written to in a way that torch does not count."""
-        for group in self.groups:
-            group.flat.changed()
+        for _, flat in self._flats():
+            flat.changed()
+
+    def begin_batch(self, draw: float, timesteps: Tensor) -> None:
+        """Before a batch: set the rank masks of the algorithms that have some.
+
+        `draw`: the step's random number in [0, 1); timesteps [B] on the device. Until `end_batch` the masks hold;
+        samples and validation are made without.
+        """
+        self.gates.set(self.sites, draw, timesteps)
+
+    def end_batch(self) -> None:
+        """After the backward pass: all ranks take part again."""
+        self.gates.clear()
 
     def install(self) -> None:
         """Let the layers compute with the adapter. Over an adapter that is there already it adds to its effect."""
@@ -198,20 +279,27 @@ class _SiteForward:
     """What an adapted layer computes."""
 
     def __init__(self, adapter: Adapter, layer: BaseLayer, site: Site) -> None:
-        self.adapter, self.layer, self.scale = adapter, layer, site.scale
-        keys = [f"{site.target.name}.{suffix}" for suffix in adapter.algorithm.SUFFIXES]
-        self.places = [(adapter.flat_of[key], adapter.flat_of[key].index[key]) for key in keys]
+        self.adapter, self.layer, self.how, self.key = adapter, layer, site.how, key_of(site)
+        keys = {suffix: f"{site.target.name}.{suffix}" for suffix in adapter.shapes_of[site.target.name]}
+        self.places = [(suffix, adapter.flat_of[key], adapter.flat_of[key].index[key]) for suffix, key in keys.items()]
+        constants = self.how.constants(layer, adapter.parameters_of(site.target.name))
+        self.context = Context(site.scale, adapter.multiplier, site.options, None, constants)
 
     def __call__(self, x: Tensor) -> Tensor:
-        scale = self.scale * self.adapter.multiplier
-        if not self.adapter.enabled or scale == 0:
+        adapter = self.adapter
+        if not adapter.enabled or adapter.multiplier == 0:
             return self.layer.forward(x)
-        matrices = [flat.matrices()[place] for flat, place in self.places]
-        return self.adapter.algorithm.forward(x, self.layer, matrices, scale)
+        gate = adapter.gates.of(self.key)
+        if gate is not self.context.gate or adapter.multiplier != self.context.multiplier:
+            self.context = replace(self.context, gate=gate, multiplier=adapter.multiplier)
+        parameters = {suffix: flat.matrices()[place] for suffix, flat, place in self.places}
+        return self.how.forward(x, self.layer, parameters, self.context)
 
 
-def weight_shape(module: nn.Linear | nn.Conv2d) -> tuple[int, ...]:
-    """[out, in] or [out, in, k, k], also where the weight itself is stored packed (quantised)."""
+def weight_shape(module: Layer) -> tuple[int, ...]:
+    """[out, in], [out, in, k, k] or [n] of a norm, also where the weight itself is stored packed (quantised)."""
     if isinstance(module, nn.Linear):
         return (module.out_features, module.in_features)
-    return (module.out_channels, module.in_channels, *module.kernel_size)
+    if isinstance(module, nn.Conv2d):
+        return (module.out_channels, module.in_channels, *module.kernel_size)
+    return tuple(module.weight.shape)

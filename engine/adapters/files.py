@@ -53,13 +53,17 @@ def save_adapter(
 
 
 def file_tensors(adapter: Adapter, precision: Precision) -> dict[str, Tensor]:
-    """{key: CPU tensor} as in a file. One cast and one transfer for each part of the model."""
-    found: dict[str, Tensor] = {
-        f"{site.target.name}.alpha": torch.tensor(site.alpha, dtype=torch.float32) for site in adapter.sites
-    }
-    for flat in (group.flat for group in adapter.groups):
+    """{key: CPU tensor} as in a file. One cast and one transfer for each group of parameters."""
+    plain: dict[str, Tensor] = {}
+    for flat in dict.fromkeys(adapter.flat_of.values()):
         vector = flat.vector.detach().to(PRECISIONS[precision]).cpu()
-        found.update({name: slot.of(vector) for name, slot in flat.slots.items()})
+        plain.update({name: slot.of(vector) for name, slot in flat.slots.items()})
+    found: dict[str, Tensor] = {}
+    for site in adapter.sites:
+        found.update(site.scalars())
+        parameters = {suffix: plain[f"{site.target.name}.{suffix}"] for suffix in site.shapes}
+        for suffix, tensor in site.how.for_file(parameters, site.place).items():
+            found[f"{site.target.name}.{suffix}"] = tensor
     return found
 
 
@@ -68,10 +72,12 @@ def check_numbers(adapter: Adapter, tensors: Mapping[str, Tensor], where: str, t
     bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if bad:
         raise UserError(f"{_not_finite(adapter, tensors, bad)} {_KEPT}", where)
-    for part in dict.fromkeys(group.part for group in adapter.groups):
-        names = [name for group in adapter.groups if group.part == part for name in group.flat.slots]
-        late = [name for name in names if name.endswith(adapter.algorithm.STARTS_ZERO)]
-        early = [name for name in names if not name.endswith(adapter.algorithm.STARTS_ZERO)]
+    for part in dict.fromkeys(site.target.part for site in adapter.sites):
+        late: list[str] = []
+        early: list[str] = []
+        for site in (site for site in adapter.sites if site.target.part == part):
+            for suffix in site.shapes:
+                (late if suffix in site.how.STARTS_ZERO else early).append(f"{site.target.name}.{suffix}")
         empty = [name for name in early if not tensors[name].any()]
         if empty:
             raise UserError(f"{_some(empty, 'tensors')} hold only zeros: the weights are damaged. {_KEPT}", where)

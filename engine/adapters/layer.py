@@ -11,25 +11,28 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+Layer = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm
+_PLAIN = (nn.Linear.forward, nn.Conv2d.forward, nn.LayerNorm.forward, nn.GroupNorm.forward)
+
 
 @dataclass(frozen=True)
 class BaseLayer:
     """The frozen layer as an algorithm sees it; `forward` is what it computes without this adapter.
 
-    `is_plain`: a linear or convolution that computes f(x; weight, bias) and nothing else, in a floating dtype: its
-    weight may be used directly. Not so for quantised layers and for those that carry another adapter already.
+    `is_plain`: a linear, convolution or norm that computes f(x; weight, bias) and nothing else, in a floating dtype:
+    its weight may be used directly. Not so for quantised layers and for those that carry another adapter already.
     """
 
-    module: nn.Linear | nn.Conv2d
+    module: Layer
     forward: Callable[[Tensor], Tensor]
     is_plain: bool
 
 
-def base_layer(module: nn.Linear | nn.Conv2d) -> BaseLayer:
+def base_layer(module: Layer) -> BaseLayer:
     """Describe `module` as it is now. ValueError where its weight is being trained itself."""
     if any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError("an adapter goes onto frozen layers: call requires_grad_(False) on the model first")
-    native = type(module).forward in (nn.Linear.forward, nn.Conv2d.forward)
+    native = type(module).forward in _PLAIN
     untouched = "forward" not in module.__dict__
     return BaseLayer(module, module.forward, native and untouched and module.weight.is_floating_point())
 

@@ -1,8 +1,9 @@
-"""Read adapter files with kohya's names and put them onto a model: to draw with, or to train on."""
+"""Read adapter files with kohya's and LyCORIS' names and put them onto a model: to draw with, or to train on."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,64 +11,104 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
+from engine.adapters.algorithm import Algorithm
 from engine.adapters.attach import Adapter, Site, weight_shape
-from engine.adapters.targets import PREFIX, Target, diffusers_name, targets
+from engine.adapters.targets import PREFIX, UNET, Target, diffusers_name, norm_targets, targets
 from engine.errors import ModelError
 from engine.sdxl.safefile import read_header
+
+SCALARS = ("alpha", "on_input", "scale")
+"""What stands beside the parameters of a layer: single numbers."""
+_OFT_PREFIX = "oft_unet_"
+"""What kohya's OFT calls the UNet's layers."""
+_PREFIXES = (*PREFIX.values(), _OFT_PREFIX)
+
+
+@dataclass(frozen=True)
+class LoadedLayer:
+    """One layer of a file: {suffix: tensor} (dtype of the file), and the single numbers beside them."""
+
+    algorithm: str
+    tensors: dict[str, Tensor]
+    scalars: dict[str, float]
+
+    @property
+    def how(self) -> Algorithm:
+        return ADAPTERS[self.algorithm]
+
+    @property
+    def rank(self) -> int:
+        return self.how.rank_of(self.tensors)
+
+    @property
+    def alpha(self) -> float:
+        """As in the file; without one it is the rank, as everywhere."""
+        return self.scalars.get("alpha", float(self.rank))
 
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """A file as it was read: {layer name: {suffix: tensor}} (dtype of the file), alphas, metadata."""
+    """A file as it was read: its layers by name, and its metadata."""
 
     path: Path
-    algorithm: str
-    layers: dict[str, dict[str, Tensor]]
-    alphas: dict[str, float]
+    layers: dict[str, LoadedLayer]
     metadata: dict[str, str]
+
+    @property
+    def algorithms(self) -> tuple[str, ...]:
+        """The algorithms of its layers; most files have one."""
+        return tuple(dict.fromkeys(layer.algorithm for layer in self.layers.values()))
 
 
 def load_adapter_file(path: Path) -> AdapterFile:
-    """Read and check an adapter file. A layer without alpha has alpha = rank, as everywhere.
+    """Read and check an adapter file. Each layer may be of another algorithm (norms beside LoRA, say).
 
     ModelError, in a sentence, for a file that is damaged, is no adapter, or is of a kind that is not known.
     """
     header = read_header(path)
-    tensors = load_file(path)
-    layers: dict[str, dict[str, Tensor]] = {}
-    for key, tensor in tensors.items():
+    tensors: dict[str, dict[str, Tensor]] = {}
+    scalars: dict[str, dict[str, float]] = {}
+    for key, tensor in load_file(path).items():
         name, _, suffix = key.partition(".")
-        layers.setdefault(name, {})[suffix] = tensor
-    alphas = {name: float(layer.pop("alpha")) for name, layer in layers.items() if "alpha" in layer}
-    algorithm = _algorithm(layers, str(path))
-    for name, layer in layers.items():
-        alphas.setdefault(name, float(ADAPTERS[algorithm].rank_of(layer)))
-    return AdapterFile(Path(path), algorithm, layers, alphas, header.metadata)
+        if suffix in SCALARS and tensor.numel() == 1:
+            scalars.setdefault(name, {})[suffix] = float(tensor)
+        else:
+            tensors.setdefault(name, {})[suffix] = tensor
+    names = [*tensors, *(name for name in scalars if name not in tensors)]
+    _check_names(names, str(path))
+    layers = {name: _layer(name, tensors.get(name, {}), scalars.get(name, {}), str(path)) for name in names}
+    return AdapterFile(Path(path), layers, header.metadata)
 
 
-def _algorithm(layers: Mapping[str, Mapping[str, Tensor]], where: str) -> str:
-    strange = [name for name in layers if not name.startswith(tuple(PREFIX.values()))]
-    if strange or not layers:
+def _check_names(names: Sequence[str], where: str) -> None:
+    strange = [name for name in names if not name.startswith(_PREFIXES)]
+    if strange or not names:
         what = f"its first unknown layer is {strange[0]!r}, {len(strange)} in all" if strange else "it holds no tensors"
         raise ModelError(
             f"is not an SDXL adapter with kohya's names ({what}). "
             "Choose a LoRA file as AUTOMATIC1111, Forge or ComfyUI use it.",
             where,
         )
-    suffixes = {suffix for layer in layers.values() for suffix in layer}
-    for name, algorithm in ADAPTERS.items():
-        if suffixes == set(algorithm.SUFFIXES):
-            incomplete = [layer for layer, parts in layers.items() if set(parts) != suffixes]
-            if incomplete:
-                what = f"lacks tensors of {len(incomplete)} layers (first: {incomplete[0]})"
-                raise ModelError(f"{what}. Download or copy it again.", where)
-            return name
-    raise ModelError(
-        f"is an adapter of a kind that is not known here (its tensors are called {', '.join(sorted(suffixes))}). "
-        f"Known: {', '.join(ADAPTERS)}.",
-        where,
-    )
+
+
+def _layer(name: str, tensors: dict[str, Tensor], scalars: dict[str, float], where: str) -> LoadedLayer:
+    """The layer with the algorithm that its tensors belong to."""
+    found = set(tensors)
+    for algorithm, how in ADAPTERS.items():
+        if found and found <= set(how.SUFFIXES) and how.recognises(tensors):
+            return LoadedLayer(algorithm, tensors, scalars)
+    kinds = {algorithm for algorithm, how in ADAPTERS.items() if found & set(how.SUFFIXES)}
+    known = {suffix for how in ADAPTERS.values() for suffix in how.SUFFIXES}
+    shown = ", ".join(sorted(found))
+    if found - known:
+        what = f"is an adapter of a kind that is not known here (a layer's tensors are called {shown})."
+        raise ModelError(f"{what} Known: {', '.join(ADAPTERS)}.", where)
+    if len(kinds) > 1 and not any(found <= set(ADAPTERS[kind].SUFFIXES) for kind in kinds):
+        what = f"mixes kinds of adapters within one layer ({name}: {shown}), which no program can apply."
+        raise ModelError(f"{what} Choose another file.", where)
+    raise ModelError(f"lacks tensors of the layer {name} (it has only {shown or 'an alpha'}). Copy it again.", where)
 
 
 def apply_file(
@@ -79,9 +120,9 @@ def apply_file(
     Layers of parts that are not given are passed over. ModelError where the file does not fit the model.
     """
     file = load_adapter_file(path)
-    algorithm = ADAPTERS[file.algorithm]
     known = _known_layers(models)
-    wanted = [name for name in file.layers if name.startswith(tuple(PREFIX[part] for part in models))]
+    prefixes = tuple(PREFIX[part] for part in models) + ((_OFT_PREFIX,) if UNET in models else ())
+    wanted = [name for name in file.layers if name.startswith(prefixes)]
     unknown = [name for name in wanted if name not in known]
     if unknown:
         raise ModelError(
@@ -93,34 +134,47 @@ def apply_file(
         raise ModelError(f"has no layer for {' or '.join(models)}.", str(path))
     if len({known[name].name for name in wanted}) < len(wanted):
         raise ModelError("names layers twice: the single-file way and diffusers'. Choose another file.", str(path))
-    sites = [Site(known[name], algorithm.rank_of(file.layers[name]), file.alphas[name]) for name in wanted]
-    adapter = Adapter(file.algorithm, sites)
+    sites = [site_of(known[name], file.layers[name]) for name in wanted]
+    adapter = Adapter(sites)
     for name, site in zip(wanted, sites, strict=True):
         _copy(file, name, site, adapter)
-    for vector in adapter.vectors.values():
-        vector.requires_grad_(False)
+    for flat in adapter.flat_of.values():
+        flat.vector.requires_grad_(False)
     adapter.multiplier = multiplier
     adapter.to(device)
     adapter.install()
     return adapter
 
 
+def site_of(target: Target, layer: LoadedLayer) -> Site:
+    """The site that a layer of a file makes of a layer of the model, with the shapes that its tensors must have."""
+    how, options = layer.how, layer.how.options_of(layer.tensors, layer.scalars)
+    module = target.module
+    place = Place(weight_shape(module), layer.rank, module.bias is not None, options)
+    shapes = how.shapes_of(layer.tensors, place)
+    return Site(target, layer.rank, layer.alpha, algorithm=layer.algorithm, options=options, loaded_shapes=shapes)
+
+
 def _known_layers(models: Mapping[str, nn.Module]) -> dict[str, Target]:
     found: dict[str, Target] = {}
     for part, model in models.items():
-        for target in targets(part, model, with_conv=True):
+        for target in (*targets(part, model, with_conv=True), *norm_targets(part, model)):
             found[target.name] = found[diffusers_name(part, target.path)] = target
+            if part == UNET:
+                found[_OFT_PREFIX + target.name.removeprefix(PREFIX[UNET])] = target
     return found
 
 
 def _copy(file: AdapterFile, name: str, site: Site, adapter: Adapter) -> None:
-    own = adapter.parameters_of(site.target.name)
-    for suffix, tensor in file.layers[name].items():
-        if tensor.numel() != own[suffix].numel():  # [r, in] and [r, in, 1, 1] are both in use
+    own, tensors = adapter.parameters_of(site.target.name), file.layers[name].tensors
+    for suffix in (*own, *(suffix for suffix in tensors if suffix not in own)):
+        shape = list(own[suffix].shape) if suffix in own else []
+        given = list(tensors[suffix].shape) if suffix in tensors else []
+        if math.prod(given) != math.prod(shape) or not given or not shape:  # [r, in] and [r, in, 1, 1] are both in use
             raise ModelError(
-                f"does not fit the model: {name}.{suffix} has the shape {list(tensor.shape)}, "
-                f"for a layer of {list(weight_shape(site.target.module))} it must have {list(own[suffix].shape)}. "
+                f"does not fit the model: {name}.{suffix} has the shape {given}, "
+                f"for a layer of {list(weight_shape(site.target.module))} it must have {shape}. "
                 "It was made for another base model.",
                 str(file.path),
             )
-        own[suffix].copy_(tensor.reshape(own[suffix].shape))
+        own[suffix].copy_(tensors[suffix].reshape(shape))

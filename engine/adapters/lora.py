@@ -6,26 +6,45 @@ Hu et al. 2021, "LoRA", equation 3; for convolutions a k×k convolution down to 
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from engine.adapter_shapes import Place, Shapes, low_rank
+from engine.adapters.algorithm import (
+    Context,
+    alpha_only,
+    as_they_are,
+    no_bias,
+    no_constants,
+    no_gate,
+    no_options,
+)
 from engine.adapters.fused import low_rank_add, low_rank_linear
 from engine.adapters.layer import BaseLayer
 
 DOWN, UP = "lora_down.weight", "lora_up.weight"
 SUFFIXES: tuple[str, ...] = (DOWN, UP)
-STARTS_ZERO: str = UP
+STARTS_ZERO: tuple[str, ...] = (UP,)
 NETWORK_MODULE: str = "networks.lora"
+NETWORK_ALGORITHM: str = ""
+
+shapes, options_of, scalars, constants = low_rank, no_options, alpha_only, no_constants
+delta_bias, gate, for_file = no_bias, no_gate, as_they_are
 
 
-def shapes(weight_shape: Sequence[int], rank: int) -> dict[str, tuple[int, ...]]:
-    """Shapes of the parameters for a weight [out, in] or [out, in, k, k], by their names in a file."""
-    out_width, in_width, *kernel = weight_shape
-    return {DOWN: (rank, in_width, *kernel), UP: (out_width, rank, *(1 for _ in kernel))}
+def recognises(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors of a layer in a file are those of a LoRA."""
+    return set(tensors) == set(SUFFIXES)
+
+
+def shapes_of(tensors: Mapping[str, Tensor], place: Place) -> Shapes:
+    """Shapes for a layer at the rank that the tensors have."""
+    return low_rank(dataclasses.replace(place, rank=rank_of(tensors)))
 
 
 def rank_of(parameters: Mapping[str, Tensor]) -> int:
@@ -33,27 +52,50 @@ def rank_of(parameters: Mapping[str, Tensor]) -> int:
     return parameters[DOWN].shape[0]
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor]) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer | None = None) -> None:
     """Fill in place: down Kaiming-uniform with a = √5, that is U(−1/√fan_in, 1/√fan_in); up zero, so that ΔW = 0."""
-    down = parameters[DOWN]
-    bound = 1 / math.sqrt(down[0].numel())
-    down.uniform_(-bound, bound, generator=generator)
+    kaiming_uniform(parameters[DOWN], generator)
     parameters[UP].zero_()
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Sequence[Tensor], scale: float) -> Tensor:
-    """The layer's output with the adapter: f(x; W + ΔW), without building ΔW. `parameters` in the order of SUFFIXES."""
-    down, up = parameters
+def kaiming_uniform(tensor: Tensor, generator: torch.Generator) -> None:
+    """Fill in place with U(−1/√fan_in, 1/√fan_in), which is He et al.'s rule with a = √5."""
+    bound = 1 / math.sqrt(tensor[0].numel())
+    tensor.uniform_(-bound, bound, generator=generator)
+
+
+def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+    """f(x; W + ΔW), without building ΔW. A gate stands between down and up."""
+    down, up = parameters[DOWN], parameters[UP]
+    scale = context.scale * context.multiplier
+    if context.gate is not None and context.gate.dim() == 1:
+        down = down * context.gate.to(down.dtype).view(-1, *(1 for _ in down.shape[1:]))
+    if context.gate is not None and context.gate.dim() > 1:
+        return torch.add(layer.forward(x), low_rank_branch(x, layer, down, up, context.gate), alpha=scale)
     module = layer.module
     if isinstance(module, nn.Conv2d):
-        hidden = functional.conv2d(x, down, None, module.stride, module.padding, module.dilation)
-        return torch.add(layer.forward(x), functional.conv2d(hidden, up), alpha=scale)
-    if layer.is_plain:
+        return torch.add(layer.forward(x), low_rank_branch(x, layer, down, up), alpha=scale)
+    if layer.is_plain and isinstance(module, nn.Linear):
         return low_rank_linear(x, module.weight, module.bias, down, up, scale)
     return low_rank_add(layer.forward(x), x, down, up, scale)
 
 
-def delta_weight(parameters: Mapping[str, Tensor], scale: float) -> Tensor:
+def low_rank_branch(x: Tensor, layer: BaseLayer, down: Tensor, up: Tensor, gate: Tensor | None = None) -> Tensor:
+    """up · (gate ∘ (down · x)), linear or convolution; gate [B, r]: one row for each image of the batch."""
+    module = layer.module
+    if isinstance(module, nn.Conv2d):
+        hidden = functional.conv2d(x, down, None, module.stride, module.padding, module.dilation)
+        return functional.conv2d(hidden if gate is None else hidden * gate.to(hidden.dtype)[:, :, None, None], up)
+    hidden = functional.linear(x, down)
+    if gate is not None:
+        hidden = hidden * gate.to(hidden.dtype).view(gate.shape[0], *(1 for _ in hidden.shape[1:-1]), gate.shape[1])
+    return functional.linear(hidden, up)
+
+
+def delta_weight(parameters: Mapping[str, Tensor], weight: Tensor, context: Context) -> Tensor:
     """ΔW in the shape of the weight: [out, in] or [out, in, k, k]."""
     down, up = parameters[DOWN], parameters[UP]
-    return (scale * up.flatten(1) @ down.flatten(1)).view(up.shape[0], *down.shape[1:])
+    if context.gate is not None:
+        down = down * context.gate.to(down.dtype).view(-1, *(1 for _ in down.shape[1:]))
+    scale = context.scale * context.multiplier
+    return (scale * up.flatten(1) @ down.flatten(1)).view(weight.shape)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from engine.adapters.layer import Layer
 from engine.sdxl.keys import unet_to_ldm
 
 UNET, TEXT_1, TEXT_2 = "unet", "text_encoder_1", "text_encoder_2"
@@ -26,7 +27,7 @@ class Target:
     part: str
     path: str
     name: str
-    module: nn.Linear | nn.Conv2d
+    module: Layer
     is_conv: bool
 
 
@@ -34,6 +35,16 @@ def targets(part: str, model: nn.Module, with_conv: bool) -> list[Target]:
     """The layers of `model`, which is the "unet", "text_encoder_1" or "text_encoder_2", in the order of the model."""
     found = _unet_layers(model, with_conv) if part == UNET else _text_layers(model)
     return [Target(part, path, file_name(part, model, path), module, _is_conv(module)) for path, module in found]
+
+
+def norm_targets(part: str, model: nn.Module) -> list[Target]:
+    """The norms inside the blocks that `targets` looks at (convolutions included), in the order of the model."""
+    found: list[Target] = []
+    for path, module in model.named_modules():
+        inside = set(path.split(".")) & {"attentions", *_CONV_PARTS} if part == UNET else "encoder.layers." in path
+        if inside and isinstance(module, (nn.LayerNorm, nn.GroupNorm)) and module.weight is not None:
+            found.append(Target(part, path, file_name(part, model, path), module, False))
+    return found
 
 
 def file_name(part: str, model: nn.Module, path: str) -> str:

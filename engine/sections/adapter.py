@@ -8,7 +8,7 @@ from engine.settings import Section, setting
 
 
 class Adapter(Section):
-    algorithm: Literal["lora"] = setting(
+    algorithm: Literal["lora", "lora_fa", "full"] = setting(
         "lora",
         "The kind of adapter; LoRA is read by every program, and a conv rank makes it a LoCon.",
         "算法",
@@ -53,6 +53,22 @@ class Adapter(Section):
         level="advanced",
         kohya="conv_alpha",
         sd_scripts="conv_alpha",
+    )
+    rank_stabilised: bool = setting(
+        False,
+        "Divide alpha by the square root of the rank instead of the rank (rsLoRA): large ranks then learn as fast as "
+        "small ones.",
+        "秩稳定缩放 (rsLoRA)",
+        label="Rank-stabilised scale",
+        level="expert",
+    )
+    norms: bool = setting(
+        False,
+        "Train the weights and biases of the norms as well, as LyCORIS' train_norm; adds very little to the file.",
+        "训练归一化层",
+        label="Train the norms",
+        level="expert",
+        kohya="train_norm",
     )
     unet: bool = setting(
         True,
