@@ -23,9 +23,9 @@ from engine.sdxl.text import encode_text
 from engine.sdxl.tokenizer import EOS
 from engine.sdxl.unet import predict
 
-STEPS = 7000
+STEPS = 8500
 BATCH = 16
-RATES = ((0, 1.2e-5), (100, 1.2e-3), (2500, 1.2e-3), (STEPS, 0.0))  # learning rate by step, linear in between
+RATES = ((0, 1.2e-5), (100, 1.2e-3), (3500, 1.2e-3), (STEPS, 0.0))  # learning rate by step, linear in between
 EMA = 0.998
 SAVE_EVERY_STEPS = 250
 

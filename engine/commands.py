@@ -10,12 +10,13 @@ import sys
 import traceback
 from pathlib import Path
 
-from engine import events, run
+from engine import events, processes, run
 from engine.atomic import write_text_whole
 from engine.errors import PresetError, Problem, UserError
 from engine.plan import Plan, make_plan, sentence
 from engine.preset import Preset, load, parse_assignments
-from engine.report import Reporter
+from engine.processes import Processes
+from engine.report import Reporter, SilentReporter
 from engine.run import RunFolder
 
 OUT_OF_MEMORY = 3
@@ -23,16 +24,35 @@ OUT_OF_MEMORY = 3
 
 def train(chosen: argparse.Namespace) -> int:
     """Make a run of a preset, or take up a run folder, and train."""
-    folder, preset = _run_of(chosen)
-    with run.held(folder):
-        folder.forget_old_requests()
-        if chosen.assignments:
-            preset.save(folder.preset)
-        report = Reporter(folder)
-        try:
-            return _train(folder, preset, report)
-        finally:
-            folder.forget_requests()
+    here = processes.join()
+    try:
+        if not here.is_first:
+            folder, preset = run.open_run(Path(here.tell(None)))
+            return _train(folder, preset, SilentReporter(folder), here)
+        folder, preset = _run_of(chosen)
+        with run.held(folder):
+            folder.forget_old_requests()
+            preset = _shared_between(preset, here.count, chosen.target.is_dir())
+            if chosen.assignments or here.count > 1:
+                preset.save(folder.preset)
+            here.tell(str(folder.path))
+            try:
+                return _train(folder, preset, Reporter(folder), here)
+            finally:
+                folder.forget_requests()
+    finally:
+        processes.leave()
+
+
+def _shared_between(preset: Preset, count: int, resumed: bool) -> Preset:
+    """A new run is made for as many GPUs as processes were started. A resumed one keeps its number, whatever it is now
+    computed by, and so goes on as it would have."""
+    if count <= preset.run.gpus:
+        return preset
+    if resumed:
+        what = f"the run was begun for {preset.run.gpus}, so more processes have nothing to do (got {count})."
+        raise UserError(f"{what} Start at most {preset.run.gpus}.", "run.gpus")
+    return preset.changed({"run.gpus": count})
 
 
 def _run_of(chosen: argparse.Namespace) -> tuple[RunFolder, Preset]:
@@ -70,7 +90,7 @@ def _planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tupl
     return preset, make_plan(preset, run_folder=run_folder)
 
 
-def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
+def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes) -> int:
     """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
     from engine.memory import advice, is_out_of_memory
     from engine.state import list_states, step_of_state
@@ -80,7 +100,7 @@ def _train(folder: RunFolder, preset: Preset, report: Reporter) -> int:
     stopping = Stopping()
     stopping.listen()
     try:
-        train_run(preset, report, stopping)
+        train_run(preset, report, stopping, here)
     except StopAsked:
         states = list_states(folder.state)
         report.emit(events.Stopped(step_of_state(states[0]) if states else 0))

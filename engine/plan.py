@@ -96,7 +96,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     problems += prompt_problems
 
     entries = [order.Entry(image.bucket_px, image.repeats) for image in images]
-    counts = order.batch_counts(entries, preset.run.batch_size)
+    counts = order.batch_counts(entries, images_at_once(preset))
     bucket_plans = tuple(BucketPlan(size, *count) for size, count in counts.items())
     batches = sum(bucket.batches for bucket in bucket_plans)
     per_epoch = order.steps_per_epoch(batches, preset.run.accumulation) if batches else 0
@@ -147,10 +147,11 @@ def sentence(preset: Preset, plan: Plan) -> str:
     what = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
     rank = f"rank {adapter.rank}" + (f", conv rank {adapter.conv_rank}" if adapter.conv_rank else "")
     shown = sum(bucket.images for bucket in plan.buckets)
-    batch = run.batch_size * run.accumulation
+    batch = images_at_once(preset) * run.accumulation
+    on = f" on {run.gpus} GPUs" if run.gpus > 1 else ""
     files = f"{_count(plan.checkpoints, 'checkpoint')}, {_count(plan.samples, 'sample')}"
     return (
-        f"{what}, {rank}: {_count(len(plan.images), 'image')}, {shown} shown per epoch ÷ batch {batch} = "
+        f"{what}, {rank}: {_count(len(plan.images), 'image')}, {shown} shown per epoch ÷ batch {batch}{on} = "
         f"{_count(plan.steps_per_epoch, 'step')} an epoch × {_count(plan.epochs, 'epoch')} → {plan.steps} steps; "
         f"{files}, about {size_text(plan.disk_bytes)} of disk."
     )
@@ -158,6 +159,11 @@ def sentence(preset: Preset, plan: Plan) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def images_at_once(preset: Preset) -> int:
+    """Images in one batch of all GPUs together."""
+    return preset.run.batch_size * preset.run.gpus
 
 
 def _length(preset: Preset, batches: int) -> tuple[int, int]:
@@ -182,7 +188,7 @@ def _due(steps: int, per_epoch: int, every_steps: int, every_epochs: int) -> tup
 
 
 def _batch_warnings(preset: Preset, plans: tuple[BucketPlan, ...]) -> list[Problem]:
-    size = preset.run.batch_size
+    size = images_at_once(preset)
     small = [bucket for bucket in plans if bucket.images < size]
     if not small:
         return []

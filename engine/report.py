@@ -102,6 +102,26 @@ class Reporter:
             self._line_length = 0
 
 
+class SilentReporter(Reporter):
+    """For the other processes of a run: the first one tells for all. What they complain of goes to stderr."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self.run = run
+        self.stage_name = ""
+
+    def emit(self, event: events.Event) -> None:
+        """Nothing: events are the first process's."""
+
+    def say(self, text: str) -> None:
+        """Nothing."""
+
+    def show(self, text: str) -> None:
+        """Nothing."""
+
+    def complain(self, text: str) -> None:
+        print(text, file=sys.stderr, flush=True)
+
+
 def time_text(seconds: float) -> str:
     """A duration for people: "1 h 05 min", "3 min 20 s", "12 s"."""
     whole = round(seconds)

@@ -69,6 +69,16 @@ class Run(Section):
         kohya="gradient_accumulation_steps",
         sd_scripts="gradient_accumulation_steps",
     )
+    gpus: int = setting(
+        1,
+        "GPUs that train this run together; each takes batch size images per step.",
+        "GPU 数量",
+        label="GPUs",
+        ge=1,
+        le=1024,
+        level="advanced",
+        kohya="num_processes",
+    )
     seed: int = setting(
         42,
         "Start of all random numbers; the same seed repeats a run exactly.",
