@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Trains a preset without the page; sets everything up on first use.
 #   ./train.sh presets/demo.json [--set section.name=value ...] [--run FOLDER]
+#   ./train.sh --gpus 2 presets/demo.json ...   (several GPUs of this machine)
 # Given a run folder instead of a preset, it resumes that run. Paths count from the folder you are in.
 set -eu
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
@@ -23,4 +24,7 @@ if [ "$PWD" != "$here" ]; then
     set -- ${words[@]+"${words[@]}"}
     cd -- "$here"
 fi
-exec "$here/.venv/bin/python" -m engine train "$@"
+case ${1-} in
+    --gpus | --gpus=*) exec "$here/.venv/bin/python" -m launchers.several "$@" ;;
+    *) exec "$here/.venv/bin/python" -m engine train "$@" ;;
+esac

@@ -18,9 +18,10 @@ from engine.data.draws import draw_below
 from engine.latent_source import Cut, LatentSource
 from engine.mask_source import MaskSource
 from engine.noise_draws import shaped_noise
-from engine.plan import Plan
+from engine.plan import Plan, images_at_once
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
+from engine.processes import ALONE, Processes
 from engine.sdxl.latents import draw_latents
 from engine.sdxl.unet import size_ids
 from engine.timesteps import cumulative, fractions, timestep_of
@@ -46,19 +47,35 @@ class Batch:
     mask: torch.Tensor | None
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A batch's place in its step, the images of the whole step, and which of the batch are this process's."""
+
+    step: int
+    place: int
+    total: int
+    own: slice
+
+
 class BatchMaker:
     """Makes the batches of any step: a function of the plan, the seed and the step, never of history."""
 
     def __init__(
-        self, preset: Preset, plan: Plan, latents: LatentSource, masks: MaskSource | None, device: torch.device
+        self,
+        preset: Preset,
+        plan: Plan,
+        sources: tuple[LatentSource, MaskSource | None],
+        device: torch.device,
+        processes: Processes = ALONE,
     ) -> None:
+        """A batch of all GPUs together is drawn as one and then cut into a share for each (`run.gpus`)."""
         self.preset = preset
         self.captions = CaptionSource(preset, plan)
         self.plan = plan
-        self.latents = latents
-        self.masks = masks
+        self.latents, self.masks = sources
         self.device = device
         self._cumulative = cumulative(preset.noise)
+        self.processes = processes
         self._epoch = -1
         self._groups: list[tuple[order.Batch, ...]] = []
         self._showings: list[tuple[order.Batch, ...]] = []
@@ -68,11 +85,12 @@ class BatchMaker:
         return step // self.plan.steps_per_epoch
 
     def batches(self, step: int) -> list[Batch]:
-        """The batches whose gradients step number `step` (from 0) adds up."""
+        """The batches of this process whose gradients step number `step` (from 0) adds up; none in a short step of
+        which other processes have all images."""
         run = self.preset.run
         epoch = self.epoch_of(step)
         if epoch != self._epoch:
-            drawn = order.epoch_batches(self.plan.entries, run.batch_size, run.seed, epoch)
+            drawn = order.epoch_batches(self.plan.entries, images_at_once(self.preset), run.seed, epoch)
             self._groups = order.step_batches(drawn, run.accumulation)
             self._showings = order.showings(self._groups)
             self._epoch = epoch
@@ -81,8 +99,9 @@ class BatchMaker:
         starts = accumulate((len(batch) for batch in group), initial=0)
         spread = self._spread_timesteps(total, step)
         return [
-            self._batch(batch, step, place, total, spread[start : start + len(batch)])
+            self._batch(batch, _Place(step, place, total, own), spread[start : start + len(batch)])
             for place, (batch, start) in enumerate(zip(group, starts, strict=False))
+            for own in self._shares(len(batch))
         ]
 
     def _captions(self, indices: order.Batch, step: int, place: int) -> tuple[Caption, ...]:
@@ -90,36 +109,49 @@ class BatchMaker:
         pairs = zip(indices, showings, strict=True)
         return tuple(self.captions.caption(index, showing, step) for index, showing in pairs)
 
-    def _batch(self, indices: order.Batch, step: int, place: int, total: int, spread_timesteps: Sequence[int]) -> Batch:
-        images = tuple(self.plan.images[index] for index in indices)
-        cuts = [self._cut(image, step, place, at) for at, image in enumerate(images)]
+    def _shares(self, images: int) -> list[slice]:
+        """Which images of a batch this process computes, one slice for each GPU that it stands for."""
+        size = -(-images // self.preset.run.gpus)
+        return [
+            slice(share * size, (share + 1) * size)
+            for share in self.processes.shares(self.preset.run.gpus)
+            if share * size < images
+        ]
+
+    def _batch(self, indices: order.Batch, at: _Place, spread_timesteps: Sequence[int]) -> Batch:
+        """Everything random is drawn for the whole batch, so that it is the same however many processes share it."""
+        everyone = [self.plan.images[index] for index in indices]
+        images = tuple(everyone[at.own])
+        cuts = [self._cut(image, at.step, at.place, number) for number, image in enumerate(everyone)][at.own]
         seed = self.preset.run.seed
-        generator = _generator("step", seed, step, place)
+        generator = _generator("step", seed, at.step, at.place)
         moments = self.latents.moments(images, cuts)
-        shape = (len(images), 4, *moments.shape[-2:])
-        draw = torch.randn(shape, generator=generator)
+        shape = (len(everyone), 4, *moments.shape[-2:])
+        draw = torch.randn(shape, generator=generator)[at.own]
         plain = torch.randn(shape, generator=generator).to(self.device)
-        offset = torch.randn((len(images), 4, 1, 1), generator=generator).to(self.device)
+        offset = torch.randn((len(everyone), 4, 1, 1), generator=generator).to(self.device)
         low, high = self.preset.noise.min_timestep, self.preset.noise.max_timestep
         timesteps = torch.tensor(spread_timesteps, dtype=torch.int64)
         if not spread_timesteps:
-            timesteps = torch.randint(low, max(high, low + 1), (len(images),), generator=generator)
+            timesteps = torch.randint(low, max(high, low + 1), (len(everyone),), generator=generator)
         latents = draw_latents(moments.to(self.device), draw.to(self.device))
+        in_whole = torch.zeros_like(plain)
+        in_whole[at.own] = latents
         noise, input_noise = shaped_noise(
-            self.preset.noise, plain, offset, latents, lambda name: _generator(name, seed, step, place)
+            self.preset.noise, plain, offset, in_whole, lambda name: _generator(name, seed, at.step, at.place)
         )
         prior = self.preset.loss.prior_weight
-        weights = [image.weight * (prior if image.is_regularization else 1.0) / total for image in images]
+        weights = [image.weight * (prior if image.is_regularization else 1.0) / at.total for image in images]
         ids = [
             size_ids(image.size_px, cut.left_top_px, image.bucket_px) for image, cut in zip(images, cuts, strict=True)
         ]
         return Batch(
             images=images,
-            captions=self._captions(indices, step, place),
+            captions=self._captions(indices, at.step, at.place)[at.own],
             latents=latents,
-            noise=noise,
-            input_noise=input_noise,
-            timesteps=timesteps.to(self.device),
+            noise=noise[at.own],
+            input_noise=input_noise[at.own],
+            timesteps=timesteps[at.own].to(self.device),
             size_ids=torch.stack(ids).to(self.device),
             weights=torch.tensor(weights, device=self.device),
             mask=None if self.masks is None else self.masks.masks(images, cuts).to(self.device),
@@ -135,7 +167,7 @@ class BatchMaker:
 
     def _cut(self, image: ImagePlan, step: int, place: int, at: int) -> Cut:
         data, run = self.preset.data, self.preset.run
-        draw = (place * run.batch_size) + at
+        draw = place * images_at_once(self.preset) + at
         left_top = image.crop_left_top_px
         if data.random_crop:
             left_top = buckets.random_crop(image.placement, run.seed, step, draw)

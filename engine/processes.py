@@ -9,17 +9,19 @@ process's alone.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from engine.errors import UserError
 
 if TYPE_CHECKING:
     import torch
 
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 PATIENCE = timedelta(hours=12)  # the others wait while the first one draws samples
 _BROKEN = ("Connection closed", "Connection reset", "Broken pipe", "imed out", "NCCL")
 _LOST = "another process of this run ended, so this one ended too. What was saved is whole; resume the run folder."
@@ -71,6 +73,17 @@ class Processes:
             distributed.all_reduce(flags, distributed.ReduceOp.MAX, group=_control())
         return tuple(bool(flag) for flag in flags.tolist())
 
+    def check_device(self, device: torch.device) -> None:
+        """UserError where this machine has fewer GPUs than processes."""
+        if self.count == 1 or device.type != "cuda":
+            return
+        import torch
+
+        here = _number("LOCAL_WORLD_SIZE", self.count)
+        if here > torch.cuda.device_count():
+            what = f"this machine has fewer GPUs ({torch.cuda.device_count()}) than were asked for (got {here})."
+            raise UserError(f"{what} Lower the number, or start the run on several machines.", "run.gpus")
+
     def wait(self) -> None:
         """Until every process is here."""
         self.any_of(False)
@@ -99,6 +112,17 @@ class Processes:
 ALONE = Processes()
 
 
+def in_turn(items: Sequence[Item], processes: Processes, prepare: Callable[[Sequence[Item]], Result]) -> Result:
+    """Let each process prepare its share of the items into the common cache, then all of them: by then they are there.
+
+    Where the processes have no disk in common, each makes the rest itself.
+    """
+    if processes.count > 1:
+        prepare(items[processes.rank :: processes.count])
+        processes.wait()
+    return prepare(items)
+
+
 def count_started() -> int:
     """How many processes were started together, by what the launcher says (1 without a launcher)."""
     return _number("WORLD_SIZE", 1)
@@ -120,10 +144,7 @@ def join() -> Processes:
     from torch import distributed
 
     on_gpu = torch.cuda.is_available()
-    if on_gpu:
-        if local_rank >= torch.cuda.device_count():
-            what = f"{torch.cuda.device_count()} GPUs are here (got number {local_rank}). Start fewer processes."
-            raise UserError(what, "LOCAL_RANK")
+    if on_gpu and local_rank < torch.cuda.device_count():  # else `check_device` says what is wrong
         torch.cuda.set_device(local_rank)
     try:
         distributed.init_process_group("nccl" if on_gpu else "gloo", timeout=PATIENCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from engine import events
 from engine.plan_sizes import size_text
-from engine.run import RunFolder
+from engine.run import Request, RunFolder
 
 
 @dataclass
@@ -30,6 +30,10 @@ class Reporter:
 
     def emit(self, event: events.Event) -> None:
         self.log.emit(event)
+
+    def is_asked_for(self, what: Request) -> bool:
+        """Whether the page or somebody else asked for that since the last look; the request is used up."""
+        return self.run.take_request(what)
 
     def stage(self, name: str) -> None:
         """A new stage begins."""
@@ -108,6 +112,10 @@ class SilentReporter(Reporter):
     def __init__(self, run: RunFolder) -> None:
         self.run = run
         self.stage_name = ""
+
+    def is_asked_for(self, what: Request) -> bool:
+        """Never: requests are the first process's."""
+        return False
 
     def emit(self, event: events.Event) -> None:
         """Nothing: events are the first process's."""

@@ -36,7 +36,7 @@ class Stopping:
 
         def told(done: int, total: int) -> None:
             report.progress(done, total)
-            if self.asked or report.run.take_request("stop"):
+            if self.asked or report.is_asked_for("stop"):
                 self.asked = True
                 raise StopAsked
 

@@ -27,6 +27,7 @@ from engine.optimizers import make_optimizer
 from engine.plan import Plan, make_plan, sentence
 from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
+from engine.processes import ALONE, Processes, in_turn
 from engine.report import Reporter
 from engine.run import checkpoint_name
 from engine.sample import Artist, Sampler
@@ -42,17 +43,18 @@ from engine.text_training import freeze_text, text_stop_step
 from engine.updater import Updater
 
 
-def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
+def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Processes = ALONE) -> None:
     """Train from the last state of the run folder, or from the start, to the plan's end or until stopped."""
     begun_seconds = time.monotonic()
     run = report.run
 
     # What will happen, before anything is loaded
     report.stage("Looking at the images")
-    plan = _checked_plan(preset, report)
+    plan = _checked_plan(preset, report, processes)
     facts = plan.model
     assert facts is not None  # a plan without problems has a model
     device = choose_device(preset)
+    processes.check_device(device)
     computation = choose_computation(preset, facts, device)
     dtype = computation.dtype
     state, faults = load_last_state(run.state)
@@ -84,7 +86,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         preset.data.background,
         report.warn,
     )
-    plan = _without_unreadable(preset, plan, latents, report, stopping)
+    plan = _without_unreadable(preset, plan, latents, report, (stopping, processes))
     masks = _prepared_masks(preset, plan, latents, report, stopping)
     if preset.data.cache_latents:
         latents.vae.to("cpu")  # pyright: ignore[reportArgumentType]
@@ -102,7 +104,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
     captions = CaptionSource(preset, plan)
     if text.store is not None:
         drawn_prompts = [Caption.of(words) for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
-        text.prepare([*captions.all(), *drawn_prompts], stopping.tell(report))
+        wanted = [*captions.all(), *drawn_prompts]
+        in_turn(wanted, processes, lambda texts: text.prepare(texts, stopping.tell(report)))
     text.release()
 
     # The UNet, the adapter on it, and what updates the adapter
@@ -142,7 +145,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         prediction,
         loss_terms(preset.loss, prediction == "v_prediction"),
     )
-    batches = BatchMaker(preset, plan, latents, masks, device)
+    batches = BatchMaker(preset, plan, (latents, masks), device, processes)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
     about = Biography(preset, plan, prediction)
@@ -152,7 +155,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         report.say(f"Resuming at step {first_step} of {plan.steps}.")
 
     # The loop: rates, gradients, update; then whatever is due after this step
-    if first_step in plan.sample_steps and not sampler.has_drawn(first_step):
+    if processes.is_first and first_step in plan.sample_steps and not sampler.has_drawn(first_step):
         sampler.draw(first_step, stopping)
     report.stage("Training")
     rate_factor = SCHEDULES[preset.optimizer.schedule]
@@ -173,6 +176,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
             (share * updater.scale).backward()
             adapter.end_batch()
             loss += share.detach()
+        loss = processes.sum_gradients(updater.parameters, loss)
         norm = updater.update()
         adapter.changed()
         step += 1
@@ -180,14 +184,16 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
             about.begin_hashing()
         log.note(step, loss, norm, dict(zip(adapter.vectors, rates, strict=True)), step_batches)
 
-        stop = stopping.asked or run.take_request("stop")
-        save = step in plan.save_steps or run.take_request("save") or stop
-        sample = bool(plan.prompts) and (step in plan.sample_steps or run.take_request("sample"))
+        stop, save, sample = processes.any_of(
+            stopping.asked or report.is_asked_for("stop"), report.is_asked_for("save"), report.is_asked_for("sample")
+        )
+        save = save or stop or step in plan.save_steps
+        sample = bool(plan.prompts) and (sample or step in plan.sample_steps) and not stop
         if save or sample:
             log.read()
-        if save:
+        if save and processes.is_first:
             saver.save(step, last=step == plan.steps)
-        if sample and not stop:
+        if sample and processes.is_first:
             sampler.draw(step, stopping)
             log.restart_clock()
     log.read()
@@ -198,28 +204,33 @@ def train(preset: Preset, report: Reporter, stopping: Stopping) -> None:
         report.say(f"Stopped at step {step} of {plan.steps}. To go on: ./train.sh {run.path}")
         return
     path = run.checkpoints / checkpoint_name(preset.run.name, step, plan.steps)
-    if not path.exists():
+    if processes.is_first and not path.exists():
         saver.save(step, last=True)
     seconds = time.monotonic() - begun_seconds
     report.emit(events.Finished(step, str(path.relative_to(run.path)), seconds))
     report.say(f"Finished: {path}")
 
 
-def _checked_plan(preset: Preset, report: Reporter) -> Plan:
+def _checked_plan(preset: Preset, report: Reporter, processes: Processes) -> Plan:
     """The plan, written to plan.json; raises with all its problems at once."""
     plan = make_plan(preset)
     for warning in plan.warnings:
         report.warn(warning.message, warning.where)
-    return _usable(plan, report)
+    return _usable(plan, report, processes)
 
 
 def _without_unreadable(
-    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, stopping: Stopping
+    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, those: tuple[Stopping, Processes]
 ) -> Plan:
     """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says."""
+    stopping, processes = those
     flips = (False, True) if preset.data.flip and preset.data.cache_latents else (False,)
     used = [image for image in plan.images if image.repeats]
-    faults = latents.prepare(used, flips, preset.memory.vae_batch_size, stopping.tell(report))
+    faults = in_turn(
+        used,
+        processes if preset.data.cache_latents else ALONE,
+        lambda images: latents.prepare(images, flips, preset.memory.vae_batch_size, stopping.tell(report)),
+    )
     if not faults:
         return plan
     if preset.data.broken_images == "stop":
@@ -228,7 +239,7 @@ def _without_unreadable(
         report.warn(f"{fault.message} It is left out.", fault.where)
     unreadable = frozenset(image.path for image in used if str(image.path) in {fault.where for fault in faults})
     plan = make_plan(preset, unreadable)
-    return _usable(plan, report)
+    return _usable(plan, report, processes)
 
 
 def _prepared_masks(
@@ -247,9 +258,10 @@ def _prepared_masks(
     return masks
 
 
-def _usable(plan: Plan, report: Reporter) -> Plan:
+def _usable(plan: Plan, report: Reporter, processes: Processes) -> Plan:
     """The plan, written to plan.json. Raises PresetError with all its problems at once."""
     if plan.problems:
         raise PresetError(plan.problems)
-    write_text_whole(report.run.plan, plan.to_json() + "\n")
+    if processes.is_first:
+        write_text_whole(report.run.plan, plan.to_json() + "\n")
     return plan

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import psutil
 
+import launchers
 from engine import run as runs
 from engine.errors import UserError
 from engine.preset import Preset, resolve
 from engine.run import RunFolder, Status, runs_in
-from launchers import local
 from ui import served
 from ui.last import home
 from ui.run_view import RunView, view_of
@@ -103,25 +103,25 @@ def start(preset: Preset) -> Path:
     with _one_start:
         _refuse_second()
         run = runs.create(preset)
-        launch(run.path)
+        launch(run.path, preset.run.gpus)
     return run.path
 
 
 def resume(path: Path) -> None:
     """Start the engine on an existing run, which goes on where its last state was saved. Raises UserError."""
-    runs.open_run(path)
+    _, preset = runs.open_run(path)
     if status(view_of(path)) == "running":
         raise UserError("this run is already running.", path.name)
     with _one_start:
         _refuse_second()
         RunFolder(path).take_request("stop")
-        launch(path)
+        launch(path, preset.run.gpus)
 
 
-def launch(path: Path) -> None:
-    """Start an engine process in its own session: it outlives the page. Raises UserError."""
+def launch(path: Path, gpus: int = 1) -> None:
+    """Start the engine in its own session, one process a GPU: it outlives the page. Raises UserError."""
     try:
-        process_id = local.start(path)
+        process_id = launchers.launch(path, gpus)
     except OSError as error:
         what = f"the engine could not be started ({error.strerror}). Check the folder's rights and the disk."
         raise UserError(what, str(path)) from None
