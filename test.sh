@@ -33,7 +33,8 @@ echo "ruff"
 echo "pyright"
 "$py" -m pyright
 echo "pytest"
+set -- -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@" # of two -n, pytest takes the last
 if [ -n "$fast" ]; then
-    exec "$py" -m pytest -m "not slow and not browser" "$@"
+    set -- -m "not slow and not browser" "$@"
 fi
 exec "$py" -m pytest "$@"

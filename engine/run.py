@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -132,11 +133,9 @@ class RunFolder:
 def create(preset: Preset, folder: Path | None = None) -> RunFolder:
     """Make a new run folder that holds the preset. Without `folder`: runs/NAME, or NAME-2, NAME-3 … when taken."""
     if folder is None:
-        parent = resolve(preset.run.folder)
-        taken = [parent / preset.run.name]
-        if taken[0].exists():
-            taken += [parent / f"{preset.run.name}-{number}" for number in range(2, 10000)]
-        folder = next(path for path in taken if not path.exists())
+        parent, name = resolve(preset.run.folder), preset.run.name
+        names = chain((name,), (f"{name}-{number}" for number in count(2)))
+        folder = next(path for path in map(parent.joinpath, names) if not path.exists())
     run = RunFolder(folder)
     if run.preset.exists():
         raise UserError("this folder already holds a run. Resume it, or give another name.", str(folder))

@@ -28,6 +28,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 # A busy machine is no failure: what hypothesis calls a deadline is a timing, and timings belong into benchmarks/.
 # In CI the examples are the same each time: new ones are looked for by those who can mend what they find.
 hypothesis.settings.register_profile("atelier", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("atelier"), max_examples=20)
 hypothesis.settings.load_profile("atelier")
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -40,6 +41,29 @@ def _connect_here_only(self: socket.socket, address):
     if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
         raise OSError(f"a test tried to reach {address[0]}: Atelier works without a network")
     return _connect(self, address)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Without the slow tests (./test.sh --fast) property tests look at fewer examples."""
+    if "not slow" in config.option.markexpr:
+        hypothesis.settings.load_profile("fast")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, those that share a costly set-up stay in one (`--dist loadgroup`).
+
+    That is: those of a file, all with a browser, all with the reduced model. Files with slow tests come first.
+    """
+    slow: set[str] = set()
+    for item in items:
+        group = "browser" if item.get_closest_marker("browser") else item.path.stem
+        if "reduced_model_path" in getattr(item, "fixturenames", ()):
+            group = "reduced model"
+        item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("slow"):
+            slow.add(item.path.stem)
+    items.sort(key=lambda item: item.path.stem not in slow)
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -67,24 +91,24 @@ def reduced_model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def facts(reduced_model_path: Path) -> ModelFacts:
-    """What its header tells."""
+def facts() -> ModelFacts:
+    """What the demo model's header tells."""
     from engine.sdxl.detect import identify
 
-    return identify(reduced_model_path)
+    return identify(ROOT / "demo" / "model.safetensors")
 
 
 @pytest.fixture(scope="session")
 def model(facts: ModelFacts) -> Model:
-    """All its parts, loaded in bf16. Tests leave it as it is."""
-    from loaded_model import BF16, load
+    """All parts of the demo model, as stored. Tests leave it as it is."""
+    from loaded_model import STORED, load
 
-    return load(facts, BF16)
+    return load(facts, STORED)
 
 
 @pytest.fixture(scope="session")
-def stored(reduced_model_path: Path) -> dict[str, torch.Tensor]:
-    """Its tensors by their names in the file, memory-mapped."""
+def stored(facts: ModelFacts) -> dict[str, torch.Tensor]:
+    """The demo model's tensors by their names in the file, memory-mapped."""
     from safetensors.torch import load_file
 
-    return load_file(reduced_model_path)
+    return load_file(facts.path)

@@ -1,4 +1,4 @@
-"""The reduced model, loaded: what several tests of checkpoints compare."""
+"""The demo model, loaded: what several tests of checkpoints compare."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from engine.preset import ROOT
 from engine.sdxl import keys
 from engine.sdxl.checkpoint import TextEncoders, load_text_encoders, load_unet, load_vae, write_single_file
 from engine.sdxl.detect import ModelFacts
+from engine.sdxl.safefile import read_header
 
 CPU = torch.device("cpu")
-BF16 = torch.bfloat16
+STORED = torch.float16  # as the demo model is stored
+METADATA = read_header(ROOT / "demo" / "model.safetensors").metadata  # tells what its shapes alone do not
 
 
 @dataclasses.dataclass(frozen=True)

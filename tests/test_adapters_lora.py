@@ -51,7 +51,6 @@ def check_forward_is_delta(name: str, module: nn.Linear | nn.Conv2d, x: Tensor, 
     bias=st.booleans(),
     scale=SCALES,
 )
-@settings(max_examples=40, deadline=None)
 def test_a_linear_with_an_adapter_is_the_linear_with_the_delta(
     name: str, sizes: tuple[int, int, int], lead: list[int], bias: bool, scale: float
 ) -> None:
@@ -67,7 +66,6 @@ def test_a_linear_with_an_adapter_is_the_linear_with_the_delta(
     padding=st.sampled_from([0, 1]),
     scale=SCALES,
 )
-@settings(max_examples=40, deadline=None)
 def test_a_convolution_with_an_adapter_is_the_convolution_with_the_delta(
     name: str, sizes: tuple[int, int, int], kernel: int, stride: int, padding: int, scale: float
 ) -> None:

@@ -337,7 +337,6 @@ def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: bytes):
 WORDS = st.lists(st.sampled_from(["cat", "Dog", "red hat", "o_o", "日本"]), max_size=5).map(", ".join)
 
 
-@settings(max_examples=60, deadline=None)
 @given(old=st.one_of(WORDS, st.text(st.characters(exclude_categories=("Cc", "Cs")), max_size=20)), new=WORDS)
 def test_appending_twice_is_appending_once_and_loses_no_word(old: str, new: str):
     once = appended(old, new)

@@ -62,6 +62,7 @@ def test_every_library_that_imports_torchvision_works_after_importing_engine(cod
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
 def test_torchvision_imports_and_transforms_whatever_was_imported_before() -> None:
     code = """
 import torch, transformers

@@ -41,7 +41,7 @@ def share_right(pairs: list[tuple[Scene, Image.Image]]) -> float:
 
 
 def test_judge_is_right_on_painted_pictures():
-    assert share_right(painted(200, seed=11)) >= 0.98
+    assert share_right(painted(100, seed=11)) >= 0.98
 
 
 def test_judge_is_right_on_soft_and_noisy_pictures():

@@ -112,7 +112,6 @@ def test_another_value_than_the_default_is_taken_over_or_told(tmp_path, key):
     assert group == "honoured" or line.note or line.setting
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     content=st.dictionaries(
         st.sampled_from(sorted(set(FACTS) - ELSEWHERE - {"sdxl"})),
@@ -136,7 +135,6 @@ def test_any_values_leave_every_key_in_one_group(tmp_path_factory, content):
     assert (found.preset is None) == bool(found.problems)
 
 
-@settings(max_examples=40, deadline=None)
 @given(keys=st.sets(st.sampled_from(sorted(set(FACTS) - ELSEWHERE)), min_size=1))
 def test_random_subsets_at_their_defaults_lose_nothing(tmp_path_factory, keys):
     of_a_lora = {"network_dim": defaults()["network_dim"], "max_train_steps": 1600}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from loaded_model import BF16, CPU, Model, assert_equal, vae_tensors
+from loaded_model import CPU, METADATA, STORED, Model, assert_equal, vae_tensors
 from model_headers import write_sparse
 from reduced_model import full_size_shapes
 from safetensors.torch import save_file
@@ -54,7 +54,7 @@ def test_text_weights_are_those_of_diffusers_converters(model: Model, stored: di
 
 def test_the_projection_is_x_at_p(model: Model, stored: dict):
     projection = stored[keys.TEXT_2_PREFIX + "text_projection"]
-    x = torch.randn(3, 512, dtype=BF16)
+    x = torch.randn(3, 40, dtype=STORED)
     assert torch.equal(model.text.two.text_projection(x), x @ projection)
 
 
@@ -90,13 +90,13 @@ def test_weights_of_the_same_precision_are_views_of_the_file(facts: ModelFacts, 
                 assert parameter.is_contiguous()
 
 
-def test_writing_to_a_weight_leaves_the_file_alone(facts: ModelFacts, reduced_model_path: Path):
-    before = reduced_model_path.stat()
-    weight = load_unet(facts, BF16, CPU).conv_in.weight
+def test_writing_to_a_weight_leaves_the_file_alone(facts: ModelFacts):
+    before = facts.path.stat()
+    weight = load_unet(facts, STORED, CPU).conv_in.weight
     weight.zero_()
     assert weight.abs().sum() == 0
-    assert load_unet(facts, BF16, CPU).conv_in.weight.abs().sum() > 0
-    assert reduced_model_path.stat().st_mtime_ns == before.st_mtime_ns
+    assert load_unet(facts, STORED, CPU).conv_in.weight.abs().sum() > 0
+    assert facts.path.stat().st_mtime_ns == before.st_mtime_ns
 
 
 def test_modules_are_frozen_evaluating_and_whole(model: Model):
@@ -109,8 +109,8 @@ def test_modules_are_frozen_evaluating_and_whole(model: Model):
 def test_gradients_flow_through_frozen_views_without_a_warning(facts: ModelFacts):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layer = load_text_encoders(facts, BF16, CPU).two.text_projection
-        x = torch.randn(2, 512, dtype=BF16, requires_grad=True)
+        layer = load_text_encoders(facts, STORED, CPU).two.text_projection
+        x = torch.randn(2, 40, dtype=STORED, requires_grad=True)
         layer(x).sum().backward()
     assert x.grad is not None and x.grad.abs().sum() > 0
 
@@ -160,16 +160,14 @@ def old_diffusers(model: Model) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("layout", ["single file", "with prefix", "diffusers", "old diffusers", "folder", "checkpoint"])
-def test_a_separate_vae_in_every_layout(
-    facts: ModelFacts, model: Model, stored: dict, reduced_model_path: Path, tmp_path: Path, layout: str
-):
+def test_a_separate_vae_in_every_layout(facts: ModelFacts, model: Model, stored: dict, tmp_path: Path, layout: str):
     path = tmp_path / "vae.safetensors"
     plain = vae_tensors(stored)
     if layout == "folder":
         path = tmp_path / "vae"
         model.vae.save_pretrained(path)
     elif layout == "checkpoint":
-        path = reduced_model_path
+        path = facts.path
     else:
         prefixed = {keys.VAE_PREFIX + name: tensor for name, tensor in plain.items()}
         layouts: dict[str, dict[str, torch.Tensor]] = {
@@ -178,23 +176,23 @@ def test_a_separate_vae_in_every_layout(
             "diffusers": model.vae.state_dict(),
             "old diffusers": old_diffusers(model),
         }
-        save_file({name: tensor.clone() for name, tensor in layouts[layout].items()}, path)
-    vae = load_vae(identify(facts.path, path), BF16, CPU, path)
+        save_file({name: tensor.clone() for name, tensor in layouts[layout].items()}, path, METADATA)
+    vae = load_vae(identify(facts.path, path), STORED, CPU, path)
     assert_equal(vae.state_dict(), model.vae.state_dict())
     assert part_digest(facts, "vae", path)
 
 
 def test_an_odd_start_of_the_data_is_read_all_the_same(stored: dict, model: Model, facts: ModelFacts, tmp_path: Path):
     path = tmp_path / "odd.safetensors"
-    save_file(vae_tensors(stored), path)
+    save_file(vae_tensors(stored), path, METADATA)
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     path.write_bytes((length + 1).to_bytes(8, "little") + content[8 : 8 + length] + b" " + content[8 + length :])
-    assert_equal(load_vae(facts, BF16, CPU, path).state_dict(), model.vae.state_dict())
+    assert_equal(load_vae(facts, STORED, CPU, path).state_dict(), model.vae.state_dict())
 
 
 def test_fp8_weights_are_widened(stored: dict, facts: ModelFacts, tmp_path: Path):
     narrow = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in vae_tensors(stored).items()}
-    save_file(narrow, tmp_path / "vae.safetensors")
-    weight = load_vae(facts, BF16, CPU, tmp_path / "vae.safetensors").encoder.conv_in.weight
-    assert torch.equal(weight, narrow["encoder.conv_in.weight"].to(BF16))
+    save_file(narrow, tmp_path / "vae.safetensors", METADATA)
+    weight = load_vae(facts, STORED, CPU, tmp_path / "vae.safetensors").encoder.conv_in.weight
+    assert torch.equal(weight, narrow["encoder.conv_in.weight"].to(STORED))

@@ -330,7 +330,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(full_size: Path, tmp_path:
         assert "cut.safetensors" in refusal(path)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=settings().max_examples // 2)
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), longer=st.integers(0, 3))
 def test_a_flipped_byte_in_the_header_never_ends_in_a_traceback(tmp_path_factory, place, value, longer):
     start, size = models.header_bytes(FULL_SIZE)
@@ -347,7 +347,7 @@ def test_a_flipped_byte_in_the_header_never_ends_in_a_traceback(tmp_path_factory
         assert "flipped.safetensors" in str(error)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=settings().max_examples // 3)
 @given(data=st.data())
 def test_shapes_of_no_sdxl_never_end_in_a_traceback(tmp_path_factory, data: st.DataObject):
     name = data.draw(st.sampled_from(sorted(FULL_SIZE)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from loaded_model import BF16, CPU, Model, assert_equal, load, write
+from loaded_model import CPU, STORED, Model, assert_equal, load, write
 from safetensors.torch import load_file
 
 from engine.errors import ModelError
@@ -55,12 +55,12 @@ def replace_text(path: Path, text: str) -> None:
 def test_a_diffusers_folder_holds_the_same_model(folder: Path, model: Model):
     facts = identify(folder)
     assert (facts.layout, facts.kind, facts.prediction) == ("folder", "base", "epsilon")
-    for part, module in load(facts, BF16).parts().items():
+    for part, module in load(facts, STORED).parts().items():
         assert_equal(module.state_dict(), model.parts()[part].state_dict())
 
 
 def test_a_folder_becomes_the_same_single_file(folder: Path, stored: dict, tmp_path: Path):
-    assert_equal(load_file(write(tmp_path / "a.safetensors", load(identify(folder), BF16), BF16)), stored)
+    assert_equal(load_file(write(tmp_path / "a.safetensors", load(identify(folder), STORED), STORED)), stored)
 
 
 def test_the_scheduler_of_a_folder_tells_v_prediction_and_zero_snr(folder: Path, tmp_path: Path):
@@ -82,11 +82,11 @@ def test_fp16_variants_and_shards_are_found(folder: Path, tmp_path: Path, model:
     weights = copy / "unet" / "diffusion_pytorch_model.safetensors"
     weights.rename(weights.with_name("diffusion_pytorch_model.fp16.safetensors"))
     shutil.rmtree(copy / "vae")
-    load_vae(identify(folder), torch.float32, CPU).save_pretrained(copy / "vae", max_shard_size="2MB")
+    load_vae(identify(folder), torch.float32, CPU).save_pretrained(copy / "vae", max_shard_size="200KB")
     assert len(list((copy / "vae").glob("*-of-*.safetensors"))) > 1
     facts = identify(copy)
-    assert_equal(load_unet(facts, BF16, CPU).state_dict(), model.unet.state_dict())
-    assert_equal(load_vae(facts, BF16, CPU).state_dict(), model.vae.state_dict())
+    assert_equal(load_unet(facts, STORED, CPU).state_dict(), model.unet.state_dict())
+    assert_equal(load_vae(facts, STORED, CPU).state_dict(), model.vae.state_dict())
 
 
 @pytest.mark.parametrize(

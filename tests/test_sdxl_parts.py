@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from loaded_model import BF16, CPU, Model, vae_tensors, write
+from loaded_model import CPU, METADATA, STORED, Model, vae_tensors, write
 from model_headers import write_sparse
 from safetensors.torch import save_file
 
@@ -27,10 +27,10 @@ from engine.sdxl.parts import Part, local_tensors
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"middle_block.1.transformer_blocks.3.attn2.to_k.weight": None}, "lacks 1 tensor in its UNet: middle_block"),
+        ({"middle_block.1.transformer_blocks.1.attn2.to_k.weight": None}, "lacks 1 tensor in its UNet: middle_block"),
         ({"out.0.bias": None, "out.0.weight": None}, "lacks 2 tensors in its UNet"),
-        ({"out.0.scale": (64,)}, "holds 1 tensor in its UNet that SDXL does not have: out.0.scale"),
-        ({"out.0.bias": (65,)}, "conv_norm_out.bias \\[65\\]"),
+        ({"out.0.scale": (32,)}, "holds 1 tensor in its UNet that SDXL does not have: out.0.scale"),
+        ({"out.0.bias": (33,)}, "conv_norm_out.bias \\[33\\]"),
     ],
 )
 def test_single_faults_are_named(tmp_path: Path, stored: dict, change: dict, words: str):
@@ -40,26 +40,26 @@ def test_single_faults_are_named(tmp_path: Path, stored: dict, change: dict, wor
             del shapes[keys.UNET_PREFIX + name]
         else:
             shapes[keys.UNET_PREFIX + name] = shape
-    facts = identify(write_sparse(tmp_path / "a.safetensors", shapes))
+    facts = identify(write_sparse(tmp_path / "a.safetensors", shapes, METADATA))
     with pytest.raises(ModelError, match=words):
-        load_unet(facts, BF16, CPU)
+        load_unet(facts, STORED, CPU)
 
 
 def test_quantized_weights_are_refused(tmp_path: Path, stored: dict):
     shapes = {name: tuple(tensor.shape) for name, tensor in stored.items()}
-    facts = identify(write_sparse(tmp_path / "a.safetensors", shapes, dtype="I8"))
+    facts = identify(write_sparse(tmp_path / "a.safetensors", shapes, METADATA, dtype="I8"))
     with pytest.raises(ModelError, match="whole numbers"):
-        load_vae(facts, BF16, CPU)
+        load_vae(facts, STORED, CPU)
 
 
 def test_the_refiner_has_no_first_text_encoder(facts: ModelFacts):
     refiner = dataclasses.replace(facts, kind="refiner", config=dataclasses.replace(facts.config, text_1=None))
     with pytest.raises(ModelError, match="refiner and has no first text encoder"):
-        load_text_encoders(refiner, BF16, CPU)
+        load_text_encoders(refiner, STORED, CPU)
 
 
 def test_a_digest_depends_on_the_weights_alone(facts: ModelFacts, model: Model, tmp_path: Path):
-    path = write(tmp_path / "another name.safetensors", model, BF16, {"modelspec.title": "another"})
+    path = write(tmp_path / "another name.safetensors", model, STORED, {"modelspec.title": "another"})
     again = identify(path)
     digests = {part: part_digest(facts, part) for part in ("unet", "text", "vae")}
     assert digests == {part: part_digest(again, part) for part in ("unet", "text", "vae")}
@@ -67,11 +67,9 @@ def test_a_digest_depends_on_the_weights_alone(facts: ModelFacts, model: Model, 
 
 
 @pytest.mark.parametrize("part", ["unet", "text_1", "text_2", "vae"])
-def test_one_changed_byte_changes_the_digest_of_its_part_only(
-    facts: ModelFacts, reduced_model_path: Path, tmp_path: Path, part: Part
-):
+def test_one_changed_byte_changes_the_digest_of_its_part_only(facts: ModelFacts, tmp_path: Path, part: Part):
     path = tmp_path / "changed.safetensors"
-    shutil.copy(reduced_model_path, path)
+    shutil.copy(facts.path, path)
     largest = max(local_tensors(facts, part).values(), key=lambda info: info.end - info.start)
     with path.open("r+b") as file:
         file.seek(largest.end - 1)
@@ -85,10 +83,10 @@ def test_one_changed_byte_changes_the_digest_of_its_part_only(
 
 def test_a_digest_is_computed_anew_when_the_file_changes(facts: ModelFacts, stored: dict, tmp_path: Path):
     path = tmp_path / "vae.safetensors"
-    save_file(vae_tensors(stored), path)
+    save_file(vae_tensors(stored), path, METADATA)
     first = part_digest(facts, "vae", path)
     assert part_digest(facts, "vae", path) == first
     changed = {name: tensor + 1 for name, tensor in vae_tensors(stored).items()}
-    save_file(changed, path)
+    save_file(changed, path, METADATA)
     os.utime(path, ns=(1, 1))
     assert part_digest(facts, "vae", path) != first

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from loaded_model import BF16, Model, assert_equal, load, write
+from loaded_model import STORED, Model, assert_equal, load, write
 from safetensors.torch import load_file
 from torch import nn
 
@@ -20,7 +20,7 @@ from engine.sdxl.detect import identify
 
 
 def test_a_written_file_holds_the_same_tensors(model: Model, stored: dict, tmp_path: Path):
-    path = write(tmp_path / "again.safetensors", model, BF16, {"modelspec.title": "again"})
+    path = write(tmp_path / "again.safetensors", model, STORED, {"modelspec.title": "again"})
     assert_equal(load_file(path), stored)
     facts = identify(path)
     assert (facts.kind, facts.prediction) == ("base", "epsilon")
@@ -75,11 +75,11 @@ def tuple_of(value: object) -> object:
 def test_a_file_that_cannot_be_written_leaves_the_old_one(model: Model, tmp_path: Path):
     (tmp_path / "folder.safetensors").mkdir()
     with pytest.raises(UserError, match="could not be saved"):
-        write(tmp_path / "folder.safetensors", model, BF16)
+        write(tmp_path / "folder.safetensors", model, STORED)
     target = tmp_path / "old.safetensors"
     target.write_text("old")
     broken = dataclasses.replace(model, vae=nn.Linear(1, 1))
     with pytest.raises(AttributeError):
-        write(target, broken, BF16)
+        write(target, broken, STORED)
     assert target.read_text() == "old"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.safetensors", "old.safetensors"]
