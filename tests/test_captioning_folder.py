@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from captioning_models import BLUE, RED, picture, write_tagger
 from conftest import ROOT
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
