@@ -307,9 +307,6 @@ def test_percent_of_epochs_is_counted_with_the_images(tmp_path):
     ("key", "value", "gate"),
     [
         ("factor", 8, {"LoRA_type": "LyCORIS/LoKr"}),
-        ("multires_noise_iterations", 6, {"noise_offset_type": "Multires"}),
-        ("adaptive_noise_scale", 0.01, {"noise_offset": 0.05}),
-        ("huber_scale", 2, {"loss_type": "huber", "huber_schedule": "constant"}),
     ],
 )
 def test_what_did_nothing_there_is_told_apart_from_what_is_lost(tmp_path, key, value, gate):

@@ -133,6 +133,7 @@ def _values(subset: Mapping[str, Any], folder: Path) -> tuple[Values, dict[str, 
             effective[name] = clean(raw, ARGUMENTS[name])
         except Unreadable:
             unreadable[name] = raw
+    effective["masked_loss"] = bool(effective["conditioning_data_dir"])  # sd-scripts allows that key with it only
     given = frozenset(DATASET_ARGUMENTS[key] for key in subset if key in DATASET_ARGUMENTS)
     return Values("sd_scripts", effective, given, folder), unreadable
 

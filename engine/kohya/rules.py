@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.kohya import adapter, captions, inputs
+from engine.kohya import adapter, captions, inputs, noise
 from engine.kohya.arguments import network_args, optimizer_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
@@ -41,6 +41,7 @@ CONVERSIONS: dict[str, Rule] = {
     "lr_scheduler_num_cycles": adapter.scheduler_shape, "lr_scheduler_power": adapter.scheduler_shape,
     "lr_warmup": warmup_percent, "lr_warmup_steps": warmup_steps,
     "noise_offset": inputs.noise_offset, "max_timestep": inputs.max_timestep,
+    **noise.RULES,
     "epoch": epochs, "max_train_epochs": max_train_epochs, "max_train_steps": max_train_steps,
     "output_dir": inputs.output_folder, "seed": inputs.seed, "save_precision": inputs.save_precision,
     "save_model_as": inputs.save_as,
@@ -58,17 +59,6 @@ _LYCORIS_KEYS = (
 )  # fmt: skip
 GATES: dict[str, Callable[[Values], bool]] = {
     **dict.fromkeys(_LYCORIS_KEYS, lambda values: str(values["LoRA_type"]).lower() not in ("standard", "kohya locon")),
-    **dict.fromkeys(
-        ("multires_noise_iterations", "multires_noise_discount"),
-        lambda values: values["noise_offset_type"] == "Multires",
-    ),
-    **dict.fromkeys(
-        ("noise_offset_random_strength", "adaptive_noise_scale"),
-        lambda values: values["noise_offset_type"] != "Multires" and values["noise_offset"],
-    ),
-    "ip_noise_gamma_random_strength": lambda values: values["ip_noise_gamma"],
-    "huber_scale": lambda values: values["loss_type"] in ("huber", "smooth_l1") and values["huber_schedule"] != "snr",
-    "scale_v_pred_loss_like_noise_pred": lambda values: values["v_parameterization"],
     "dim_from_weights": lambda values: values["network_weights"],
 }
 

@@ -43,11 +43,14 @@ PRESET_KEYS: dict[str, KeyFact] = _facts("preset_keys.json")
 ARGUMENTS: dict[str, KeyFact] = _facts("arguments.json")
 # What sd-scripts does where an argument that has no default value is left out
 UNSET: dict[str, Any] = {
+    "adaptive_noise_scale": 0,
     "caption_dropout_every_n_epochs": 0,
+    "ip_noise_gamma": 0,
     "max_timestep": 1000,
     "max_token_length": 75,
     "min_snr_gamma": 0,
     "min_timestep": 0,
+    "multires_noise_iterations": 0,
     "network_dim": 4,
     "noise_offset": 0,
     "output_name": "last",
@@ -56,6 +59,7 @@ UNSET: dict[str, Any] = {
     "save_every_n_epochs": 0,
     "save_every_n_steps": 0,
     "save_precision": "float",
+    "v_pred_like_loss": 0,
     "vae": "",
 }
 # Empty text in these means "as learning_rate", not the form's default

@@ -55,7 +55,7 @@ class Noise(Section):
         "How strong each coarser noise is beside the one before; 0.1 to 0.3 is usual.",
         "金字塔噪声衰减",
         label="Pyramid noise discount",
-        gt=0,
+        ge=0,
         le=1,
         level="advanced",
         kohya="multires_noise_discount",
