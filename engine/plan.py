@@ -14,10 +14,11 @@ from typing import Any, Literal
 from engine.caption_source import cached_texts
 from engine.data import order
 from engine.errors import Problem
+from engine.layer_choice import layer_problems
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_model import look_at_model, prediction_warnings
-from engine.plan_sizes import adapter_parameters, disk_problems, estimate_disk_bytes, size_text
+from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
 from engine.preset import Preset, resolve
 from engine.prompts import SamplePrompt, parse_prompts
 from engine.sdxl.detect import ModelFacts
@@ -109,6 +110,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     if prompts and sample.at_start and steps:
         sample_steps = (0, *sample_steps)
     parameters = adapter_parameters(model.config, preset) if model else 0
+    problems += layer_problems(model.config, preset.adapter) if model else []
     texts = cached_texts(preset, images, epochs, steps)
     disk_bytes = estimate_disk_bytes(preset, parameters, images, texts, len(save_steps))
     problems += disk_problems(run_folder or resolve(preset.run.folder), disk_bytes)
@@ -146,6 +148,8 @@ def sentence(preset: Preset, plan: Plan) -> str:
     ]
     what = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
     rank = f"rank {adapter.rank}" + (f", conv rank {adapter.conv_rank}" if adapter.conv_rank else "")
+    rank += f", {adapter.blocks.replace('_', ' ')} only" if adapter.blocks != "all" else ""
+    rank += f", {count_text(plan.adapter_parameters)} parameters" if plan.adapter_parameters else ""
     shown = sum(bucket.images for bucket in plan.buckets)
     batch = images_at_once(preset) * run.accumulation
     on = f" on {run.gpus} GPUs" if run.gpus > 1 else ""

@@ -5,30 +5,25 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from engine.adapter_shapes import Place, options_of, trained_count
 from engine.errors import Problem
+from engine.layer_choice import chosen_layers
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
 from engine.sdxl.configs import ModelConfig
-from engine.sdxl.layers import LayerShape, text_layers, unet_attention_layers, unet_conv_layers
 
 BYTES_OF = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 def adapter_parameters(config: ModelConfig, preset: Preset) -> int:
-    """How many numbers a LoRA of this preset has on a model of this configuration."""
+    """How many numbers are trained with this preset on a model of this configuration."""
     adapter = preset.adapter
-    linears: list[LayerShape] = []
-    if adapter.unet:
-        linears += unet_attention_layers(config.unet)
-        if adapter.conv_rank:
-            linears += unet_conv_layers(config.unet)
-    for wanted, text in ((adapter.text_encoder_1, config.text_1), (adapter.text_encoder_2, config.text_2)):
-        if wanted and text is not None:
-            linears += text_layers(text)
-    return sum(
-        (adapter.conv_rank if layer.kernel > 1 else adapter.rank) * (layer.inputs * layer.kernel**2 + layer.outputs)
-        for layer in linears
-    )
+    options = options_of(adapter)
+    total = 0
+    for layer, chosen in chosen_layers(config, adapter):
+        place = Place(layer.weight_shape, chosen.rank, layer.has_bias, options)
+        total += trained_count(adapter.algorithm if layer.kernel else "full", place)
+    return total
 
 
 def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan, ...], texts: int, saves: int) -> int:
@@ -65,3 +60,8 @@ def size_text(size_bytes: float) -> str:
             return f"{size_bytes:.0f} {unit}" if size_bytes >= 10 or unit == "B" else f"{size_bytes:.1f} {unit}"
         size_bytes /= 1000
     return f"{size_bytes:.1f} GB"
+
+
+def count_text(number: int) -> str:
+    """A large number for people: "28.5 million"."""
+    return f"{number / 1e6:.1f} million" if number >= 100_000 else str(number)

@@ -7,8 +7,8 @@ import time
 import torch
 
 from engine import events
-from engine.adapter_shapes import options_of
-from engine.adapters.attach import Recipe, attach
+from engine.adapters.attach import attach
+from engine.adapters.recipe import recipe_of
 from engine.atomic import write_text_whole
 from engine.batches import BatchMaker
 from engine.caption_source import CaptionSource
@@ -121,12 +121,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     del encoders
     parts = {name: model for name, model in trained.items() if model is not None}
     del trained
-    shape = preset.adapter
-    recipe = Recipe(
-        shape.algorithm, shape.rank, shape.alpha, shape.conv_rank, shape.conv_alpha, preset.run.seed,
-        options=options_of(shape), rank_stabilised=shape.rank_stabilised, norms=shape.norms,
-    )  # fmt: skip
-    adapter = attach(parts, recipe, device)
+    adapter = attach(parts, recipe_of(preset), device)
     full_rates = [getattr(preset.optimizer, f"{group.part}_rate") * group.factor for group in adapter.groups]
     groups = [
         {"params": [vector], "lr": rate} for vector, rate in zip(adapter.vectors.values(), full_rates, strict=True)

@@ -17,8 +17,9 @@ from engine.adapters.algorithm import Algorithm, Context
 from engine.adapters.flat import FlatParameters
 from engine.adapters.gates import Gates, key_of
 from engine.adapters.layer import BaseLayer, Layer, base_layer, install, uninstall
-from engine.adapters.targets import Target, norm_targets, targets
+from engine.adapters.targets import Target, all_targets, norm_targets
 from engine.errors import ModelError
+from engine.layer_choice import Chosen, LayerChoice
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Recipe:
     `options` are those of the algorithm; `norms`: the norms' weights and biases are trained as well, as differences.
     `rank_stabilised`: the scale is alpha / √rank (Kalajdzievski 2023, arXiv 2312.03732, equation 5).
     `late_rates` {part: factor}: how much faster the matrices learn that start at zero (LoRA+, Hayou et al. 2024,
-    arXiv 2402.12354: B faster than A).
+    arXiv 2402.12354: B faster than A). `choice` says more about single layers; it then holds the ranks and alphas.
     """
 
     algorithm: str = "lora"
@@ -42,6 +43,7 @@ class Recipe:
     rank_stabilised: bool = False
     norms: bool = False
     late_rates: Mapping[str, float] = field(default_factory=dict)
+    choice: LayerChoice | None = None
 
 
 @dataclass(frozen=True)
@@ -117,23 +119,30 @@ def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device
 
 
 def _sites(part: str, model: nn.Module, recipe: Recipe) -> list[Site]:
-    found = targets(part, model, with_conv=recipe.conv_rank > 0)
-    if not found:
+    found = all_targets(part, model)
+    if not any(target.kind in ("attention", "text") for target in found):
         raise ModelError("has no attention or feed-forward layer that an adapter could go onto.", part)
-    sites = [_site(target, recipe) for target in found]
+    choice = recipe.choice or LayerChoice(recipe.rank, recipe.alpha, recipe.conv_rank, recipe.conv_alpha)
+    pairs = [(target, choice.of(target.name, target.kind, _kernel(target.module))) for target in found]
+    sites = [_site(target, chosen, recipe) for target, chosen in pairs if chosen is not None]
+    if not sites:
+        raise ModelError("no layer of it is chosen. Choose more blocks or patterns, or do not train it.", part)
     unfit = [site for site in sites if not site.shapes]
     if unfit:
         what = f"{recipe.algorithm} cannot split layers of {unfit[0].place.outputs} outputs at rank {unfit[0].rank}."
         raise ModelError(f"{what} Choose a larger rank.", part)
     norms = norm_targets(part, model) if recipe.norms else []
-    return sites + [Site(target, 1, 1.0, algorithm="full") for target in norms]
+    rates = [(target, choice.norm_rate(target.name)) for target in norms]
+    return sites + [Site(target, 1, 1.0, rate, algorithm="full") for target, rate in rates if rate]
 
 
-def _site(target: Target, recipe: Recipe) -> Site:
-    rank, alpha = (recipe.conv_rank, recipe.conv_alpha) if target.is_conv else (recipe.rank, recipe.alpha)
-    if recipe.rank_stabilised:
-        alpha *= math.sqrt(rank)  # readers of the file divide by the rank
-    return Site(target, rank, alpha, algorithm=recipe.algorithm, options=recipe.options)
+def _site(target: Target, chosen: Chosen, recipe: Recipe) -> Site:
+    alpha = chosen.alpha * (math.sqrt(chosen.rank) if recipe.rank_stabilised else 1)  # a file's readers divide by rank
+    return Site(target, chosen.rank, alpha, chosen.rate, recipe.algorithm, recipe.options)
+
+
+def _kernel(module: Layer) -> int:
+    return module.kernel_size[0] if isinstance(module, nn.Conv2d) else 1
 
 
 def _generator(seed: int, name: str) -> torch.Generator:

@@ -1,8 +1,8 @@
 """Which layers an adapter goes onto, and what they are called in a file.
 
 Attention and feed-forward layers of the UNet and of the text encoders' blocks; with a conv rank also the UNet's
-residual blocks and its down- and upsampling. Never the embeddings of time, size and tokens, the first and last
-convolution of the UNet and the projection of the pooled text: kohya's trainer leaves them alone too.
+residual blocks and its down- and upsampling. The embeddings of time and size and the first and last convolution of the
+UNet only when asked for: kohya's trainer leaves them alone. Never token embeddings and the projection of pooled text.
 """
 
 from __future__ import annotations
@@ -14,10 +14,13 @@ from torch import nn
 
 from engine.adapters.layer import Layer
 from engine.sdxl.keys import unet_to_ldm
+from engine.sdxl.layers import PREFIX, TEXT_1, TEXT_2, UNET, Kind, kind_of
 
-UNET, TEXT_1, TEXT_2 = "unet", "text_encoder_1", "text_encoder_2"
-PREFIX = {UNET: "lora_unet_", TEXT_1: "lora_te1_", TEXT_2: "lora_te2_"}
 _CONV_PARTS = ("resnets", "downsamplers", "upsamplers")
+__all__ = [
+    "PREFIX", "TEXT_1", "TEXT_2", "UNET", "Target", "all_targets", "diffusers_name", "file_name", "norm_targets",
+    "targets",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,24 @@ class Target:
     module: Layer
     is_conv: bool
 
+    @property
+    def kind(self) -> Kind:
+        """ "attention", "residual", "outer" or "text" (see `LayerShape`)."""
+        return kind_of(self.part, self.path)
+
 
 def targets(part: str, model: nn.Module, with_conv: bool) -> list[Target]:
-    """The layers of `model`, which is the "unet", "text_encoder_1" or "text_encoder_2", in the order of the model."""
-    found = _unet_layers(model, with_conv) if part == UNET else _text_layers(model)
+    """The layers of `model`, which is the "unet", "text_encoder_1" or "text_encoder_2", in the order of the model.
+
+    Those that kohya's trainer adapts; `all_targets` has the outer ones, too.
+    """
+    kinds = {"attention", "residual", "text"} if with_conv else {"attention", "text"}
+    return [target for target in all_targets(part, model) if target.kind in kinds]
+
+
+def all_targets(part: str, model: nn.Module) -> list[Target]:
+    """All layers of `model` that an adapter could go onto, in the order of the model."""
+    found = _layers(model) if part == UNET else _text_layers(model)
     return [Target(part, path, file_name(part, model, path), module, _is_conv(module)) for path, module in found]
 
 
@@ -68,13 +85,6 @@ def _is_conv(module: nn.Module) -> bool:
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
     for path, module in model.named_modules():
         if isinstance(module, (nn.Linear, nn.Conv2d)):
-            yield path, module
-
-
-def _unet_layers(unet: nn.Module, with_conv: bool) -> Iterator[tuple[str, nn.Linear | nn.Conv2d]]:
-    for path, module in _layers(unet):
-        parts = path.split(".")
-        if "attentions" in parts or (with_conv and any(part in parts for part in _CONV_PARTS)):
             yield path, module
 
 

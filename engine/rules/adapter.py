@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
+from engine.layer_choice import read_choice
 
 if TYPE_CHECKING:
     from engine.preset import Preset
@@ -17,4 +18,43 @@ def something_is_trained(preset: Preset) -> Iterator[Problem]:
         yield Problem("adapter.unet", "nothing would be trained. Switch on the UNet or a text encoder.")
 
 
-RULES = (something_is_trained,)
+def layer_texts_can_be_read(preset: Preset) -> Iterator[Problem]:
+    problems: list[Problem] = []
+    read_choice(preset.adapter, problems)
+    yield from problems
+
+
+def residual_blocks_need_a_conv_rank(preset: Preset) -> Iterator[Problem]:
+    adapter = preset.adapter
+    if adapter.blocks == "residual_blocks" and not (adapter.conv_rank or adapter.conv_block_ranks.strip()):
+        what = "residual blocks are adapted only with a rank for convolutions (got conv rank 0)."
+        yield Problem("adapter.blocks", f"{what} Set adapter.conv_rank, or choose other layers.")
+
+
+def conv_alphas_need_a_conv_rank(preset: Preset) -> Iterator[Problem]:
+    adapter = preset.adapter
+    if adapter.conv_block_alphas.strip() and not (adapter.conv_rank or adapter.conv_block_ranks.strip()):
+        what = "no convolution is trained, so alphas for them do nothing."
+        yield Problem("adapter.conv_block_alphas", f"{what} Set adapter.conv_rank, or leave this empty.")
+
+
+def block_settings_need_the_unet(preset: Preset) -> Iterator[Problem]:
+    adapter = preset.adapter
+    if adapter.unet:
+        return
+    for name in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas", "block_rates"):
+        if getattr(adapter, name).strip():
+            what = "blocks are those of the UNet, which is not trained. Leave this empty, or train the UNet."
+            yield Problem(f"adapter.{name}", what)
+    if adapter.blocks != "all":
+        what = f"the UNet is not trained, so there is nothing to choose (got {adapter.blocks}). Set it to all."
+        yield Problem("adapter.blocks", what)
+
+
+RULES = (
+    something_is_trained,
+    layer_texts_can_be_read,
+    residual_blocks_need_a_conv_rank,
+    conv_alphas_need_a_conv_rank,
+    block_settings_need_the_unet,
+)

@@ -70,6 +70,106 @@ class Adapter(Section):
         level="expert",
         kohya="train_norm",
     )
+    blocks: Literal[
+        "all",
+        "up_blocks",
+        "attention",
+        "cross_attention",
+        "attention_and_feed_forward",
+        "residual_blocks",
+        "b_lora",
+        "b_lora_content",
+        "b_lora_style",
+    ] = setting(
+        "all",
+        "Which layers of the UNet are trained; fewer train faster in less memory, B-LoRA keeps content and style apart.",
+        "训练层",
+        label="Layers of the UNet",
+        level="advanced",
+        kohya="LyCORIS_preset",
+    )
+    include_layers: str = setting(
+        "",
+        "Train only layers whose name in the file fits one of these patterns, one a line, such as *attn2*.",
+        "仅训练的层",
+        kind="lines",
+        level="expert",
+    )
+    exclude_layers: str = setting(
+        "",
+        "Leave out the layers whose name in the file fits one of these patterns, one a line, such as *ff_net*.",
+        "排除的层",
+        kind="lines",
+        level="expert",
+    )
+    layer_settings: str = setting(
+        "",
+        "Own rank, alpha or share of the rate for layers, one line each, such as *attn2*: rank 8, alpha 4, rate 0.5.",
+        "逐层设置",
+        kind="lines",
+        level="expert",
+    )
+    outer_layers: bool = setting(
+        False,
+        "Also train the layers outside the blocks: embeddings of time and size, and, with a conv rank, both ends.",
+        "训练外围层",
+        level="expert",
+    )
+    block_ranks: str = setting(
+        "",
+        "Rank of each of the UNet's 23 blocks (or one number for all), 0 leaves a block out; empty means the rank above.",
+        "分块秩",
+        level="expert",
+        kohya="block_dims",
+    )
+    block_alphas: str = setting(
+        "",
+        "Alpha of each of the UNet's 23 blocks, or one number for all; empty means the alpha above.",
+        "分块 Alpha",
+        level="expert",
+        kohya="block_alphas",
+    )
+    conv_block_ranks: str = setting(
+        "",
+        "Rank for the 3×3 convolutions of each of the 23 blocks, or one number for all; empty means the conv rank.",
+        "分块卷积秩",
+        level="expert",
+        kohya="conv_block_dims",
+    )
+    conv_block_alphas: str = setting(
+        "",
+        "Alpha for the 3×3 convolutions of each of the 23 blocks, or one number for all; empty means the conv alpha.",
+        "分块卷积 Alpha",
+        level="expert",
+        kohya="conv_block_alphas",
+    )
+    block_rates: str = setting(
+        "",
+        "Factor of the learning rate in each of the UNet's 23 blocks, or one number for all; 0 leaves a block out.",
+        "分块学习率系数",
+        level="expert",
+        kohya="down_lr_weight",
+    )
+    loraplus_unet_ratio: float = setting(
+        1.0,
+        "LoRA+: how many times faster the second matrix of each UNet layer learns; 1 is off, 16 is what its paper advises.",
+        "LoRA+ 倍率 (UNet)",
+        label="LoRA+ ratio, UNet",
+        gt=0,
+        le=1024,
+        level="expert",
+        kohya="loraplus_unet_lr_ratio",
+    )
+    loraplus_text_ratio: float = setting(
+        1.0,
+        "LoRA+: the same for the layers of the text encoders.",
+        "LoRA+ 倍率 (文本编码器)",
+        label="LoRA+ ratio, text encoders",
+        gt=0,
+        le=1024,
+        level="expert",
+        kohya="loraplus_text_encoder_lr_ratio",
+    )
     unet: bool = setting(
         True,
         "Train the UNet: the part that draws.",

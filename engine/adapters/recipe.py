@@ -1,0 +1,28 @@
+"""From a preset to what `attach` needs."""
+
+from __future__ import annotations
+
+from engine.adapter_shapes import options_of
+from engine.adapters.attach import Recipe
+from engine.adapters.targets import TEXT_1, TEXT_2, UNET
+from engine.layer_choice import read_choice
+from engine.preset import Preset
+
+
+def recipe_of(preset: Preset) -> Recipe:
+    """The adapter that a preset describes. Its start values are drawn from run.seed."""
+    adapter = preset.adapter
+    ratios = {UNET: adapter.loraplus_unet_ratio, TEXT_1: adapter.loraplus_text_ratio}
+    return Recipe(
+        algorithm=adapter.algorithm,
+        rank=adapter.rank,
+        alpha=adapter.alpha,
+        conv_rank=adapter.conv_rank,
+        conv_alpha=adapter.conv_alpha,
+        seed=preset.run.seed,
+        options=options_of(adapter),
+        rank_stabilised=adapter.rank_stabilised,
+        norms=adapter.norms,
+        late_rates={**ratios, TEXT_2: adapter.loraplus_text_ratio},
+        choice=read_choice(adapter),
+    )
