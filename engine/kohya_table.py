@@ -59,6 +59,8 @@ TOLD = {
     "lr_scheduler_power": _SHAPE,
     "optimizer_args": "`optimizer.weight_decay`, betas, `optimizer.epsilon`; others are told",
     "conv_alpha": "`adapter.conv_alpha`, with types that adapt convolutions",
+    "LyCORIS_preset": "`adapter.blocks`; files of one's own are told",
+    "block_lr_zero_threshold": "`adapter.block_rates`: weights up to it are 0",
     "additional_parameters": "each option is read like the argument of that name",
     "wandb_api_key": _SECRET,
     "huggingface_token": _SECRET,

@@ -6,6 +6,8 @@ import ast
 import shlex
 from typing import Any
 
+from engine.kohya import layers
+from engine.kohya.layers import layer_settings_of
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import ARGUMENTS, Unreadable, Values, clean
 
@@ -20,7 +22,7 @@ NETWORK_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "conv_alpha": ("adapter.conv_alpha",),
 }
 # Network arguments that another key's rule reads, with the values that change nothing
-READ_ELSEWHERE = {"algo": None, "preset": ("full",)}
+READ_ELSEWHERE = {"algo": None, "preset": tuple(layers.PRESETS)}
 
 
 def split_options(text: str) -> tuple[dict[str, Any], list[str]]:
@@ -61,8 +63,8 @@ def optimizer_args(values: Values, key: str) -> Outcome:
 
 def network_args(values: Values, key: str) -> Outcome:
     """The adapter's extra arguments; LyCORIS takes the main rank for convolutions unless told otherwise."""
-    outcome = _pairs(values[key], NETWORK_ARGUMENTS)
-    settings = dict(outcome.settings)
+    outcome, of_layers = _layer_arguments(values[key])
+    settings = {**outcome.settings, **of_layers}
     if values["network_module"] == "lycoris.kohya":
         settings.setdefault("adapter.conv_rank", int(values["network_dim"]))
         settings.setdefault("adapter.conv_alpha", float(values["network_alpha"] or values["network_dim"]))
@@ -72,6 +74,23 @@ def network_args(values: Values, key: str) -> Outcome:
     if not settings["adapter.conv_rank"]:
         settings.pop("adapter.conv_alpha", None)
     return Outcome(outcome.group, settings, outcome.note)
+
+
+def _layer_arguments(value: Any) -> tuple[Outcome, dict[str, Any]]:
+    """The numbers among the arguments, and the settings of those that choose layers."""
+    texts = [str(text).strip("\"' ") for text in value] if isinstance(value, list) else value
+    if not isinstance(texts, list):
+        return _pairs(value, NETWORK_ARGUMENTS), {}
+    pairs = {name.strip(): rest.strip() for name, _, rest in (text.partition("=") for text in texts)}
+    settings, lost = layer_settings_of({name: pairs[name] for name in layers.NAMES if name in pairs})
+    if pairs.get("preset", "full") in layers.PRESETS:
+        settings["adapter.blocks"] = layers.PRESETS[pairs.get("preset", "full")]
+    known = {name for name in layers.NAMES if name in pairs and name not in lost}
+    rest = [text for text in texts if text.partition("=")[0].strip() not in known]
+    outcome = _pairs(rest, NETWORK_ARGUMENTS)
+    if texts and not rest:
+        outcome = Outcome("converted")
+    return outcome, settings
 
 
 def _pairs(value: Any, known: dict[str, tuple[str, ...]]) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.kohya import adapter, captions, inputs, noise
+from engine.kohya import adapter, captions, inputs, layers, noise
 from engine.kohya.arguments import network_args, optimizer_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
@@ -34,6 +34,7 @@ CONVERSIONS: dict[str, Rule] = {
     "LoRA_type": adapter.adapter_type, "network_module": adapter.adapter_module, "network_args": network_args,
     "network_dim": adapter.rank, "network_alpha": adapter.alpha,
     "conv_dim": adapter.conv_rank, "conv_alpha": adapter.conv_alpha,
+    **dict.fromkeys(layers.NAMES, layers.layer_key), "LyCORIS_preset": layers.lycoris_preset,
     "unet_lr": adapter.unet_rate, "text_encoder_lr": adapter.text_encoder_rate, "learning_rate": adapter.learning_rate,
     "network_train_unet_only": adapter.one_part_only, "network_train_text_encoder_only": adapter.one_part_only,
     "optimizer": adapter.optimizer, "optimizer_type": adapter.optimizer, "optimizer_args": optimizer_args,
