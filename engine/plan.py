@@ -15,6 +15,7 @@ from engine.caption_source import cached_texts
 from engine.data import order
 from engine.errors import Problem
 from engine.layer_choice import layer_problems
+from engine.plan_captions import caption_warnings
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_model import look_at_model, prediction_warnings
@@ -103,6 +104,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     per_epoch = order.steps_per_epoch(batches, preset.run.accumulation) if batches else 0
     steps, epochs = _length(preset, batches)
     warnings += _batch_warnings(preset, bucket_plans)
+    warnings += caption_warnings(preset, images, steps)
 
     run, sample = preset.run, preset.sample
     save_steps = _due(steps, per_epoch, run.save_every_steps, run.save_every_epochs)

@@ -45,6 +45,24 @@ def captions_of(found: Scan) -> dict[str, str]:
     return {item.path.name: item.caption for subset in found.subsets for item in subset.items}
 
 
+def test_all_lines_are_read_where_they_are_asked_for_and_told_where_not(tmp_path: Path):
+    picture(tmp_path / "1_x" / "a.png", "one\n\n two \nthree")
+    assert captions_of(scan(tmp_path, CaptionReading(all_lines=True))) == {"a.png": "one\ntwo\nthree"}
+    found = look(tmp_path)
+    assert captions_of(found) == {"a.png": "one"}
+    assert "1 caption file with several lines" in only(found.warnings)
+
+
+def test_a_second_caption_is_for_the_second_encoder_only(tmp_path: Path):
+    for name in ("a", "b"):
+        picture(tmp_path / "1_x" / f"{name}.png", "first")
+    (tmp_path / "1_x" / "a.txt2").write_text("second")
+    found = scan(tmp_path, CaptionReading(second_extension=".txt2"))
+    assert [item.second_caption for item in found.subsets[0].items] == ["second", None]
+    assert "1 of 2 images without a .txt2 file" in only(found.warnings)
+    assert [item.second_caption for item in look(tmp_path).subsets[0].items] == [None, None]
+
+
 @pytest.mark.parametrize(("name", "meaning"), FOLDER_NAMES.items())
 def test_folder_names_mean_what_they_mean_in_the_reference(name: str, meaning):
     expected = None if meaning == "ignored" else (meaning["num_repeats"], meaning["class_tokens"])

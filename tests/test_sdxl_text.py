@@ -17,7 +17,8 @@ from engine.errors import UserError
 from engine.sdxl.checkpoint import TextEncoders, load_text_encoders
 from engine.sdxl.detect import identify
 from engine.sdxl.text import encode_text
-from engine.sdxl.tokenizer import EOS, Tokenizers
+from engine.sdxl.tokenizer import Tokenizers
+from tests.tiny_text import tiny_encoders
 
 FIGURES = load_file(REFERENCE / "model_reduced.safetensors")
 NOTES = json.loads((REFERENCE / "model_reduced.json").read_text(encoding="utf-8"))["text"]
@@ -33,15 +34,7 @@ def reduced(reduced_model_path: Path) -> TextEncoders:
 
 @pytest.fixture
 def tiny() -> TextEncoders:
-    """Random encoders of 3 and 4 layers, 16 and 24 wide."""
-    from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
-
-    torch.manual_seed(0)
-    shape: dict[str, Any] = {"intermediate_size": 32, "num_attention_heads": 2, "vocab_size": 49408}
-    shape |= {"bos_token_id": 49406, "eos_token_id": EOS, "initializer_factor": 3.0}
-    one = CLIPTextConfig(hidden_size=16, num_hidden_layers=3, hidden_act="quick_gelu", **shape)
-    two = CLIPTextConfig(hidden_size=24, num_hidden_layers=4, hidden_act="gelu", projection_dim=20, **shape)
-    return TextEncoders(CLIPTextModel(one).eval(), CLIPTextModelWithProjection(two).eval())
+    return tiny_encoders()
 
 
 @pytest.mark.parametrize("note", NOTES, ids=lambda note: note["name"])

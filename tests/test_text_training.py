@@ -1,0 +1,80 @@
+"""Text encoders that stop learning: from that step on nothing about them changes, also after a resume."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from adapter_models import small
+from safetensors.torch import load_file
+
+from engine import run
+from engine.adapters.attach import Recipe, attach
+from engine.optimizers import OPTIMIZERS, make_optimizer
+from engine.preset import Preset
+from engine.report import Reporter
+from engine.stopping import Stopping
+from engine.text_training import freeze_text, text_stop_step
+from engine.train import train
+from engine.updater import Updater
+from tests.training import losses_of, small_preset, steps_of, train_here
+
+TRAINED = {"adapter__text_encoder_1": True, "adapter__text_encoder_2": True, "captions__cache_text": False}
+
+
+@pytest.mark.parametrize(("amount", "step"), [(0.0, None), (0.25, 25), (0.001, 1), (1.0, 1), (40.0, 40)])
+def test_the_stop_is_a_step_or_a_share(amount, step):
+    values = {name.replace("__", "."): value for name, value in TRAINED.items()}
+    assert text_stop_step(Preset().changed({**values, "adapter.text_encoder_stop": amount}), 100) == step
+
+
+@pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
+def test_frozen_groups_have_no_gradient_no_update_and_no_decay(name):
+    adapter = attach(small(), Recipe(rank=4))
+    groups = [{"params": [vector], "lr": 0.1} for vector in adapter.vectors.values()]
+    optimizer = make_optimizer(name, groups, weight_decay=0.5, betas=(0.9, 0.99), epsilon=1e-8)
+    assert name in OPTIMIZERS
+    updater = Updater(optimizer, 1.0, False, torch.device("cpu"))
+    for step in range(3):
+        frozen = freeze_text(adapter.groups, step, 2)
+        before = {name: vector.detach().clone() for name, vector in adapter.vectors.items()}
+        torch.stack([vector.square().sum() for vector in adapter.vectors.values()]).sum().backward()
+        assert all((adapter.vectors[part].grad is None) == (part in frozen) for part in adapter.vectors)
+        updater.update()
+        moved = {part for part, vector in adapter.vectors.items() if not torch.equal(vector, before[part])}
+        assert moved == set(adapter.vectors) - frozen
+        assert frozen == (frozenset({"text_encoder_1", "text_encoder_2"}) if step == 2 else frozenset())
+
+
+@pytest.mark.slow
+def test_a_run_stops_them_and_resumes_to_the_same_weights(tmp_path):
+    preset = small_preset(
+        tmp_path, **TRAINED, adapter__text_encoder_stop=0.5, run__save_every_steps=2, optimizer__weight_decay=1.0
+    )
+    made = train_here(preset, tmp_path / "made")
+    assert [step.lr["text_encoder_1"] > 0 for step in steps_of(made)] == [True, True, False, False]
+    half, whole = (load_file(made.state / f"step-{step:08d}.safetensors") for step in (2, 4))
+    same = {name: torch.equal(half[name], whole[name]) for name in whole if name.startswith("adapter.")}
+    assert all(same[name] for name in same if "lora_te" in name)
+    assert not all(same[name] for name in same if "lora_unet" in name)
+
+    losses = losses_of(made)
+    (made.state / "step-00000004.safetensors").unlink()
+    (made.checkpoints / "tiny.safetensors").unlink()
+    folder, again = run.open_run(made.path)
+    with run.held(folder):
+        train(again, Reporter(folder), Stopping())
+    resumed = load_file(made.state / "step-00000004.safetensors")
+    assert all(torch.equal(resumed[name], whole[name]) for name in whole)
+    assert losses_of(made) == losses
+
+
+@pytest.mark.slow
+def test_the_wishes_of_captions_give_the_same_losses_cached_and_live(tmp_path):
+    """With as many variants as showings; the batches carry the drawn captions in either case."""
+    wishes = {
+        "captions__shuffle": True, "captions__separator": " ", "captions__tag_dropout": 0.3, "captions__dropout": 0.2,
+        "captions__token_warmup": 2, "captions__weighted": True, "captions__trigger": "(zkt:1.2)",
+    }  # fmt: skip
+    cached = train_here(small_preset(tmp_path, run__name="cached", **wishes))
+    live = train_here(small_preset(tmp_path, run__name="live", captions__cache_text=False, **wishes))
+    assert losses_of(cached) == pytest.approx(losses_of(live), rel=1e-5)
