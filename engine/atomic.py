@@ -104,6 +104,12 @@ def storage_refusal(error: Exception, path: Path) -> UserError | None:
     return UserError(f"could not be saved: {_WHY[number]}{_free_space(number, path)}. {remedy}", str(path))
 
 
+def is_full_disk(error: BaseException) -> bool:
+    """Whether a UserError of `whole_file` says that there is no room, which the user can make meanwhile."""
+    cause = error.__cause__
+    return isinstance(cause, Exception) and _errno_of(cause) in (errno.ENOSPC, errno.EDQUOT)
+
+
 def _errno_of(error: Exception) -> int | None:
     if isinstance(error, OSError):
         return error.errno

@@ -74,6 +74,8 @@ class CaptionSource:
         self.plan = plan
         self.run = preset.run
         self.rules = caption_rules(preset, plan.steps)
+        self.steady_rules = dataclasses.replace(self.rules, shuffle=False, tag_dropout=0.0, warmup_steps=0)
+        self.validation_seed = preset.validation.seed
         self.general_rules = dataclasses.replace(self.rules, trigger="")
         self.variants = preset.captions.variants if preset.captions.cache_text else 0
 
@@ -99,9 +101,14 @@ class CaptionSource:
             for image in self.plan.images
             for number in range(drawings(self.rules, self.variants, image.repeats * self.plan.epochs))
         )
+        found |= dict.fromkeys(self.steady(image) for image in self.plan.validation)
         if self.rules.drops_captions:
             found[EMPTY] = None
         return list(found)
+
+    def steady(self, image: ImagePlan) -> Caption:
+        """What a validation image is measured with: nothing is shuffled or left out, and choices are always the same."""
+        return _caption(image, self.steady_rules, Drawing(self.validation_seed, image.key, 0))
 
     def _in_warmup(self) -> Iterator[Caption]:
         """Captions of the steps in which not all tags are shown yet: these change from step to step."""
@@ -118,10 +125,13 @@ class CaptionSource:
                     yield self.caption(index, showing, step)
 
     def _drawn(self, image: ImagePlan, number: int, step: int) -> Caption:
-        seed = self.run.seed
         rules = self.general_rules if image.is_regularization else self.rules
-        one = draw_caption(image.caption, rules, Drawing(seed, image.key, number, step))
-        if image.second_caption is None:
-            return Caption.of(one)
-        second = Drawing(seed, f"{image.key} second", number, step)
-        return Caption(one, draw_caption(image.second_caption, rules, second))
+        return _caption(image, rules, Drawing(self.run.seed, image.key, number, step))
+
+
+def _caption(image: ImagePlan, rules: CaptionRules, drawing: Drawing) -> Caption:
+    one = draw_caption(image.caption, rules, drawing)
+    if image.second_caption is None:
+        return Caption.of(one)
+    second = dataclasses.replace(drawing, image=f"{image.key} second")
+    return Caption(one, draw_caption(image.second_caption, rules, second))

@@ -72,9 +72,21 @@ class Step(Event):
 
 @dataclass(frozen=True)
 class Validated(Event):
+    """The held-out pictures were measured; `step` 0 is before the first update.
+
+    `bands`: the loss in each band of timesteps, `edges` their limits (one more than bands). `best_step` and `best_loss`
+    tell the best so far, this one included; step 0 cannot be the best. Values are None where they are not finite.
+    """
+
     kind: ClassVar[str] = "validated"
     step: int
-    loss: float
+    loss: float | None
+    bands: list[float | None] = field(default_factory=list)
+    edges: list[int] = field(default_factory=list)
+    best_step: int = 0
+    best_loss: float | None = None
+    images: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -129,10 +141,13 @@ class Stopped(Event):
 
 @dataclass(frozen=True)
 class Finished(Event):
+    """The run came to its end; `reason` says why where that was before the last planned step."""
+
     kind: ClassVar[str] = "finished"
     step: int
     checkpoint: str
     seconds: float
+    reason: str = ""
 
 
 KINDS: dict[str, type[Event]] = {

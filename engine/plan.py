@@ -41,6 +41,7 @@ class Plan:
     model: ModelFacts | None
     subsets: tuple[SubsetPlan, ...]
     images: tuple[ImagePlan, ...]
+    validation: tuple[ImagePlan, ...]
     buckets: tuple[BucketPlan, ...]
     batches_per_epoch: int
     steps_per_epoch: int
@@ -50,6 +51,7 @@ class Plan:
     prompts: tuple[SamplePrompt, ...]
     save_steps: tuple[int, ...]
     sample_steps: tuple[int, ...]
+    validation_steps: tuple[int, ...]
     adapter_parameters: int
     disk_bytes: int
     problems: tuple[Problem, ...]
@@ -91,8 +93,8 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     model = look_at_model(preset, problems)
     warnings += prediction_warnings(preset, model)
     problems += _late_problems(preset, model)
-    subsets, images = look_at_images(preset, without, problems, warnings)
-    images = with_weights_and_masks(preset, images, problems, warnings)
+    pictures = look_at_images(preset, without, problems, warnings)
+    images = with_weights_and_masks(preset, pictures.images, problems, warnings)
     problems += weighting_problems(preset, model)
     prompts, prompt_problems = parse_prompts(preset.sample)
     problems += prompt_problems
@@ -111,15 +113,18 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     sample_steps = _due(steps, per_epoch, sample.every_steps, sample.every_epochs) if prompts else ()
     if prompts and sample.at_start and steps:
         sample_steps = (0, *sample_steps)
+    every = preset.validation
+    measured = _due(steps, per_epoch, every.every_steps, every.every_epochs) if pictures.validation else ()
     parameters = adapter_parameters(model.config, preset) if model else 0
     problems += layer_problems(model.config, preset.adapter) if model else []
-    texts = cached_texts(preset, images, epochs, steps)
-    disk_bytes = estimate_disk_bytes(preset, parameters, images, texts, len(save_steps))
+    texts = cached_texts(preset, images, epochs, steps) + len(pictures.validation)
+    disk_bytes = estimate_disk_bytes(preset, parameters, (*images, *pictures.validation), texts, len(save_steps))
     problems += disk_problems(run_folder or resolve(preset.run.folder), disk_bytes)
     return Plan(
         model=model,
-        subsets=subsets,
+        subsets=pictures.subsets,
         images=images,
+        validation=pictures.validation,
         buckets=bucket_plans,
         batches_per_epoch=batches,
         steps_per_epoch=per_epoch,
@@ -129,6 +134,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
         prompts=prompts,
         save_steps=save_steps,
         sample_steps=sample_steps,
+        validation_steps=(0, *measured) if measured else (),
         adapter_parameters=parameters,
         disk_bytes=disk_bytes,
         problems=tuple(problems),
@@ -155,9 +161,11 @@ def sentence(preset: Preset, plan: Plan) -> str:
     shown = sum(bucket.images for bucket in plan.buckets)
     batch = images_at_once(preset) * run.accumulation
     on = f" on {run.gpus} GPUs" if run.gpus > 1 else ""
+    images = _count(len(plan.images), "image")
+    images += f" ({len(plan.validation)} more to validate on)" if plan.validation else ""
     files = f"{_count(plan.checkpoints, 'checkpoint')}, {_count(plan.samples, 'sample')}"
     return (
-        f"{what}, {rank}: {_count(len(plan.images), 'image')}, {shown} shown per epoch ÷ batch {batch}{on} = "
+        f"{what}, {rank}: {images}, {shown} shown per epoch ÷ batch {batch}{on} = "
         f"{_count(plan.steps_per_epoch, 'step')} an epoch × {_count(plan.epochs, 'epoch')} → {plan.steps} steps; "
         f"{files}, about {size_text(plan.disk_bytes)} of disk."
     )

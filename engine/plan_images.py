@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine.data import buckets, order
+from engine.data.held_out import held_out
 from engine.data.scan import CaptionReading, Item, Scan, Subset, scan
 from engine.errors import DatasetError, Problem
 from engine.preset import Preset, resolve
@@ -14,12 +15,15 @@ from engine.rules.data import bucket_rules
 
 @dataclass(frozen=True)
 class SubsetPlan:
+    """One folder of pictures. `images` are those that are trained, `held_out` those kept for validation."""
+
     name: str
     folder: Path
     repeats: int
     images: int
     captioned: int
     is_regularization: bool
+    held_out: int = 0
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,23 @@ class ImagePlan:
         return buckets.Placement(self.bucket_px, self.resized_px, self.crop_left_top_px)
 
 
+@dataclass(frozen=True)
+class Pictures:
+    """What lies in the folders of a preset: subsets, pictures to train, and pictures to measure on."""
+
+    subsets: tuple[SubsetPlan, ...] = ()
+    images: tuple[ImagePlan, ...] = ()
+    validation: tuple[ImagePlan, ...] = ()
+
+
 def look_at_images(
     preset: Preset, without: frozenset[Path], problems: list[Problem], warnings: list[Problem]
-) -> tuple[tuple[SubsetPlan, ...], tuple[ImagePlan, ...]]:
-    """Scan the training and regularization folders and place every image."""
+) -> Pictures:
+    """Scan the training, regularization and validation folders and place every image."""
     data = preset.data
     if not data.folder:
         problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
-        return (), ()
+        return Pictures()
     scans = [_scan(preset, data.folder, False)]
     if data.regularization_folder and is_within(data.regularization_folder, data.folder):
         what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
@@ -71,14 +84,19 @@ def look_at_images(
         problems += found.problems
         warnings += found.warnings
         (problems if data.broken_images == "stop" else warnings).extend(found.broken)
-    placed = [
-        [
-            (subset, item, placement)
-            for subset, item in _items(found)
-            if item.path not in without and (placement := _place(item, preset, problems))
-        ]
-        for found in scans
-    ]
+    validation = preset.validation
+    kept_out = held_out([item.path for _, item in _items(scans[0])], validation.share, validation.seed)
+    placed = [_placed(found, preset, without, problems) for found in scans]
+    measured = [row for row in placed[0] if row[1].path in kept_out]
+    placed[0] = [row for row in placed[0] if row[1].path not in kept_out]
+    if validation.folder:
+        measured = _validation_folder(preset, without, problems, warnings)
+    if kept_out and not placed[0]:
+        what = f"holds out all {len(measured)} pictures, so none is left to train (got {validation.share:g}). Lower it."
+        problems.append(Problem("validation.share", what))
+    elif kept_out and not measured:
+        what = "none of the held-out pictures can be read. Mend them, or choose another validation.seed."
+        problems.append(Problem("validation.share", what))
     train_total = sum(subset.repeats for subset, _, _ in placed[0])
     repeats = [[subset.repeats for subset, _, _ in placed[0]]]
     if len(placed) > 1:
@@ -90,7 +108,42 @@ def look_at_images(
     )
     if not images and not problems:
         problems.append(Problem("data.folder", "no image could be used; see the warnings. Mend or replace the images."))
-    return tuple(_subset_plan(subset) for found in scans for subset in found.subsets), images
+    return Pictures(
+        subsets=tuple(_subset_plan(subset, kept_out) for found in scans for subset in found.subsets),
+        images=images,
+        validation=tuple(_image_plan(*row, repeats=1) for row in measured),
+    )
+
+
+_Row = tuple[Subset, Item, buckets.Placement]
+
+
+def _placed(found: Scan, preset: Preset, without: frozenset[Path], problems: list[Problem]) -> list[_Row]:
+    return [
+        (subset, item, placement)
+        for subset, item in _items(found)
+        if item.path not in without and (placement := _place(item, preset, problems))
+    ]
+
+
+def _validation_folder(
+    preset: Preset, without: frozenset[Path], problems: list[Problem], warnings: list[Problem]
+) -> list[_Row]:
+    """The pictures of validation.folder, placed like those to train."""
+    folder = preset.validation.folder
+    for other in ("data.folder", "data.regularization_folder"):
+        if preset.get(other) and is_within(folder, preset.get(other)):
+            what = f"lies in {other} or holds it, so trained pictures would be measured too. Move one of the two."
+            problems.append(Problem("validation.folder", what))
+            return []
+    found = _scan(preset, folder, False)
+    problems += [Problem("validation.folder", str(problem)) for problem in found.problems]
+    warnings += found.warnings
+    (problems if preset.data.broken_images == "stop" else warnings).extend(found.broken)
+    rows = _placed(found, preset, without, problems)
+    if not rows and not found.problems:
+        problems.append(Problem("validation.folder", "no picture in it can be used. Mend or replace the pictures."))
+    return rows
 
 
 def is_within(folder: str, outer: str) -> bool:
@@ -132,8 +185,14 @@ def _image_plan(subset: Subset, item: Item, placement: buckets.Placement, repeat
     )
 
 
-def _subset_plan(subset: Subset) -> SubsetPlan:
-    captioned = sum(item.caption_path is not None for item in subset.items)
+def _subset_plan(subset: Subset, kept_out: frozenset[Path]) -> SubsetPlan:
+    trained = [item for item in subset.items if item.path not in kept_out]
     return SubsetPlan(
-        subset.name, subset.folder, subset.repeats, len(subset.items), captioned, subset.is_regularization
+        name=subset.name,
+        folder=subset.folder,
+        repeats=subset.repeats,
+        images=len(trained),
+        captioned=sum(item.caption_path is not None for item in trained),
+        is_regularization=subset.is_regularization,
+        held_out=len(subset.items) - len(trained),
     )

@@ -27,8 +27,15 @@ def adapter_parameters(config: ModelConfig, preset: Preset) -> int:
 
 
 def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan, ...], texts: int, saves: int) -> int:
-    """Checkpoints, two states (weights and both AdamW moments in fp32), and caches of latents and `texts` texts."""
-    total = saves * parameters * BYTES_OF[preset.run.save_precision] + 2 * 3 * 4 * parameters
+    """Checkpoints and states at their most, and caches of latents and `texts` texts.
+
+    A state holds the weights and both AdamW moments in fp32. While files are written there is one more than are kept.
+    """
+    run, validation = preset.run, preset.validation
+    checkpoints = min(saves, run.keep_last + 2) if run.keep_last else saves
+    checkpoints += validation.keep_best and bool(validation.share or validation.folder)
+    states = min(saves, run.keep_states) if run.keep_states > 2 else run.keep_states
+    total = checkpoints * parameters * BYTES_OF[run.save_precision] + states * 3 * 4 * parameters
     kept = BYTES_OF["fp32" if preset.memory.precision == "fp32" else "fp16"]
     if preset.data.cache_latents:
         cells = sum(image.bucket_px[0] * image.bucket_px[1] // 64 for image in images)

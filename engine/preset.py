@@ -28,6 +28,7 @@ from engine.sections.noise import Noise
 from engine.sections.optimizer import Optimizer
 from engine.sections.run import Run
 from engine.sections.sample import Sample
+from engine.sections.validation import Validation
 from engine.settings import Setting, settings_of
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,6 +52,7 @@ class Preset(BaseModel):
     loss: Loss = Loss()
     run: Run = Run()
     sample: Sample = Sample()
+    validation: Validation = Validation()
     memory: Memory = Memory()
     logging: Logging = Logging()
 

@@ -123,10 +123,10 @@ class RunFolder:
                 path.unlink(missing_ok=True)
 
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint; None when there is none yet."""
+        """The newest checkpoint, that of the best validation aside; None when there is none yet."""
         if not self.checkpoints.is_dir():
             return None
-        found = list(self.checkpoints.glob("*.safetensors"))
+        found = [path for path in self.checkpoints.glob("*.safetensors") if not path.stem.endswith("-best")]
         return max(found, key=lambda path: (path.stat().st_mtime_ns, path.name), default=None)
 
 
@@ -210,12 +210,17 @@ def _changed(run: RunFolder) -> float:
     return path.stat().st_mtime
 
 
-def checkpoint_name(name: str, step: int, steps: int) -> str:
-    """NAME.safetensors for the last step, NAME-STEP.safetensors for earlier ones."""
-    return f"{name}.safetensors" if step == steps else f"{name}-{step:06d}.safetensors"
+def checkpoint_name(name: str, step: int) -> str:
+    """The file of a checkpoint on the way: NAME-STEP.safetensors. The last one is NAME.safetensors."""
+    return f"{name}-{step:06d}.safetensors"
+
+
+def epoch_checkpoint_name(name: str, epoch: int) -> str:
+    """The file of a checkpoint at the end of an epoch, where names go by epochs."""
+    return f"{name}-epoch{epoch:04d}.safetensors"
 
 
 def step_of_checkpoint(path: Path) -> int | None:
-    """The step in a checkpoint's name; None for the last one, which carries none."""
+    """The step in a checkpoint's name; None where it carries none."""
     match = re.search(r"-(\d{6,})$", path.stem)
     return int(match[1]) if match else None

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 from engine import events
 from engine.adapters.attach import Adapter
 from engine.adapters.files import save_adapter
+from engine.atomic import is_full_disk
 from engine.errors import UserError
 from engine.facts import Biography
+from engine.kept import CheckpointRecord
 from engine.optimizers import pack_state, unpack_state
 from engine.plan import Plan
 from engine.preset import Preset, resolve
 from engine.report import Reporter
-from engine.run import checkpoint_name
+from engine.run import checkpoint_name, epoch_checkpoint_name
 from engine.sdxl.mark import model_mark
 from engine.state import State, save_state
 from engine.updater import Updater
+from engine.validation import Course
 
 # What a user may change between stop and resume; the optimizer's saved groups hold the old values
 _RULED_BY_PRESET = ("weight_decay", "betas", "eps")
+
+WAITS_FOR_SPACE = 20
+WAIT_SECONDS = 30.0
 
 
 class Saver:
@@ -39,27 +46,104 @@ class Saver:
         self.about = about
         self.report = report
         self.fingerprint = _fingerprint(preset, plan)
+        self.record = CheckpointRecord(report.run.path / "checkpoints.json", report.run.checkpoints)
+        self.saved_at_seconds = time.monotonic()
 
-    def save(self, step: int, last: bool) -> Path | None:
-        """Checkpoint, then state. Where the disk refuses, the last step raises and an earlier one warns."""
-        run = self.report.run
-        path = run.checkpoints / checkpoint_name(self.preset.run.name, step, self.plan.steps)
+    @property
+    def last_path(self) -> Path:
+        """Where the run's final checkpoint goes."""
+        return self.report.run.checkpoints / f"{self.preset.run.name}.safetensors"
+
+    @property
+    def is_time(self) -> bool:
+        """Whether so many minutes have passed since the last checkpoint that the preset asks for another."""
+        minutes = self.preset.run.save_every_minutes
+        return 0 < 60 * minutes <= time.monotonic() - self.saved_at_seconds
+
+    def save(self, step: int, course: Course, last: bool, asked: bool) -> Path | None:
+        """Checkpoint, then state. Where the disk refuses, the last step raises and an earlier one warns.
+
+        `course`: what the validations came to. `asked`: by the user or by the run's end, so that it is never thinned
+        out. A full disk at the last step is waited for, some minutes, so that there is time to free some space.
+        """
+        path = self.last_path if last else self._path(step)
+        waits = WAITS_FOR_SPACE if last else 0
+        while True:
+            try:
+                self._write(path, step)
+                if asked or self.preset.run.state_saves == "with_checkpoints":
+                    self._write_state(step, course)
+                if not asked:
+                    self._thin_out(path, step)
+            except UserError as error:
+                if waits and is_full_disk(error):
+                    self._wait_for_space(error, waits)
+                    waits -= 1
+                    continue
+                if last:
+                    raise
+                what = f"step {step} could not be saved: {error} Training goes on; earlier files are whole."
+                self.report.warn(what)
+                return None
+            self.saved_at_seconds = time.monotonic()
+            return path
+
+    def save_state_if_due(self, step: int, course: Course) -> None:
+        """A state alone, where the preset asks for more of them than of checkpoints."""
+        every = self.preset.run.state_every_steps
+        if not every or step % every:
+            return
         try:
-            save_adapter(
-                path,
-                self.adapter,
-                precision=self.preset.run.save_precision,
-                metadata=self.about.at(step),
-                trained=step > 1 or self.preset.optimizer.warmup_steps == 0,
-            )
-            self._told(step, "checkpoint", path)
-            self._told(step, "state", save_state(run.state, self._state(step)))
+            self._write_state(step, course)
         except UserError as error:
-            if last:
-                raise
-            self.report.warn(f"step {step} could not be saved: {error} Training goes on; earlier files are whole.")
-            return None
-        return path
+            self.report.warn(f"the state of step {step} could not be saved: {error} Training goes on.")
+
+    def keep_best(self, step: int) -> None:
+        """Write NAME-best.safetensors anew; a refusal of the disk is a warning."""
+        try:
+            self._write(self.last_path.with_name(f"{self.preset.run.name}-best.safetensors"), step)
+        except UserError as error:
+            self.report.warn(f"the best weights, of step {step}, could not be saved: {error} Training goes on.")
+
+    def _path(self, step: int) -> Path:
+        per_epoch = self.plan.steps_per_epoch
+        by_epoch = self.preset.run.file_names == "epoch" and step % per_epoch == 0
+        name = self.preset.run.name
+        file_name = epoch_checkpoint_name(name, step // per_epoch) if by_epoch else checkpoint_name(name, step)
+        return self.report.run.checkpoints / file_name
+
+    def _write(self, path: Path, step: int) -> None:
+        save_adapter(
+            path,
+            self.adapter,
+            precision=self.preset.run.save_precision,
+            metadata=self.about.at(step),
+            trained=step > 1 or self.preset.optimizer.warmup_steps == 0,
+        )
+        self._told(step, "checkpoint", path)
+
+    def _write_state(self, step: int, course: Course) -> None:
+        kept = self.preset.run.keep_states
+        self._told(step, "state", save_state(self.report.run.state, self._state(step, course), kept))
+
+    def _thin_out(self, path: Path, step: int) -> None:
+        self.record.add(path, step)
+        if self.preset.run.keep_last:
+            for gone in self.record.thin(self.preset.run.keep_last, step, is_busy=lambda path: False):
+                self.report.say(f"Removed {gone.name}: only the last {self.preset.run.keep_last} are kept")
+
+    def _wait_for_space(self, error: UserError, waits: int) -> None:
+        """Some time, in which a stop request ends the waiting with the error."""
+        minutes = waits * WAIT_SECONDS / 60
+        what = f"the end of the run could not be saved: {error} It is tried again every {WAIT_SECONDS:g} s"
+        self.report.warn(
+            f"{what} for {minutes:.0f} min; Stop ends the waiting, and a resume goes on from the last state."
+        )
+        until_seconds = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < until_seconds:
+            if self.report.run.take_request("stop"):
+                raise error
+            time.sleep(min(1.0, WAIT_SECONDS))
 
     def restore(self, state: State) -> None:
         """Put adapter, optimizer and loss scale back to where they were, bit for bit."""
@@ -81,13 +165,14 @@ class Saver:
                 "from here, but not as it would have without the change."
             )
 
-    def _state(self, step: int) -> State:
+    def _state(self, step: int, course: Course) -> State:
         tensors, about = pack_state(self.updater.optimizer)
         content: dict[str, Any] = {
             "optimizer": about,
             "loss_scale": float(self.updater.scale),
             "good_steps": float(self.updater.good_steps),
             "fingerprint": self.fingerprint,
+            "validation": course.content(),
         }
         return State(step, self.adapter.tensors(), tensors, content)
 

@@ -1,7 +1,7 @@
 """What a resume needs, in one file: adapter weights in fp32, optimizer moments, loss scale, and the step.
 
 Random numbers are functions of (seed, step), so no generator is stored. The file is written whole or not at all; the
-last two are kept, so that a fault while writing never leaves a run without one.
+last two are kept unless the preset says otherwise, so that a damaged one has a substitute.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class State:
     about: dict[str, Any]
 
 
-def save_state(folder: Path, state: State) -> Path:
-    """Write a state and remove all but the last two. Raises UserError where the disk refuses."""
+def save_state(folder: Path, state: State, kept: int = KEPT) -> Path:
+    """Write a state and remove all but the last `kept`. Raises UserError where the disk refuses."""
     tensors = {f"adapter.{name}": tensor for name, tensor in state.adapter.items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -43,7 +43,7 @@ def save_state(folder: Path, state: State) -> Path:
     path = folder / f"step-{state.step:08d}.safetensors"
     with whole_file(path) as part:
         save_file(tensors, part, metadata={"atelier_state": json.dumps(about)})
-    for old in list_states(folder)[KEPT:]:
+    for old in list_states(folder)[kept:]:
         old.unlink(missing_ok=True)
     return path
 

@@ -29,7 +29,6 @@ from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.processes import ALONE, Processes, in_turn
 from engine.report import Reporter
-from engine.run import checkpoint_name
 from engine.sample import Artist, Sampler
 from engine.saving import Saver
 from engine.schedules import SCHEDULES
@@ -41,6 +40,7 @@ from engine.stopping import Stopping
 from engine.text_source import TextSource, text_reading
 from engine.text_training import freeze_text, text_stop_step
 from engine.updater import Updater
+from engine.validation import Course, Gauge, Validator
 
 
 def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Processes = ALONE) -> None:
@@ -143,21 +143,25 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     batches = BatchMaker(preset, plan, (latents, masks), device, processes)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
+    validator = Validator(preset, plan, Gauge(preset, plan, objective, latents, text), report)
     about = Biography(preset, plan, prediction)
     saver = Saver(preset, plan, adapter, updater, about, report)
     if state is not None:
         saver.restore(state)
+        validator.course = Course.of(state.about.get("validation"))
         report.say(f"Resuming at step {first_step} of {plan.steps}.")
 
     # The loop: rates, gradients, update; then whatever is due after this step
     if processes.is_first and first_step in plan.sample_steps and not sampler.has_drawn(first_step):
         sampler.draw(first_step, stopping)
+    if validator.is_due(first_step):
+        validator.measure(first_step, unet, (stopping, processes), saver.keep_best)
     report.stage("Training")
     rate_factor = SCHEDULES[preset.optimizer.schedule]
     log = StepLog(report, plan, preset.logging.every_steps, device)
     text_stop = text_stop_step(preset, plan.steps)
     step, stop = first_step, False
-    while step < plan.steps and not stop:
+    while step < plan.steps and not stop and not validator.is_exhausted:
         frozen = freeze_text(adapter.groups, step, text_stop)
         factor = rate_factor(step, preset.optimizer.warmup_steps, plan.steps)
         pairs = zip(adapter.vectors, full_rates, strict=True)
@@ -179,31 +183,40 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
             about.begin_hashing()
         log.note(step, loss, norm, dict(zip(adapter.vectors, rates, strict=True)), step_batches)
 
-        stop, save, sample = processes.any_of(
-            stopping.asked or report.is_asked_for("stop"), report.is_asked_for("save"), report.is_asked_for("sample")
-        )
-        save = save or stop or step in plan.save_steps
+        stop, save, sample, timed = processes.any_of(
+            stopping.asked or report.is_asked_for("stop"), report.is_asked_for("save"), report.is_asked_for("sample"),
+            processes.is_first and saver.is_time,
+        )  # fmt: skip
+        if validator.is_due(step) and not stop:
+            log.read()
+            validator.measure(step, unet, (stopping, processes), saver.keep_best)
+            log.restart_clock()
+        last = step == plan.steps or validator.is_exhausted
+        asked = save or stop or last
+        save = asked or timed or step in plan.save_steps
         sample = bool(plan.prompts) and (sample or step in plan.sample_steps) and not stop
         if save or sample:
             log.read()
         if save and processes.is_first:
-            saver.save(step, last=step == plan.steps)
+            saver.save(step, validator.course, last, asked)
+        elif processes.is_first:
+            saver.save_state_if_due(step, validator.course)
         if sample and processes.is_first:
             sampler.draw(step, stopping)
             log.restart_clock()
     log.read()
 
     # The end
-    if step < plan.steps:
+    if step < plan.steps and not validator.is_exhausted:
         report.emit(events.Stopped(step))
         report.say(f"Stopped at step {step} of {plan.steps}. To go on: ./train.sh {run.path}")
         return
-    path = run.checkpoints / checkpoint_name(preset.run.name, step, plan.steps)
+    path = saver.last_path
     if processes.is_first and not path.exists():
-        saver.save(step, last=True)
+        saver.save(step, validator.course, last=True, asked=True)
     seconds = time.monotonic() - begun_seconds
-    report.emit(events.Finished(step, str(path.relative_to(run.path)), seconds))
-    report.say(f"Finished: {path}")
+    report.emit(events.Finished(step, str(path.relative_to(run.path)), seconds, validator.reason))
+    report.say(f"Finished: {path}" + (f" ({validator.reason})" if validator.reason else ""))
 
 
 def _checked_plan(preset: Preset, report: Reporter, processes: Processes) -> Plan:
@@ -226,6 +239,8 @@ def _without_unreadable(
         processes if preset.data.cache_latents else ALONE,
         lambda images: latents.prepare(images, flips, preset.memory.vae_batch_size, stopping.tell(report)),
     )
+    faults += latents.prepare(plan.validation, (False,), preset.memory.vae_batch_size, stopping.tell(report))
+    used += plan.validation
     if not faults:
         return plan
     if preset.data.broken_images == "stop":

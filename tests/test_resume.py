@@ -16,11 +16,18 @@ from engine import events, run
 from engine.__main__ import main
 from engine.errors import UserError
 from engine.preset import resolve
-from engine.report import Reporter
 from engine.run import RunFolder
 from engine.stopping import Stopping
-from engine.train import train
-from tests.training import engine, events_of, losses_of, small_preset, start_engine, steps_of, train_here
+from tests.training import (
+    engine,
+    events_of,
+    losses_of,
+    resume_here,
+    small_preset,
+    start_engine,
+    steps_of,
+    train_here,
+)
 
 
 def weights_of(made: RunFolder) -> dict[str, torch.Tensor]:
@@ -32,13 +39,6 @@ def assert_same_outcome(made: RunFolder, other: RunFolder) -> None:
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert losses_of(made) == losses_of(other)
-
-
-def resume_here(made: RunFolder, **asked: bool) -> None:
-    """Go on with a run in this process."""
-    folder, preset = run.open_run(made.path)
-    with run.held(folder):
-        train(preset, Reporter(folder), Stopping())
 
 
 def wait_for_step(made: RunFolder, step: int, process, limit_seconds: float = 240) -> None:

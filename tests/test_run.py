@@ -102,7 +102,7 @@ def test_a_folder_without_a_preset_is_no_run(tmp_path):
 
 
 def test_checkpoint_names_tell_their_step():
-    assert run.checkpoint_name("cat", 60, 100) == "cat-000060.safetensors"
-    assert run.checkpoint_name("cat", 100, 100) == "cat.safetensors"
+    assert run.checkpoint_name("cat", 60) == "cat-000060.safetensors"
+    assert run.epoch_checkpoint_name("cat", 3) == "cat-epoch0003.safetensors"
     assert run.step_of_checkpoint(RunFolder(ROOT).path / "cat-000060.safetensors") == 60
     assert run.step_of_checkpoint(RunFolder(ROOT).path / "cat-2.safetensors") is None

@@ -75,6 +75,14 @@ def train_here(preset: Preset, folder: Path | None = None) -> RunFolder:
     return made
 
 
+def resume_here(made: RunFolder) -> RunFolder:
+    """Go on with a run in this process."""
+    folder, preset = run.open_run(made.path)
+    with run.held(folder):
+        train(preset, Reporter(folder), Stopping())
+    return folder
+
+
 def steps_of(made: RunFolder) -> list[events.Step]:
     """The step events of a run; of steps done twice the later one."""
     entries, _ = events.read(made.events)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ui.words import escape
 
 MOST_POINTS = 1000
+_MOST_DOTS = 60
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 24
 
 
@@ -21,6 +22,7 @@ class Line:
     x: Sequence[int]
     y: Sequence[float | None]
     style: str
+    marked: int | None = None  # a step whose value gets a ring, such as the best one
 
 
 def chart(
@@ -29,6 +31,7 @@ def chart(
     """An SVG of lines over steps 0 … x_end.
 
     `size` is (width, height) in drawing units; `label` writes the values at the axis, `unit` follows them on hover.
+    Lines of the style "points" show their values as dots, since few of them lie far apart.
     """
     thin = [thinned(line) for line in lines]
     values = [y for line in thin for y in line.y if y is not None]
@@ -47,6 +50,7 @@ def chart(
 
     parts = [_grid(ticks, label, at, x_end, size)]
     parts += [f'<path class="line {line.style}" d="{_path(line, at)}"/>' for line in thin]
+    parts += [_dots(line, at) for line in lines]
     hover = {
         "x_end": x_end,
         "plot": [_LEFT, width - _RIGHT, _TOP, height - _BOTTOM],
@@ -71,7 +75,7 @@ def thinned(line: Line, most: int = MOST_POINTS) -> Line:
         if x[-1] != line.x[-1]:
             x.append(line.x[-1])
             y.append(line.y[-1])
-        return Line(line.name, x, y, line.style)
+        return Line(line.name, x, y, line.style, line.marked)
     keep: list[int] = []
     stretch = math.ceil(count / (most // 2))
     for start in range(0, count, stretch):
@@ -79,7 +83,8 @@ def thinned(line: Line, most: int = MOST_POINTS) -> Line:
         known = [value for value in values if value is not None]
         ends = {values.index(min(known)), values.index(max(known))} if known else {0}
         keep += [start + index for index in sorted(ends)]
-    return Line(line.name, [line.x[index] for index in keep], [line.y[index] for index in keep], line.style)
+    x, y = [line.x[index] for index in keep], [line.y[index] for index in keep]
+    return Line(line.name, x, y, line.style, line.marked)
 
 
 def nice_ticks(low: float, high: float, count: int = 4) -> list[float]:
@@ -130,6 +135,20 @@ def _path(line: Line, at) -> str:
     if len(parts) == 1:
         parts.append("h0.01")
     return "".join(parts)
+
+
+def _dots(line: Line, at) -> str:
+    """A dot for each value of a line of points, and a ring round the marked one."""
+    found = []
+    for x, y in zip(line.x, line.y, strict=True):
+        if y is None or (line.style != "points" and x != line.marked):
+            continue
+        across, up = at(x, y)
+        if line.style == "points" and len(line.x) <= _MOST_DOTS:
+            found.append(f'<circle class="dot {line.style}" cx="{across:g}" cy="{up:g}" r="2.6"/>')
+        if x == line.marked:
+            found.append(f'<circle class="ring {line.style}" cx="{across:g}" cy="{up:g}" r="6.5"/>')
+    return "".join(found)
 
 
 def _short(value: float | None) -> float | None:

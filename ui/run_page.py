@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine import events
 from engine.plan_sizes import size_text
 from engine.run import Status
-from ui import run_list, thumbnails, words
+from ui import run_list, thumbnails, validation_view, words
 from ui.charts import Line, chart, thinned
 from ui.run_view import RunView
 from ui.words import escape
@@ -82,7 +82,9 @@ def _state_text(view: RunView, state: Status) -> tuple[str, str]:
         return (view.stage or STATE_HEADLINES[state]), _stage_detail(view)
     if state == "finished":
         seconds = view.end.seconds if isinstance(view.end, events.Finished) else 0.0
-        return STATE_HEADLINES[state], f"{words.plural(view.steps_done, 'step')} in {words.duration(seconds)}"
+        reason = view.end.reason if isinstance(view.end, events.Finished) else ""
+        early = f"; ended early: {reason}" if reason else ""
+        return STATE_HEADLINES[state], f"{words.plural(view.steps_done, 'step')} in {words.duration(seconds)}{early}"
     if state == "stopped":
         return STATE_HEADLINES[state], f"at step {view.steps_done:,}. {resume_at}"
     if state == "killed":
@@ -111,6 +113,7 @@ def _figures(view: RunView, state: Status) -> str:
         figures.append(("Time left", time_left(view) or "–"))
     loss = view.curves.smoothed[-1] if view.curves.smoothed else None
     figures.append(("Loss (smoothed)", "–" if loss is None else f"{loss:.4f}"))
+    figures += validation_view.figures(view.validations)
     figures.append(("Memory", size_text(last.memory_bytes) if last and last.memory_bytes else "–"))
     figures.append(("Device", view.started.device))
     cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
@@ -150,7 +153,11 @@ def curves(view: RunView) -> str:
         text = "The loss curve begins with the first step."
         return f'<div class="sheet"><h4>Loss</h4><p class="quiet">{text}</p></div>'
     end = max(view.started.steps if view.started else 0, lines.steps[-1])
-    loss = [Line("loss", lines.steps, lines.losses, "raw"), Line("smoothed", lines.steps, lines.smoothed, "smooth")]
+    loss = [
+        Line("loss", lines.steps, lines.losses, "raw"),
+        *validation_view.lines(view.validations),
+        Line("smoothed", lines.steps, lines.smoothed, "smooth"),
+    ]
     rates = [
         Line(name, lines.steps, line, f"group-{index % 3}") for index, (name, line) in enumerate(lines.rates.items())
     ]
@@ -159,13 +166,15 @@ def curves(view: RunView) -> str:
     unit, unit_bytes = ("GB", 1e9) if most_bytes >= 1e9 else ("MB", 1e6)
     memory = [Line("memory", used.x, [(value or 0) / unit_bytes for value in used.y], "group-0")]
     legend = '<span class="key raw">each step</span><span class="key smooth">smoothed</span>'
+    legend += validation_view.legend(view.validations)
     names = "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in rates)
     side = _panel("Learning rate", names, chart(rates, end, (420, 132), _short_rate))
     if most_bytes:
         side += _panel("Memory", "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
+    drawn = chart(loss, end, (860, 330), lambda value: f"{value:.4g}")
     return (
         '<div class="curves">'
-        + _panel("Loss", legend, chart(loss, end, (860, 330), lambda value: f"{value:.4g}"))
+        + _panel("Loss", legend, drawn + validation_view.bands(view.validations))
         + f'<div class="side">{side}</div></div>'
     )
 

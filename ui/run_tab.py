@@ -140,7 +140,7 @@ def _button_parts(state: Status | None) -> list[tuple[str, Any, Any]]:
 def _page_parts(view: RunView, state: Status) -> list[tuple[str, Any, Any]]:
     with view.lock:
         progress = run_page.progress(view, state)
-        curves_key = (view.run.path, len(view.curves.steps), view.steps_done)
+        curves_key = (view.run.path, len(view.curves.steps), view.steps_done, tuple(view.validations))
         samples, samples_key = run_page.samples(view)
         checkpoints = run_page.checkpoints(view)
         log = view.log_tail()

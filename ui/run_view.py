@@ -76,6 +76,7 @@ class RunView:
         self.end: events.Event | None = None
         self.samples: dict[tuple[int, int], events.Sampled] = {}
         self.saved: dict[str, events.Entry] = {}
+        self.validations: dict[int, events.Validated] = {}
         self.state_step = 0
         self.warnings: dict[str, events.Warned] = {}
 
@@ -104,12 +105,15 @@ class RunView:
         elif isinstance(event, events.Started):
             self.started, self.end, self.step, self.stage, self.progress = event, None, None, "", None
             self.curves.cut(event.from_step)
+            self.validations = {step: item for step, item in self.validations.items() if step <= event.from_step}
         elif isinstance(event, events.Stage):
             self.stage, self.progress = event.name, None
         elif isinstance(event, events.Progress):
             self.stage, self.progress = event.stage, event
         elif isinstance(event, events.Sampled):
             self.samples[event.step, event.index] = event
+        elif isinstance(event, events.Validated):
+            self.validations[event.step] = event
         elif isinstance(event, events.Saved):
             if event.what == "state":
                 self.state_step = event.step

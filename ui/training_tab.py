@@ -23,6 +23,7 @@ _ABOUT = {
     "loss": "how mistakes count",
     "run": "name, length, batch, checkpoints",
     "sample": "preview pictures on the way",
+    "validation": "the loss on pictures that are not trained, to see when it has learned enough",
     "memory": "precision and device",
     "logging": "what is recorded",
 }

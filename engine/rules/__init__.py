@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
-from engine.rules import adapter, captions, data, memory, noise, optimizer, run
+from engine.rules import adapter, captions, data, memory, noise, optimizer, run, validation
 
 if TYPE_CHECKING:
     from engine.preset import Preset
@@ -30,6 +30,7 @@ RULES: tuple[Callable[[Preset], Iterator[Problem]], ...] = (
     *noise.RULES,
     *run.RULES,
     *memory.RULES,
+    *validation.RULES,
     numbers_are_finite,
 )
 

@@ -25,4 +25,28 @@ def run_name_is_a_file_name(preset: Preset) -> Iterator[Problem]:
         yield Problem("run.name", f"is too long for a file name ({len(name.encode())} bytes, at most 120).")
 
 
-RULES = (run_name_is_a_file_name,)
+def what_is_kept_is_saved_before(preset: Preset) -> Iterator[Problem]:
+    run = preset.run
+    if run.keep_last and not (run.save_every_epochs or run.save_every_steps or run.save_every_minutes):
+        yield Problem(
+            "run.keep_last",
+            f"keeps the last {run.keep_last} of the checkpoints on the way, and none is saved there. "
+            "Set run.save_every_epochs or run.save_every_steps, or set it to 0.",
+        )
+
+
+def file_names_by_epoch_have_epochs(preset: Preset) -> Iterator[Problem]:
+    run = preset.run
+    if run.file_names == "epoch" and not run.save_every_epochs:
+        yield Problem(
+            "run.file_names",
+            "goes by epochs, and no checkpoint is saved at the end of one (got epoch). Set run.save_every_epochs, or "
+            "set it to step.",
+        )
+
+
+RULES = (
+    run_name_is_a_file_name,
+    what_is_kept_is_saved_before,
+    file_names_by_epoch_have_epochs,
+)

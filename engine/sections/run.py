@@ -109,6 +109,33 @@ class Run(Section):
         kohya="save_every_n_steps",
         sd_scripts="save_every_n_steps",
     )
+    save_every_minutes: int = setting(
+        0,
+        "Save a checkpoint when so many minutes have passed since the last one; 0 for none on the way.",
+        "每 N 分钟保存",
+        ge=0,
+        le=100000,
+        unit="minutes",
+        level="advanced",
+    )
+    keep_last: int = setting(
+        0,
+        "Of the checkpoints saved on the way keep only the last so many; 0 keeps all. The final one, the best one and those you asked for stay.",
+        "保留最近几个",
+        label="Keep the last",
+        ge=0,
+        le=100000,
+        unit="checkpoints",
+        level="advanced",
+        kohya="save_last_n_epochs",
+        sd_scripts="save_last_n_epochs",
+    )
+    file_names: Literal["step", "epoch"] = setting(
+        "step",
+        "What the names of checkpoints on the way carry: NAME-000400 (step), or NAME-epoch0004 where an epoch ends.",
+        "文件名编号",
+        level="expert",
+    )
     save_precision: Literal["fp16", "bf16", "fp32"] = setting(
         "fp16",
         "Number format of the saved LoRA; fp16 is read everywhere.",
@@ -116,4 +143,32 @@ class Run(Section):
         level="advanced",
         kohya="save_precision",
         sd_scripts="save_precision",
+    )
+    state_saves: Literal["with_checkpoints", "at_end"] = setting(
+        "with_checkpoints",
+        "When to write what a resume needs: with every checkpoint, or only when you stop or save and at the end; a crash then loses more.",
+        "状态保存时机",
+        label="Save states",
+        level="expert",
+    )
+    state_every_steps: int = setting(
+        0,
+        "Besides, write what a resume needs every so many steps, without a checkpoint; 0 for never.",
+        "每 N 步保存状态",
+        label="Save a state every",
+        ge=0,
+        le=10000000,
+        unit="steps",
+        level="expert",
+    )
+    keep_states: int = setting(
+        2,
+        "How many states to keep; each is about three times as large as the LoRA in fp32.",
+        "保留状态数",
+        ge=1,
+        le=1000,
+        unit="states",
+        level="expert",
+        kohya="save_last_n_epochs_state",
+        sd_scripts="save_last_n_epochs_state",
     )

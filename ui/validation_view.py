@@ -1,0 +1,58 @@
+"""A run's validations on the page: the curve beside the loss, the best marked, and the loss by timesteps. Pure text."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+
+from engine.events import Validated
+from ui.charts import Line
+
+Validations = Mapping[int, Validated]
+
+
+def lines(found: Validations) -> list[Line]:
+    """The validation losses as one line of points, the best with a ring; none where nothing was measured."""
+    if not found:
+        return []
+    steps = sorted(found)
+    return [Line("validation", steps, [found[step].loss for step in steps], "points", marked=_best(found))]
+
+
+def legend(found: Validations) -> str:
+    return '<span class="key points">validation (ring: the best)</span>' if found else ""
+
+
+def figures(found: Validations) -> list[tuple[str, str]]:
+    """Name and value for the panel at the top."""
+    best = _best(found)
+    loss = found[max(found)].best_loss if best else None
+    return [("Best validation", f"{loss:.4f} at step {best:,}")] if loss is not None else []
+
+
+def bands(found: Validations) -> str:
+    """A small table: the loss in each band of timesteps before training, at the best step, and now."""
+    if not found or not found[max(found)].edges:
+        return ""
+    best, last = _best(found), max(found)
+    edges = found[last].edges
+    shown = dict.fromkeys(step for step in (min(found), best, last) if step in found)
+    head = "".join(f"<th>{low}–{high - 1}</th>" for low, high in itertools.pairwise(edges))
+    rows = []
+    for step in sorted(shown):
+        name = "before" if step == 0 else f"step {step:,}" + (" (best)" if step == best else "")
+        cells = "".join(f"<td>{_number(value)}</td>" for value in [*found[step].bands, found[step].loss])
+        rows.append(f'<tr class="{"best" if step == best else ""}"><td>{name}</td>{cells}</tr>')
+    return (
+        f'<table class="plain bands"><thead><tr><th>Validation loss at timesteps</th>{head}<th>all</th></tr></thead>'
+        f"<tbody>{''.join(rows)}</tbody></table>"
+    )
+
+
+def _best(found: Validations) -> int:
+    """The best step so far; 0 where there is none."""
+    return found[max(found)].best_step if found else 0
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
