@@ -83,7 +83,9 @@ class Gauge:
     ) -> None:
         self.seed = preset.validation.seed
         noise = preset.noise
-        self.edges = band_edges(noise.min_timestep, noise.max_timestep, preset.validation.bands)
+        self.edges = band_edges(
+            noise.min_timestep, max(noise.max_timestep, noise.min_timestep + 1), preset.validation.bands
+        )
         entries = [order.Entry(image.bucket_px, 1) for image in plan.validation]
         batches = order.epoch_batches(entries, preset.run.batch_size, self.seed, epoch=0)
         chosen = batches[: preset.validation.most_batches or len(batches)]

@@ -62,7 +62,10 @@ BROKEN = {
     "what_is_kept_is_saved_before": ({"run.keep_last": 3, "run.save_every_epochs": 0}, "run.keep_last"),
     "file_names_by_epoch_have_epochs": ({"run.file_names": "epoch", "run.save_every_epochs": 0}, "run.file_names"),
     "validation_has_one_source": ({"validation.share": 0.1, "validation.folder": "other"}, "validation.share"),
-    "bands_hold_timesteps": ({"validation.bands": 9, "noise.min_timestep": 992}, "validation.bands"),
+    "bands_hold_timesteps": (
+        {"validation.share": 0.1, "validation.bands": 9, "noise.min_timestep": 992},
+        "validation.bands",
+    ),
     "patience_has_something_to_wait_for": ({"validation.patience": 3}, "validation.patience"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
 }

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from engine.preset import Preset
 
 
+def is_on(preset: Preset) -> bool:
+    """Whether there is something to measure on."""
+    return bool(preset.validation.share or preset.validation.folder)
+
+
 def validation_has_one_source(preset: Preset) -> Iterator[Problem]:
     validation = preset.validation
     if validation.share and validation.folder:
@@ -22,8 +27,8 @@ def validation_has_one_source(preset: Preset) -> Iterator[Problem]:
 
 def bands_hold_timesteps(preset: Preset) -> Iterator[Problem]:
     noise, bands = preset.noise, preset.validation.bands
-    timesteps = noise.max_timestep - noise.min_timestep
-    if 0 < timesteps < bands:
+    timesteps = max(1, noise.max_timestep - noise.min_timestep)
+    if is_on(preset) and timesteps < bands:
         yield Problem(
             "validation.bands",
             f"must not be more than the {timesteps} timesteps from noise.min_timestep to noise.max_timestep "
@@ -35,7 +40,7 @@ def patience_has_something_to_wait_for(preset: Preset) -> Iterator[Problem]:
     validation = preset.validation
     if not validation.patience:
         return
-    if not (validation.share or validation.folder):
+    if not is_on(preset):
         yield Problem(
             "validation.patience",
             f"ends the run by the validation loss, and nothing is held out (got {validation.patience}). "
