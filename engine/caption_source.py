@@ -107,7 +107,7 @@ class CaptionSource:
         return list(found)
 
     def steady(self, image: ImagePlan) -> Caption:
-        """What a validation image is measured with: nothing is shuffled or left out, and choices are always the same."""
+        """What a validation image is measured with: nothing shuffled or left out, and always the same choices."""
         return _caption(image, self.steady_rules, Drawing(self.validation_seed, image.key, 0))
 
     def _in_warmup(self) -> Iterator[Caption]:

@@ -52,10 +52,12 @@ BROKEN = {
     "warm_up_is_a_share_or_whole_steps": ({"captions.token_warmup": 1.5}, "captions.token_warmup"),
     "choices_in_affixes_need_wildcards": ({"captions.prefix": "{a|b}"}, "captions.prefix"),
     "wildcards_and_marks_use_other_signs": (
-        {"captions.wildcards": True, "captions.separator": "|"}, "captions.separator",
+        {"captions.wildcards": True, "captions.separator": "|"},
+        "captions.separator",
     ),
     "weights_and_marks_use_other_signs": (
-        {"captions.weighted": True, "captions.keep_separator": "::"}, "captions.keep_separator",
+        {"captions.weighted": True, "captions.keep_separator": "::"},
+        "captions.keep_separator",
     ),
     "one_line_is_one_line": ({"captions.trigger": "a\nb"}, "captions.trigger"),
     "only_trained_text_encoders_are_stopped": ({"adapter.text_encoder_stop": 0.5}, "adapter.text_encoder_stop"),
