@@ -14,6 +14,7 @@ import torch
 from engine.caption_source import CaptionSource
 from engine.data import buckets, order
 from engine.data.caption_draws import Caption
+from engine.data.color import UNSHIFTED, draw_color
 from engine.data.draws import draw_below
 from engine.latent_source import Cut, LatentSource
 from engine.mask_source import MaskSource
@@ -171,7 +172,8 @@ class BatchMaker:
         left_top = image.crop_left_top_px
         if data.random_crop:
             left_top = buckets.random_crop(image.placement, run.seed, step, draw)
-        return Cut(left_top, data.flip and buckets.flip(run.seed, step, draw))
+        color = draw_color(run.seed, step, draw) if data.color_jitter else UNSHIFTED
+        return Cut(left_top, data.flip and buckets.flip(run.seed, step, draw), color)
 
 
 def _generator(name: str, seed: int, step: int, place: int) -> torch.Generator:

@@ -117,6 +117,7 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         max_bucket_reso=data.bucket_max_px,
         cache_latents=data.cache_latents,
         flip_aug=data.flip,
+        color_aug=data.color_jitter,
         random_crop=data.random_crop,
         shuffle_caption=preset.captions.shuffle,
         keep_tokens=preset.captions.keep_tokens,

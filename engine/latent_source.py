@@ -15,8 +15,9 @@ import numpy as np
 import torch
 
 from engine.data.cache import Store, content_key, kept_dtype
+from engine.data.color import UNSHIFTED, ColorShift, shift_color
 from engine.data.digests import FileDigests
-from engine.data.images import PIXELS_VERSION, load_pixels
+from engine.data.images import PIXELS_VERSION, Resampling, load_pixels
 from engine.errors import DatasetError, Problem
 from engine.plan_images import ImagePlan
 from engine.sdxl.latents import encode_moments
@@ -31,10 +32,11 @@ READERS = 4
 
 @dataclass(frozen=True)
 class Cut:
-    """How one image is cut this time."""
+    """How one image is cut and coloured this time."""
 
     left_top_px: tuple[int, int]
     flip: bool
+    color: ColorShift = UNSHIFTED
 
 
 class LatentSource:
@@ -46,7 +48,7 @@ class LatentSource:
         digest: str,
         files: FileDigests,
         store: Store | None,
-        background: str,
+        look: tuple[str, Resampling],
         warn: Callable[[str], None],
     ) -> None:
         self.vae = vae
@@ -54,7 +56,7 @@ class LatentSource:
         self.files = files
         self._keys: dict[tuple[ImagePlan, Cut], bytes] = {}
         self.store = store
-        self.background = background
+        self.background, self.resampling = look
         self.warn = warn
         self.kept = kept_dtype(vae.dtype)
 
@@ -110,13 +112,15 @@ class LatentSource:
         return read, faults
 
     def _pixels(self, image: ImagePlan, cut: Cut) -> np.ndarray:
-        return load_pixels(
+        pixels = load_pixels(
             image.path,
             image.placement,
             background=self.background,
             crop_left_top=cut.left_top_px,
             flip=cut.flip,
+            resampling=self.resampling,
         )
+        return shift_color(pixels, cut.color)
 
     def _encode(self, pixels: np.ndarray) -> torch.Tensor:
         """uint8 [B, H, W, 3] → moments [B, 8, h, w] in the kept precision."""
@@ -130,7 +134,9 @@ class LatentSource:
             return known
         parts = [*image.bucket_px, *image.resized_px, *cut.left_top_px, int(cut.flip)]
         shape = ",".join(str(part) for part in parts).encode()
-        about = f"{PIXELS_VERSION},{self.background},{self.kept},{self.vae.dtype}".encode()
+        seen = self.background if self.resampling == "auto" else f"{self.background},{self.resampling}"
+        color = "" if cut.color == UNSHIFTED else f",{cut.color}"
+        about = f"{PIXELS_VERSION},{seen},{self.kept},{self.vae.dtype}{color}".encode()
         key = content_key(FORMAT, self.files.of(image.path), self.digest.encode(), shape, about)
         self._keys[image, cut] = key
         return key

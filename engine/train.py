@@ -83,7 +83,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         checkpoint.part_digest(facts, "vae", vae_path),
         FileDigests(cache),
         Store.open(cache, "latents") if preset.data.cache_latents else None,
-        preset.data.background,
+        (preset.data.background, preset.data.resampling),
         report.warn,
     )
     plan = _without_unreadable(preset, plan, latents, report, (stopping, processes))

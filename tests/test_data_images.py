@@ -6,14 +6,15 @@ import hashlib
 import json
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from conftest import REFERENCE
 from PIL import Image, ImageCms
 from safetensors.numpy import load_file
 
-from engine.data.buckets import BucketRules, Placement, place
-from engine.data.images import load_pixels, open_upright
+from engine.data.buckets import BucketRules, Placement, Size, place
+from engine.data.images import Resampling, load_pixels, open_upright
 from engine.errors import DatasetError
 
 CASES = json.loads((REFERENCE / "image.json").read_text(encoding="utf-8"))["cases"]
@@ -49,6 +50,26 @@ def test_resize_and_cut_equal_the_reference_to_the_last_bit(tmp_path: Path, case
     pixels = load_pixels(path, place((width_px, height_px), rules))
     np.testing.assert_array_equal(pixels, EXPECTED[f"{case['name']}.uint8"])
     assert hashlib.sha256(pixels.tobytes()).hexdigest() == case["sha256"]
+
+
+@pytest.mark.parametrize(
+    ("resampling", "expected"),
+    [
+        ("nearest", cv2.INTER_NEAREST),
+        ("bilinear", cv2.INTER_LINEAR),
+        ("bicubic", cv2.INTER_CUBIC),
+        ("area", cv2.INTER_AREA),
+    ],
+)
+@pytest.mark.parametrize("resized_px", [(64, 64), (200, 160)])
+def test_a_chosen_method_resizes_everything(tmp_path: Path, resampling: Resampling, expected: int, resized_px: Size):
+    path = saved(tmp_path / "x.png", Image.fromarray(pattern(100, 80)))
+    placement = Placement((64, 64), resized_px, (0, 0))
+    if resized_px == (64, 64):
+        path = saved(tmp_path / "x.png", Image.fromarray(pattern(100, 100)))
+    whole = np.asarray(Image.open(path))
+    pixels = load_pixels(path, placement, resampling=resampling)
+    np.testing.assert_array_equal(pixels, cv2.resize(whole, resized_px, interpolation=expected)[:64, :64])
 
 
 def test_a_flip_mirrors_the_cut_and_a_given_place_is_cut_there(tmp_path: Path):

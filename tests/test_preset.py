@@ -18,6 +18,7 @@ BROKEN = {
     "a_rate_is_set": ({"optimizer.unet_rate": 0.0}, "optimizer.unet_rate"),
     "trained_text_is_not_cached": ({"adapter.text_encoder_1": True}, "captions.cache_text"),
     "random_crops_are_not_cached": ({"data.random_crop": True}, "data.random_crop"),
+    "colors_that_change_are_not_cached": ({"data.color_jitter": True}, "data.color_jitter"),
     "timesteps_are_a_range": ({"noise.min_timestep": 500, "noise.max_timestep": 400}, "noise.min_timestep"),
     "timestep_curve_is_readable": (
         {"noise.timesteps": "curve", "noise.timestep_curve": "0:1, 500"},

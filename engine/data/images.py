@@ -1,7 +1,7 @@
 """From an image file to the pixels that are trained: upright, opaque, eight-bit sRGB, resized and cut to the bucket.
 
 The resampling is that of sd-scripts (tests/reference/image.json, equal to the last bit): OpenCV's area average where
-both sides shrink, Pillow's Lanczos elsewhere.
+both sides shrink, Pillow's Lanczos elsewhere; or one method for all.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -31,6 +32,13 @@ Pixels = NDArray[np.uint8]
 Color = str | tuple[int, int, int]  # "#rrggbb" or three numbers up to 255
 
 WHITE: Color = "#ffffff"
+Resampling = Literal["auto", "area", "lanczos", "bicubic", "bilinear", "nearest"]
+_OPENCV = {
+    "area": cv2.INTER_AREA,
+    "bicubic": cv2.INTER_CUBIC,
+    "bilinear": cv2.INTER_LINEAR,
+    "nearest": cv2.INTER_NEAREST,
+}
 _REMEDY = "Replace it or take it out of the folder."
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -51,6 +59,7 @@ def load_pixels(
     background: Color = WHITE,
     crop_left_top: tuple[int, int] | None = None,
     flip: bool = False,
+    resampling: Resampling = "auto",
 ) -> Pixels:
     """Pixels [H, W, 3] (uint8, sRGB) of the bucket's size.
 
@@ -59,7 +68,7 @@ def load_pixels(
     longer has the shape that the placement was made for.
     """
     image = open_upright(path, background)
-    pixels = _resize(image, placement.resized_px, path)
+    pixels = _resize(image, placement.resized_px, path, resampling)
     left_px, top_px = crop_left_top or placement.crop_left_top_px
     width_px, height_px = placement.bucket_px
     cut = pixels[top_px : top_px + height_px, left_px : left_px + width_px]
@@ -154,20 +163,23 @@ def _alpha(image: Image.Image) -> Image.Image:
     return image.convert("RGBA").getchannel("A")
 
 
-def _resize(image: Image.Image, resized_px: Size, path: Path) -> Pixels:
+def _resize(image: Image.Image, resized_px: Size, path: Path, resampling: Resampling) -> Pixels:
     width_px, height_px = image.size
     if abs(resized_px[0] * height_px - resized_px[1] * width_px) > max(width_px, height_px):
         raise DatasetError(
             f"has changed since the folder was scanned (it is {width_px} × {height_px} px now). Start again.", str(path)
         )
-    return resample(image, resized_px)
+    return resample(image, resized_px, resampling)
 
 
-def resample(image: Image.Image, resized_px: Size) -> Pixels:
-    """Area average where both sides shrink, else Lanczos; untouched where the size is right. [H, W] or [H, W, 3]."""
+def resample(image: Image.Image, resized_px: Size, resampling: Resampling = "auto") -> Pixels:
+    """[H, W] or [H, W, 3]. "auto": area average where both sides shrink, else Lanczos. Untouched at the right size."""
     width_px, height_px = image.size
     if image.size == resized_px:
         return np.asarray(image)
-    if width_px > resized_px[0] and height_px > resized_px[1]:
-        return np.asarray(cv2.resize(np.asarray(image), resized_px, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    if resampling == "auto" and width_px > resized_px[0] and height_px > resized_px[1]:
+        resampling = "area"
+    if resampling in _OPENCV:
+        resized = cv2.resize(np.asarray(image), resized_px, interpolation=_OPENCV[resampling])
+        return np.asarray(resized, dtype=np.uint8)
     return np.asarray(image.resize(resized_px, Image.Resampling.LANCZOS))

@@ -75,6 +75,8 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(("model_list", "lowvram", "save_as", "save_as_bool", "training_preset"), NO_EFFECT),
     **dict.fromkeys(("in_json", "dataset_repeats"), _METADATA_FILE),
     **dict.fromkeys(("dataset_class", "lr_scheduler_type", "lr_scheduler_args"), _CODE),
+    "face_crop_aug_range": "reads a face's place from each file's name and works without buckets only; cut such "
+    "pictures beforehand, or use data.random_crop",
     "v2": "Stable Diffusion 2; Atelier trains SDXL only",
     "resume": "to resume a run of Atelier: python -m engine train RUN_FOLDER; states of sd-scripts are not read",
     "full_fp16": "fp16 rounds small updates of the trained weights away; they stay in fp32, which is little memory",

@@ -15,6 +15,8 @@ _MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".bin")
 SAMPLERS = {"euler": "euler", "k_euler": "euler", "euler_a": "euler_a", "k_euler_a": "euler_a", "ddim": "ddim",
             "dpmsolver++": "dpmpp_2m_karras"}  # fmt: skip
 
+RESAMPLINGS = {"linear": "bilinear", "cubic": "bicubic"}
+
 
 def model(values: Values, key: str) -> Outcome:
     """A file or folder; names on the Hugging Face hub are told, since nothing is downloaded."""
@@ -51,6 +53,16 @@ def resolution(values: Values, key: str) -> Outcome:
         return Outcome("ignored_effect", note="not a size such as 1024,768; Atelier's default is used")
     settings = {"data.width_px": sizes[0], "data.height_px": sizes[-1]}
     return Outcome("converted", settings, f"{sizes[0]} wide, {sizes[-1]} high")
+
+
+def resampling(values: Values, key: str) -> Outcome:
+    name = str(values[key] or "")
+    if not name:
+        return Outcome("ignored_default", {"data.resampling": "auto"})
+    ours = RESAMPLINGS.get(name, name)
+    if ours not in BY_PATH["data.resampling"].choices:
+        return Outcome("ignored_effect", {"data.resampling": "auto"}, f"no method is called {name}; auto is used")
+    return Outcome("honoured" if ours == name else "converted", {"data.resampling": ours})
 
 
 def no_upscale(values: Values, key: str) -> Outcome:

@@ -12,7 +12,7 @@ from engine.kohya import adapter, captions, inputs, layers, noise
 from engine.kohya.arguments import network_args, optimizer_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
-from engine.kohya.plain import NO_EFFECT, plain
+from engine.kohya.plain import plain, unused
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import PRESET_KEYS, Values
 from engine.preset import SETTINGS
@@ -24,6 +24,7 @@ CONVERSIONS: dict[str, Rule] = {
     "pretrained_model_name_or_path": inputs.model, "vae": inputs.model,
     "v_parameterization": inputs.prediction, "zero_terminal_snr": inputs.zero_terminal_snr, "sdxl": inputs.for_sdxl,
     "max_resolution": inputs.resolution, "resolution": inputs.resolution, "bucket_no_upscale": inputs.no_upscale,
+    "resize_interpolation": inputs.resampling,
     "cache_latents": inputs.cache_latents, "clip_skip": inputs.clip_skip,
     "sdxl_cache_text_encoder_outputs": inputs.cache_text, "cache_text_encoder_outputs": inputs.cache_text,
     "keep_tokens": captions.keep_tokens, "enable_wildcard": captions.wildcards,
@@ -53,7 +54,7 @@ CONVERSIONS: dict[str, Rule] = {
     "wandb_api_key": inputs.secret, "huggingface_token": inputs.secret,
 }  # fmt: skip
 
-# Keys that work in a kohya_ss preset only together with another one: then their value did nothing there either
+# Keys that work only together with another one: without it their value did nothing there either
 _LYCORIS_KEYS = (
     "LyCORIS_preset", "factor", "bypass_mode", "dora_wd", "use_cp", "use_tucker", "use_scalar", "rank_dropout_scale",
     "constrain", "rescaled", "train_norm", "decompose_both", "train_on_input", "unit",
@@ -79,6 +80,9 @@ def outcome_of(values: Values, key: str) -> Outcome:
         return CONVERSIONS[key](values, key)
     known = key in PRESET_KEYS and values.is_kohya
     item = PLAIN["kohya" if known else "sd_scripts"].get(key)
+    if key in GATES and not GATES[key](values):
+        settings = {item.path: item.default} if item else {}
+        return unused(values, key, settings, "the setting that it goes with is off")
     if item is not None:
         return plain(values, key, item)
     default = values.default(key)
@@ -86,6 +90,4 @@ def outcome_of(values: Values, key: str) -> Outcome:
         return Outcome("ignored_default")
     if key in COVERED:
         return Outcome("converted", note=COVERED[key])
-    if values.is_kohya and key in GATES and not GATES[key](values):
-        return Outcome("ignored_effect", note=f"{NO_EFFECT}: the setting that it goes with is off")
     return Outcome("ignored_effect", note=REFUSED.get(key, NOT_YET))

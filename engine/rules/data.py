@@ -34,6 +34,14 @@ def random_crops_are_not_cached(preset: Preset) -> Iterator[Problem]:
         )
 
 
+def colors_that_change_are_not_cached(preset: Preset) -> Iterator[Problem]:
+    if preset.data.cache_latents and preset.data.color_jitter:
+        yield Problem(
+            "data.color_jitter",
+            "changes the pixels each time, so latents cannot be cached. Switch one of the two off.",
+        )
+
+
 def bucket_limits_are_a_range(preset: Preset) -> Iterator[Problem]:
     yield from bucket_rules(preset).problems()
 
@@ -45,6 +53,7 @@ def background_is_a_color(preset: Preset) -> Iterator[Problem]:
 
 RULES = (
     random_crops_are_not_cached,
+    colors_that_change_are_not_cached,
     bucket_limits_are_a_range,
     background_is_a_color,
 )

@@ -117,6 +117,22 @@ class Data(Section):
         kohya="flip_aug",
         sd_scripts="flip_aug",
     )
+    color_jitter: bool = setting(
+        False,
+        "Shift hues or brightness slightly, in a third of the showings; not for a style whose colours matter; needs uncached latents.",
+        "颜色抖动",
+        label="Colour jitter",
+        level="advanced",
+        kohya="color_aug",
+        sd_scripts="color_aug",
+    )
+    resampling: Literal["auto", "area", "lanczos", "bicubic", "bilinear", "nearest"] = setting(
+        "auto",
+        "How images are resized; auto averages areas to shrink and uses Lanczos to enlarge; nearest keeps pixel art sharp.",
+        "缩放算法",
+        level="expert",
+        sd_scripts="resize_interpolation",
+    )
     background: str = setting(
         "#ffffff",
         "The colour put behind transparent pixels, as #rrggbb.",
