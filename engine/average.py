@@ -17,6 +17,7 @@ from torch import Tensor
 
 if TYPE_CHECKING:
     from engine.adapters.attach import Adapter
+    from engine.sections.run import Run
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,11 @@ class AverageSettings:
         if steps <= 0:
             return 0.0
         return min(self.decay, (1 + steps) / (10 + steps)) if self.warmup else self.decay
+
+
+def average_settings(run: Run) -> AverageSettings:
+    """The settings in the form that `Average` takes."""
+    return AverageSettings(run.ema_decay, run.ema_warmup, run.ema_start_step, run.ema_device == "cpu")
 
 
 class Average:

@@ -9,11 +9,15 @@ widened a segment at a time, so that no fp32 copy of all of them ever exists.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from engine.data.draws import draw_below
+
+if TYPE_CHECKING:
+    from engine.adapters.attach import Adapter
 
 SEGMENT = 1 << 23  # numbers that are widened at once; a multiple of the block of 8-bit optimizers
 
@@ -35,7 +39,7 @@ class RoundedStep:
     """Steps of an optimizer over the segments of bf16 vectors. For optimizers that treat each number by itself."""
 
     def __init__(self, vectors: Iterable[nn.Parameter], seed: int) -> None:
-        """`vectors`: in the order in which `parameters` gives their segments to the optimizer."""
+        """`parts`: the segments of each vector, for the optimizer's groups."""
         self.vectors = list(vectors)
         self.parts = [segments(vector) for vector in self.vectors]
         self.seed = seed
@@ -77,6 +81,19 @@ class RoundedStep:
             if isinstance(value, Tensor) and value.dtype == torch.float32 and value.numel() == stored.numel() > 1:
                 rounded = round_stochastic(value, generator)
                 moments[key] = narrow[key].copy_(rounded) if key in narrow else rounded
+
+
+def make_rounded(adapter: Adapter, precision: str, seed: int) -> RoundedStep | None:
+    """Let the adapter's numbers lie in bf16 and step so, if `precision` is "bf16"; else None."""
+    if precision != "bf16":
+        return None
+    adapter.to(None, torch.bfloat16)
+    return RoundedStep(adapter.vectors.values(), seed)
+
+
+def optimized(adapter: Adapter, rounding: RoundedStep | None) -> list[list[nn.Parameter]]:
+    """What an optimizer works on, vector by vector."""
+    return rounding.parts if rounding is not None else [[vector] for vector in adapter.vectors.values()]
 
 
 def _is_bf16(value: object) -> bool:

@@ -12,6 +12,7 @@ from engine import events
 from engine.adapters.attach import Adapter
 from engine.adapters.files import save_adapter
 from engine.atomic import is_full_disk
+from engine.average import Average
 from engine.errors import UserError
 from engine.facts import Biography
 from engine.kept import CheckpointRecord
@@ -36,13 +37,21 @@ class Saver:
     """Writes a checkpoint and a state at each save, and finds back to a state."""
 
     def __init__(
-        self, preset: Preset, plan: Plan, adapter: Adapter, updater: Updater, about: Biography, report: Reporter
+        self,
+        preset: Preset,
+        plan: Plan,
+        adapter: Adapter,
+        updater: Updater,
+        average: Average,
+        about: Biography,
+        report: Reporter,
     ) -> None:
-        """`about` gives the metadata of checkpoints."""
+        """`about` gives the metadata of checkpoints, which hold the `average` where one is kept."""
         self.preset = preset
         self.plan = plan
         self.adapter = adapter
         self.updater = updater
+        self.average = average
         self.about = about
         self.report = report
         self.fingerprint = _fingerprint(preset, plan)
@@ -113,13 +122,14 @@ class Saver:
         return self.report.run.checkpoints / file_name
 
     def _write(self, path: Path, step: int) -> None:
-        save_adapter(
-            path,
-            self.adapter,
-            precision=self.preset.run.save_precision,
-            metadata=self.about.at(step),
-            trained=step > 1 or self.preset.optimizer.warmup_steps == 0,
-        )
+        with self.average.shown():
+            save_adapter(
+                path,
+                self.adapter,
+                precision=self.preset.run.save_precision,
+                metadata=self.about.at(step),
+                trained=step > 1 or self.preset.optimizer.warmup_steps == 0,
+            )
         self._told(step, "checkpoint", path)
 
     def _write_state(self, step: int, course: Course) -> None:
@@ -151,6 +161,7 @@ class Saver:
         wanted = [{key: group[key] for key in _RULED_BY_PRESET if key in group} for group in groups]
         try:
             self.adapter.load_tensors(state.adapter)
+            self.average.load_tensors(state.average)
             unpack_state(self.updater.optimizer, state.optimizer, state.about["optimizer"])
         except (KeyError, RuntimeError) as error:
             what = f"the saved state is of another adapter ({error}). Resume with the settings that the run began with."
@@ -174,7 +185,7 @@ class Saver:
             "fingerprint": self.fingerprint,
             "validation": course.content(),
         }
-        return State(step, self.adapter.tensors(), tensors, content)
+        return State(step, self.adapter.tensors(), tensors, content, self.average.tensors())
 
     def _told(self, step: int, what: str, path: Path) -> None:
         relative = str(path.relative_to(self.report.run.path))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +26,23 @@ _NAME = re.compile(r"step-(\d{8})\.safetensors")
 
 @dataclass(frozen=True)
 class State:
-    """`adapter` and `optimizer` tensors by name; `about` is plain JSON: optimizer groups, fingerprint and so on."""
+    """`adapter`, `optimizer` and `average` (of the adapter, where one is kept) tensors by name.
+
+    `about` is plain JSON: optimizer groups, fingerprint and so on.
+    """
 
     step: int
     adapter: dict[str, torch.Tensor]
     optimizer: dict[str, torch.Tensor]
     about: dict[str, Any]
+    average: dict[str, torch.Tensor] = field(default_factory=dict)
 
 
 def save_state(folder: Path, state: State, kept: int = KEPT) -> Path:
     """Write a state and remove all but the last `kept`. Raises UserError where the disk refuses."""
     tensors = {f"adapter.{name}": tensor for name, tensor in state.adapter.items()}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in state.optimizer.items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in state.average.items()}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     about = {"format": FORMAT, "step": state.step, "about": state.about}
     path = folder / f"step-{state.step:08d}.safetensors"
@@ -80,7 +85,7 @@ def load_last_state(folder: Path) -> tuple[State | None, list[str]]:
 
 def load_state(path: Path) -> State:
     """Read one state. Raises SafetensorError, OSError, ValueError or KeyError where the file is damaged."""
-    parts: dict[str, dict[str, torch.Tensor]] = {"adapter": {}, "optimizer": {}}
+    parts: dict[str, dict[str, torch.Tensor]] = {"adapter": {}, "optimizer": {}, "average": {}}
     with safe_open(path, framework="pt") as file:
         content = json.loads((file.metadata() or {})["atelier_state"])
         if content["format"] != FORMAT:
@@ -88,4 +93,4 @@ def load_state(path: Path) -> State:
         for name in file.keys():  # noqa: SIM118 - not a dict
             part, rest = name.split(".", 1)
             parts[part][rest] = file.get_tensor(name)
-    return State(content["step"], parts["adapter"], parts["optimizer"], content["about"])
+    return State(content["step"], parts["adapter"], parts["optimizer"], content["about"], parts["average"])

@@ -10,6 +10,7 @@ from engine import events
 from engine.adapters.attach import attach
 from engine.adapters.recipe import recipe_of
 from engine.atomic import write_text_whole
+from engine.average import Average, average_settings
 from engine.batches import BatchMaker
 from engine.caption_source import CaptionSource
 from engine.data.cache import Store
@@ -29,6 +30,7 @@ from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.processes import ALONE, Processes, in_turn
 from engine.report import Reporter
+from engine.rounding import make_rounded, optimized
 from engine.sample import Artist, Sampler
 from engine.saving import Saver
 from engine.schedules import SCHEDULES
@@ -123,9 +125,9 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     del trained
     adapter = attach(parts, recipe_of(preset), device)
     full_rates = [getattr(preset.optimizer, f"{group.part}_rate") * group.factor for group in adapter.groups]
-    groups = [
-        {"params": [vector], "lr": rate} for vector, rate in zip(adapter.vectors.values(), full_rates, strict=True)
-    ]
+    rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed)
+    numbers = optimized(adapter, rounding)
+    groups = [{"params": params, "lr": rate} for params, rate in zip(numbers, full_rates, strict=True)]
     optimizer = make_optimizer(
         preset.optimizer.name,
         groups,
@@ -133,7 +135,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         betas=(preset.optimizer.beta1, preset.optimizer.beta2),
         epsilon=preset.optimizer.epsilon,
     )
-    updater = Updater(optimizer, preset.optimizer.clip_norm, dtype == torch.float16, device)
+    updater = Updater(optimizer, preset.optimizer.clip_norm, dtype == torch.float16, device, rounding)
+    average = Average(adapter, average_settings(preset.run))
     prediction, zero_snr = model_kind(preset, facts)
     objective = Objective(
         sdxl_schedule(zero_snr).to(device),
@@ -145,7 +148,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
     validator = Validator(preset, plan, Gauge(preset, plan, objective, latents, text), report)
     about = Biography(preset, plan, prediction)
-    saver = Saver(preset, plan, adapter, updater, about, report)
+    saver = Saver(preset, plan, adapter, updater, average, about, report)
     if state is not None:
         saver.restore(state)
         validator.course = Course.of(state.about.get("validation"))
@@ -153,9 +156,11 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
 
     # The loop: rates, gradients, update; then whatever is due after this step
     if processes.is_first and first_step in plan.sample_steps and not sampler.has_drawn(first_step):
-        sampler.draw(first_step, stopping)
+        with average.shown():
+            sampler.draw(first_step, stopping)
     if validator.is_due(first_step):
-        validator.measure(first_step, unet, (stopping, processes), saver.keep_best)
+        with average.shown():
+            validator.measure(first_step, unet, (stopping, processes), saver.keep_best)
     report.stage("Training")
     rate_factor = SCHEDULES[preset.optimizer.schedule]
     log = StepLog(report, plan, preset.logging.every_steps, device)
@@ -175,10 +180,11 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
             (share * updater.scale).backward()
             adapter.end_batch()
             loss += share.detach()
-        loss = processes.sum_gradients(updater.parameters, loss)
-        norm = updater.update()
+        loss = processes.sum_gradients(list(adapter.vectors.values()), loss)
+        norm = updater.update(step)
         adapter.changed()
         step += 1
+        average.update(step)
         if step == first_step + 1:
             about.begin_hashing()
         log.note(step, loss, norm, dict(zip(adapter.vectors, rates, strict=True)), step_batches)
@@ -189,7 +195,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         )  # fmt: skip
         if validator.is_due(step) and not stop:
             log.read()
-            validator.measure(step, unet, (stopping, processes), saver.keep_best)
+            with average.shown():
+                validator.measure(step, unet, (stopping, processes), saver.keep_best)
             log.restart_clock()
         last = step == plan.steps or validator.is_exhausted
         asked = save or stop or last
@@ -202,7 +209,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         elif processes.is_first:
             saver.save_state_if_due(step, validator.course)
         if sample and processes.is_first:
-            sampler.draw(step, stopping)
+            with average.shown():
+                sampler.draw(step, stopping)
             log.restart_clock()
     log.read()
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 
 from engine.adapters.flat import total_norm
+from engine.rounding import RoundedStep
 
 INITIAL_LOSS_SCALE = 2.0**16
 GROWTH_INTERVAL_STEPS = 2000
@@ -19,8 +20,17 @@ class Updater:
     2,000 steps without. Scale and its counter are tensors on the device, so that nothing waits for them.
     """
 
-    def __init__(self, optimizer: torch.optim.Optimizer, clip_norm: float, scaled: bool, device: torch.device) -> None:
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        clip_norm: float,
+        scaled: bool,
+        device: torch.device,
+        rounding: RoundedStep | None = None,
+    ) -> None:
+        """`rounding`: where the trained numbers lie in bf16, the steps over their segments."""
         self.optimizer = optimizer
+        self.rounding = rounding
         self.clip_norm = clip_norm
         self.scaled = scaled
         self.scale = torch.tensor(INITIAL_LOSS_SCALE if scaled else 1.0, device=device)
@@ -39,8 +49,13 @@ class Updater:
             else:
                 group["lr"] = rate
 
-    def update(self) -> torch.Tensor:
-        """Make the update; returns the gradient's norm before clipping (not finite: the update was left out)."""
+    def update(self, step: int) -> torch.Tensor:
+        """Make update number `step` (from 0); returns the gradient's norm before clipping.
+
+        Where that is not finite the update was left out.
+        """
+        if self.rounding is not None:
+            self.rounding.take_gradients()
         held = [parameter for parameter in self.parameters if parameter.grad is not None]
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
         if self.scaled:
@@ -52,13 +67,19 @@ class Updater:
         if self.skips_on_device:
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-            self.optimizer.step()
+            self._step(step)
         elif bool(finite):
-            self.optimizer.step()
+            self._step(step)
         if self.scaled:
             self._adapt_scale(finite)
         self.optimizer.zero_grad(set_to_none=True)
         return norm
+
+    def _step(self, step: int) -> None:
+        if self.rounding is None:
+            self.optimizer.step()
+        else:
+            self.rounding.step(self.optimizer, step)
 
     def _adapt_scale(self, finite: torch.Tensor) -> None:
         good = torch.where(finite, self.good_steps + 1, torch.zeros_like(self.good_steps))

@@ -163,6 +163,11 @@ def test_every_setting_is_set_by_one_key_only(tmp_path):
 
 # key and value, further keys → settings that must follow, and the group of the key
 CASES = {
+    "full bf16": ("full_bf16", True, {"mixed_precision": "bf16"}, {"memory.adapter_precision": "bf16"}, "converted"),
+    "fp8 with cached text": ("fp8_base", True, {"sdxl_cache_text_encoder_outputs": True},
+        {"memory.unet_storage": "fp8", "memory.text_encoder_storage": "same"}, "converted"),
+    "fp8 everywhere": ("fp8_base", True, {"sdxl_cache_text_encoder_outputs": False},
+        {"memory.unet_storage": "fp8", "memory.text_encoder_storage": "fp8"}, "converted"),
     "size as text": ("max_resolution", "1024,768", {}, {"data.width_px": 1024, "data.height_px": 768}, "converted"),
     "square size": ("max_resolution", "896", {}, {"data.width_px": 896, "data.height_px": 896}, "converted"),
     "upscaling inverted": ("bucket_no_upscale", False, {}, {"data.upscale_small_images": True}, "converted"),

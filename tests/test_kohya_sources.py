@@ -249,7 +249,7 @@ def test_the_command_writes_nothing_that_does_not_validate(tmp_path, capsys):
 
 
 def test_without_json_a_summary_is_printed(tmp_path, capsys):
-    source = written(tmp_path, "theirs.json", '{"sdxl": true, "network_dim": 24, "fp8_base": true}')
+    source = written(tmp_path, "theirs.json", '{"sdxl": true, "network_dim": 24, "full_fp16": true}')
     assert main(["import", str(source)]) == 0
     printed = capsys.readouterr().out
     assert "a kohya_ss LoRA preset: 3 keys" in printed

@@ -70,6 +70,20 @@ BROKEN = {
         "validation.bands",
     ),
     "patience_has_something_to_wait_for": ({"validation.patience": 3}, "validation.patience"),
+    "a_packed_base_is_computed_with_in_half_precision": (
+        {"memory.unet_storage": "fp8", "memory.precision": "fp32"},
+        "memory.unet_storage",
+    ),
+    "text_encoders_that_leave_are_not_packed": ({"memory.text_encoder_storage": "nf4"}, "memory.text_encoder_storage"),
+    "bf16_numbers_are_trained_in_bf16": (
+        {"memory.adapter_precision": "bf16", "memory.precision": "fp16"},
+        "memory.adapter_precision",
+    ),
+    "an_average_begins_before_the_end": (
+        {"run.ema_decay": 0.9, "run.length": "steps", "run.steps": 9, "run.ema_start_step": 9},
+        "run.ema_start_step",
+    ),
+    "an_average_is_asked_for": ({"run.ema_device": "cpu"}, "run.ema_device"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
 }
 

@@ -30,3 +30,17 @@ def test_text_encoders_are_packed_only_where_they_stay():
     kept = {"memory__text_encoder_storage": "int8", "memory__precision": "bf16"}
     assert "captions.cache_text" in told(**kept, captions__cache_text=True)["memory.text_encoder_storage"]
     assert told(**kept, captions__cache_text=False) == {}
+
+
+def test_an_adapter_in_bf16_computes_in_bf16():
+    found = told(memory__adapter_precision="bf16", memory__precision="fp16")
+    assert "got fp16" in found["memory.adapter_precision"]
+    assert told(memory__adapter_precision="bf16", memory__precision="bf16") == {}
+
+
+def test_an_average_begins_before_the_end_and_is_asked_for():
+    late = {"run__length": "steps", "run__steps": 100, "run__ema_start_step": 100}
+    assert "100 of 100" in told(**late, run__ema_decay=0.99)["run.ema_start_step"]
+    assert "run.ema_decay" in told(run__ema_start_step=5)["run.ema_start_step"]
+    assert "run.ema_decay" in told(run__ema_device="cpu")["run.ema_device"]
+    assert told(run__ema_start_step=5, run__ema_device="cpu", run__ema_decay=0.99) == {}

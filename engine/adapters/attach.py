@@ -237,11 +237,11 @@ class Adapter:
                 view.copy_(tensors[name])
         self.changed()
 
-    def to(self, device: torch.device | str | None) -> None:
-        """Move the numbers to `device`, or with None to where the layers are."""
+    def to(self, device: torch.device | str | None, dtype: torch.dtype | None = None) -> None:
+        """Move the numbers to `device`, or with None to where the layers are; keep them in `dtype` (else fp32)."""
         for part, flat in self._flats():
             first = next(site for site in self.sites if site.target.part == part)
-            flat.to(torch.device(device) if device is not None else first.target.module.weight.device)
+            flat.to(torch.device(device) if device is not None else first.target.module.weight.device, dtype)
 
     def changed(self) -> None:
         """Say that the vectors were written to in a way that torch does not count."""

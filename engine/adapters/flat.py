@@ -25,7 +25,7 @@ def total_norm(gradients: Sequence[Tensor]) -> Tensor:
 
     Summed block by block: one sum over tens of millions of fp32 numbers is wrong in the third digit on a CPU.
     """
-    blocks = [torch.linalg.vector_norm(gradient.view(-1, BLOCK), dim=1) for gradient in gradients]
+    blocks = [torch.linalg.vector_norm(gradient.view(-1, BLOCK), dim=1, dtype=torch.float32) for gradient in gradients]
     return torch.linalg.vector_norm(torch.cat(blocks))
 
 
@@ -51,8 +51,9 @@ def _slot(offset: int, shape: Sequence[int]) -> Slot:
 class FlatParameters:
     """`vector` [n], fp32, is the parameter to optimize; `matrices()` are its parts in the dtype of the computation.
 
-    The cast to that dtype is one kernel, made when the first layer asks for it and used by all layers until the
-    gradient has come back; so is the way back. Nothing is made twice for layers that run more than once in a graph.
+    `to` may make the vector bf16 (see engine/rounding.py). The cast to that dtype is one kernel, made when the first
+    layer asks for it and used by all layers until the gradient has come back; so is the way back. Nothing is made
+    twice for layers that run more than once in a graph.
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], compute_dtype: torch.dtype) -> None:
@@ -67,9 +68,9 @@ class FlatParameters:
         self._tracked: tuple[int, Sequence[Tensor]] | None = None
         self._plain: tuple[int, Sequence[Tensor]] | None = None
 
-    def to(self, device: torch.device) -> None:
-        """Move the vector."""
-        self.vector.data = self.vector.data.to(device)
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> None:
+        """Move the vector, and keep it in another dtype."""
+        self.vector.data = self.vector.data.to(device, dtype)
         self.changed()
 
     def view(self, name: str) -> Tensor:

@@ -47,6 +47,7 @@ CONVERSIONS: dict[str, Rule] = {
     "epoch": epochs, "max_train_epochs": max_train_epochs, "max_train_steps": max_train_steps,
     "output_dir": inputs.output_folder, "seed": inputs.seed, "save_precision": inputs.save_precision,
     "save_model_as": inputs.save_as,
+    "full_bf16": inputs.full_bf16, "fp8_base": inputs.fp8_base, "fp8_base_unet": inputs.fp8_base,
     "mixed_precision": inputs.precision, "sdxl_no_half_vae": inputs.vae_precision, "no_half_vae": inputs.vae_precision,
     "sample_sampler": inputs.sampler, "sample_prompts": inputs.prompts, "sample_at_first": inputs.sample_at_first,
     "num_cpu_threads_per_process": inputs.threads,

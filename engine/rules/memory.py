@@ -10,6 +10,9 @@ from engine.errors import Problem
 if TYPE_CHECKING:
     from engine.preset import Preset
 
+# Optimizers whose step of a number depends on this number, its gradient and its moments only
+STEPS_BY_SEGMENT = ("adamw", "adamw_8bit")
+
 
 def a_packed_base_is_computed_with_in_half_precision(preset: Preset) -> Iterator[Problem]:
     memory = preset.memory
@@ -33,7 +36,26 @@ def text_encoders_that_leave_are_not_packed(preset: Preset) -> Iterator[Problem]
         )
 
 
+def bf16_numbers_are_trained_in_bf16(preset: Preset) -> Iterator[Problem]:
+    memory, optimizer = preset.memory, preset.optimizer.name
+    if memory.adapter_precision != "bf16":
+        return
+    if memory.precision != "bf16":
+        yield Problem(
+            "memory.adapter_precision",
+            f"an adapter in bf16 computes in bf16 (got {memory.precision} for memory.precision). Set both to bf16, or "
+            "this to fp32.",
+        )
+    if optimizer not in STEPS_BY_SEGMENT:
+        yield Problem(
+            "memory.adapter_precision",
+            f"{optimizer} looks at more than single numbers, so its steps cannot be rounded part by part. Set this to "
+            f"fp32, or use one of {', '.join(STEPS_BY_SEGMENT)}.",
+        )
+
+
 RULES = (
     a_packed_base_is_computed_with_in_half_precision,
     text_encoders_that_leave_are_not_packed,
+    bf16_numbers_are_trained_in_bf16,
 )

@@ -45,7 +45,26 @@ def file_names_by_epoch_have_epochs(preset: Preset) -> Iterator[Problem]:
         )
 
 
+def an_average_begins_before_the_end(preset: Preset) -> Iterator[Problem]:
+    run = preset.run
+    if run.ema_decay and run.length == "steps" and run.ema_start_step >= run.steps:
+        yield Problem(
+            "run.ema_start_step",
+            f"the average would begin after the last step (got {run.ema_start_step} of {run.steps}). Give an earlier "
+            "step, or set run.ema_decay to 0.",
+        )
+
+
+def an_average_is_asked_for(preset: Preset) -> Iterator[Problem]:
+    run = preset.run
+    if not run.ema_decay and (run.ema_start_step or run.ema_device == "cpu"):
+        where = "ema_start_step" if run.ema_start_step else "ema_device"
+        yield Problem(f"run.{where}", "has no effect without an average. Set run.ema_decay, 0.999 for instance.")
+
+
 RULES = (
+    an_average_begins_before_the_end,
+    an_average_is_asked_for,
     run_name_is_a_file_name,
     what_is_kept_is_saved_before,
     file_names_by_epoch_have_epochs,

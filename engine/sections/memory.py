@@ -10,7 +10,7 @@ from engine.settings import Section, setting
 class Memory(Section):
     precision: Literal["bf16", "fp16", "fp32"] = setting(
         "bf16",
-        "Number format of the base model and of the computation; the adapter itself stays in fp32.",
+        "Number format of the base model and of the computation.",
         "精度",
         kohya="mixed_precision",
         sd_scripts="mixed_precision",
@@ -32,6 +32,14 @@ class Memory(Section):
         level="expert",
         kohya="fp8_base",
         sd_scripts="fp8_base",
+    )
+    adapter_precision: Literal["fp32", "bf16"] = setting(
+        "fp32",
+        "Number format of the trained numbers, their gradients and the optimizer's memory; bf16 halves it, and rounds each update by chance so that small ones count.",
+        "适配器精度",
+        level="expert",
+        kohya="full_bf16",
+        sd_scripts="full_bf16",
     )
     gradient_checkpointing: bool = setting(
         False,

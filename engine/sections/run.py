@@ -172,3 +172,36 @@ class Run(Section):
         kohya="save_last_n_epochs_state",
         sd_scripts="save_last_n_epochs_state",
     )
+    ema_decay: float = setting(
+        0.0,
+        "Save and show a running average of the weights, steadier than the last step; 0.999 remembers about 1,000 steps, 0 switches it off.",
+        "EMA 衰减",
+        label="EMA decay",
+        ge=0,
+        le=0.99999,
+        level="advanced",
+    )
+    ema_warmup: bool = setting(
+        True,
+        "Let the average remember little at first, so that the untrained start is soon forgotten.",
+        "EMA 预热",
+        label="EMA warm-up",
+        level="expert",
+    )
+    ema_start_step: int = setting(
+        0,
+        "Step from which on the average is kept.",
+        "EMA 起始步",
+        label="EMA start",
+        ge=0,
+        le=10000000,
+        unit="steps",
+        level="expert",
+    )
+    ema_device: Literal["same", "cpu"] = setting(
+        "same",
+        "Where the average lies: on the same device as the weights, or in main memory, which is slower and spares the GPU's.",
+        "EMA 设备",
+        label="EMA kept on",
+        level="expert",
+    )
