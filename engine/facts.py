@@ -97,6 +97,7 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         text_encoder_lr=text_rates or None,
         network_dim=adapter.rank,
         network_alpha=adapter.alpha,
+        network_dropout=adapter.network_dropout or None,
         network_args=(
             {"conv_dim": str(adapter.conv_rank), "conv_alpha": str(adapter.conv_alpha)} if adapter.conv_rank else None
         ),

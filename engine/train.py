@@ -174,8 +174,9 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         updater.set_rates(rates)
         step_batches = batches.batches(step)
         loss = torch.zeros((), device=device)
-        for batch in step_batches:
+        for place, batch in enumerate(step_batches):
             adapter.begin_batch(draw_fraction("ranks", preset.run.seed, step), batch.timesteps)
+            adapter.dropout.draw(step, place, batch.latents)
             share = objective.loss(unet, batch, text)
             (share * updater.scale).backward()
             adapter.end_batch()

@@ -14,13 +14,38 @@ from engine.adapters.layer import BaseLayer
 
 
 @dataclass(frozen=True)
+class Elements:
+    """Which single numbers between down and up take part: `rows` [n] and odd `columns` [r], int32, random, share > 0.
+
+    The number of row i and rank j is left out where rows[i] · columns[j] mod 2³² is among the lowest `share` of its
+    values. As multiplying with an odd number is a permutation, each is left out with that probability, those of one
+    rank are independent, and the masks of all layers come from a few numbers drawn before the step.
+    """
+
+    rows: Tensor
+    columns: Tensor
+    share: float
+
+    def kept(self, hidden: Tensor) -> Tensor:
+        """`hidden` [B, …, r], or [B, r, h, w], with zeros where it is left out; not scaled."""
+        count = hidden.numel() // len(self.columns)
+        rows = self.rows if count <= len(self.rows) else self.rows.repeat(-(-count // len(self.rows)))
+        rows = rows[:count]
+        if hidden.dim() == 4:
+            products = rows.view(hidden.shape[0], 1, *hidden.shape[2:]) * self.columns.view(1, -1, 1, 1)
+        else:
+            products = (rows[:, None] * self.columns).view(hidden.shape)
+        return hidden * (products >= round(self.share * 2**32) - 2**31)
+
+
+@dataclass(frozen=True)
 class Context:
     """What `forward` and the deltas know beside the parameters.
 
     `scale`: alpha / rank, a factor inside the algorithm (those without an alpha pass over it). `multiplier`: how much
     of the change takes effect, 1 in training; the change is W' − W, whatever the algorithm is. `gate`: factors for the
-    ranks, [r], or [B, r] for each image of a batch, or None; they are all 1 where none is given. `constants`: what
-    `constants` made of the layer.
+    ranks, [r], or [B, r] for each image of a batch, or None; they are all 1 where none is given. `elements`: which
+    numbers between down and up take part, or None. `constants`: what `constants` made of the layer.
     """
 
     scale: float = 1.0
@@ -28,6 +53,7 @@ class Context:
     options: Options = field(default_factory=Options)
     gate: Tensor | None = None
     constants: Mapping[str, Tensor] = field(default_factory=dict)
+    elements: Elements | None = None
 
 
 class Algorithm(Protocol):

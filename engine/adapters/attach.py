@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine.adapter_shapes import FROZEN, Options, Place, Shapes
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Algorithm, Context
+from engine.adapters.dropout import Dropout, DropoutMasks
 from engine.adapters.flat import FlatParameters
 from engine.adapters.gates import Gates, key_of
 from engine.adapters.layer import BaseLayer, Layer, base_layer, install, uninstall
@@ -44,6 +45,7 @@ class Recipe:
     norms: bool = False
     late_rates: Mapping[str, float] = field(default_factory=dict)
     choice: LayerChoice | None = None
+    dropout: Dropout = field(default_factory=Dropout)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device
     """
     sites = [site for part, model in models.items() for site in _sites(part, model, recipe)]
     adapter = Adapter(sites, recipe.late_rates)
+    adapter.dropout = DropoutMasks(recipe.dropout, sites, recipe.seed)
     for site in sites:
         parameters, layer = adapter.parameters_of(site.target.name), base_layer(site.target.module)
         site.how.init(_generator(recipe.seed, site.target.name), parameters, layer)
@@ -161,6 +164,7 @@ class Adapter:
         """Parameters are zero; nothing is installed yet. `late_rates` as in a recipe."""
         self.sites = sites
         self.gates = Gates()
+        self.dropout = DropoutMasks(Dropout(), sites, 0)
         self.multiplier = 1.0
         self.enabled = True
         self.part_of = {site.target.name: site.target.part for site in sites}
@@ -249,7 +253,7 @@ class Adapter:
             flat.changed()
 
     def begin_batch(self, draw: float, timesteps: Tensor) -> None:
-        """Before a batch: set the rank masks of the algorithms that have some.
+        """Before a batch: set the rank masks of the algorithms that have some (`dropout.draw` sets those of dropout).
 
         `draw`: the step's random number in [0, 1); timesteps [B] on the device. Until `end_batch` the masks hold;
         samples and validation are made without.
@@ -259,6 +263,7 @@ class Adapter:
     def end_batch(self) -> None:
         """After the backward pass: all ranks take part again."""
         self.gates.clear()
+        self.dropout.clear()
 
     def install(self) -> None:
         """Let the layers compute with the adapter. Over an adapter that is there already it adds to its effect."""
@@ -289,6 +294,7 @@ class _SiteForward:
 
     def __init__(self, adapter: Adapter, layer: BaseLayer, site: Site) -> None:
         self.adapter, self.layer, self.how, self.key = adapter, layer, site.how, key_of(site)
+        self.name = site.target.name
         keys = {suffix: f"{site.target.name}.{suffix}" for suffix in adapter.shapes_of[site.target.name]}
         self.places = [(suffix, adapter.flat_of[key], adapter.flat_of[key].index[key]) for suffix, key in keys.items()]
         constants = self.how.constants(layer, adapter.parameters_of(site.target.name))
@@ -302,7 +308,7 @@ class _SiteForward:
         if gate is not self.context.gate or adapter.multiplier != self.context.multiplier:
             self.context = replace(self.context, gate=gate, multiplier=adapter.multiplier)
         parameters = {suffix: flat.matrices()[place] for suffix, flat, place in self.places}
-        return self.how.forward(x, self.layer, parameters, self.context)
+        return self.how.forward(x, self.layer, parameters, adapter.dropout.context(self.context, self.name, x))
 
 
 def weight_shape(module: Layer) -> tuple[int, ...]:

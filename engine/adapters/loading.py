@@ -15,7 +15,7 @@ from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Algorithm
 from engine.adapters.attach import Adapter, Site, weight_shape
-from engine.adapters.targets import PREFIX, UNET, Target, diffusers_name, norm_targets, targets
+from engine.adapters.targets import PREFIX, UNET, Target, all_targets, diffusers_name, norm_targets
 from engine.errors import ModelError
 from engine.sdxl.safefile import read_header
 
@@ -158,7 +158,7 @@ def site_of(target: Target, layer: LoadedLayer) -> Site:
 def _known_layers(models: Mapping[str, nn.Module]) -> dict[str, Target]:
     found: dict[str, Target] = {}
     for part, model in models.items():
-        for target in (*targets(part, model, with_conv=True), *norm_targets(part, model)):
+        for target in (*all_targets(part, model), *norm_targets(part, model)):
             found[target.name] = found[diffusers_name(part, target.path)] = target
             if part == UNET:
                 found[_OFT_PREFIX + target.name.removeprefix(PREFIX[UNET])] = target

@@ -17,6 +17,7 @@ from torch.nn import functional
 from engine.adapter_shapes import Place, Shapes, low_rank
 from engine.adapters.algorithm import (
     Context,
+    Elements,
     alpha_only,
     as_they_are,
     no_bias,
@@ -68,6 +69,9 @@ def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], conte
     """f(x; W + ΔW), without building ΔW. A gate stands between down and up."""
     down, up = parameters[DOWN], parameters[UP]
     scale = context.scale * context.multiplier
+    if context.elements is not None:
+        branch = low_rank_branch(x, layer, down, up, context.gate, context.elements)
+        return torch.add(layer.forward(x), branch, alpha=scale / (1 - context.elements.share))
     if context.gate is not None and context.gate.dim() == 1:
         down = down * context.gate.to(down.dtype).view(-1, *(1 for _ in down.shape[1:]))
     if context.gate is not None and context.gate.dim() > 1:
@@ -80,16 +84,22 @@ def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], conte
     return low_rank_add(layer.forward(x), x, down, up, scale)
 
 
-def low_rank_branch(x: Tensor, layer: BaseLayer, down: Tensor, up: Tensor, gate: Tensor | None = None) -> Tensor:
-    """up · (gate ∘ (down · x)), linear or convolution; gate [B, r]: one row for each image of the batch."""
+def low_rank_branch(
+    x: Tensor, layer: BaseLayer, down: Tensor, up: Tensor, gate: Tensor | None = None, elements: Elements | None = None
+) -> Tensor:
+    """up · (gate ∘ (down · x)), linear or convolution; gate [r], or [B, r]: one row for each image of the batch."""
     module = layer.module
     if isinstance(module, nn.Conv2d):
         hidden = functional.conv2d(x, down, None, module.stride, module.padding, module.dilation)
-        return functional.conv2d(hidden if gate is None else hidden * gate.to(hidden.dtype)[:, :, None, None], up)
-    hidden = functional.linear(x, down)
+        shape = (-1, down.shape[0], 1, 1)
+    else:
+        hidden = functional.linear(x, down)
+        shape = (-1, *(1 for _ in hidden.shape[1:-1]), down.shape[0])
     if gate is not None:
-        hidden = hidden * gate.to(hidden.dtype).view(gate.shape[0], *(1 for _ in hidden.shape[1:-1]), gate.shape[1])
-    return functional.linear(hidden, up)
+        hidden = hidden * gate.to(hidden.dtype).view(shape)
+    if elements is not None:
+        hidden = elements.kept(hidden)
+    return functional.conv2d(hidden, up) if isinstance(module, nn.Conv2d) else functional.linear(hidden, up)
 
 
 def delta_weight(parameters: Mapping[str, Tensor], weight: Tensor, context: Context) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.adapter_shapes import options_of
 from engine.adapters.attach import Recipe
+from engine.adapters.dropout import Dropout
 from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.layer_choice import read_choice
 from engine.preset import Preset
@@ -25,4 +26,5 @@ def recipe_of(preset: Preset) -> Recipe:
         norms=adapter.norms,
         late_rates={**ratios, TEXT_2: adapter.loraplus_text_ratio},
         choice=read_choice(adapter),
+        dropout=Dropout(adapter.network_dropout, adapter.rank_dropout, adapter.module_dropout),
     )

@@ -20,6 +20,8 @@ OPTIMIZER_ARGUMENTS: dict[str, tuple[str, ...]] = {
 NETWORK_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "conv_dim": ("adapter.conv_rank",),
     "conv_alpha": ("adapter.conv_alpha",),
+    "rank_dropout": ("adapter.rank_dropout",),
+    "module_dropout": ("adapter.module_dropout",),
 }
 # Network arguments that another key's rule reads, with the values that change nothing
 READ_ELSEWHERE = {"algo": None, "preset": tuple(layers.PRESETS)}

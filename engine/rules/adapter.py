@@ -51,10 +51,23 @@ def block_settings_need_the_unet(preset: Preset) -> Iterator[Problem]:
         yield Problem("adapter.blocks", what)
 
 
+DROPPING = ("lora", "lora_fa", "dylora", "tlora")
+"""Algorithms that have ranks between two matrices, where dropout works."""
+
+
+def dropout_needs_ranks(preset: Preset) -> Iterator[Problem]:
+    adapter = preset.adapter
+    for name in ("network_dropout", "rank_dropout", "module_dropout"):
+        if getattr(adapter, name) and adapter.algorithm not in DROPPING:
+            what = f"dropout works with {', '.join(DROPPING)} (got {adapter.algorithm}). Set it to 0."
+            yield Problem(f"adapter.{name}", what)
+
+
 RULES = (
     something_is_trained,
     layer_texts_can_be_read,
     residual_blocks_need_a_conv_rank,
     conv_alphas_need_a_conv_rank,
     block_settings_need_the_unet,
+    dropout_needs_ranks,
 )

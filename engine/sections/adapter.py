@@ -150,6 +150,35 @@ class Adapter(Section):
         level="expert",
         kohya="down_lr_weight",
     )
+    network_dropout: float = setting(
+        0.0,
+        "Share of single numbers inside the adapter that are left out at random in each step; 0.1 to 0.3 against "
+        "over-training.",
+        "网络 dropout",
+        ge=0,
+        le=0.99,
+        level="advanced",
+        kohya="network_dropout",
+        sd_scripts="network_dropout",
+    )
+    rank_dropout: float = setting(
+        0.0,
+        "Share of ranks that are left out at random for each image in each step.",
+        "秩 dropout",
+        ge=0,
+        le=0.99,
+        level="expert",
+        kohya="rank_dropout",
+    )
+    module_dropout: float = setting(
+        0.0,
+        "Share of layers whose adapter is left out at random in each step.",
+        "模块 dropout",
+        ge=0,
+        le=0.99,
+        level="expert",
+        kohya="module_dropout",
+    )
     loraplus_unet_ratio: float = setting(
         1.0,
         "LoRA+: how many times faster the second matrix of each UNet layer learns; 1 is off, 16 is what its paper advises.",
