@@ -24,7 +24,6 @@ TRAIN_TIMESTEPS = 1000
 Point = tuple[int, float]
 
 
-@lru_cache(maxsize=8)
 def cumulative(noise: Noise) -> tuple[float, ...]:
     """P(timestep ≤ t) for t = 0 … 999, within the range of the preset. Raises ValueError where nothing is left."""
     low, high = noise.min_timestep, noise.max_timestep
@@ -86,8 +85,12 @@ def logit_normal_weights(noise: Noise) -> list[float]:
 
 def beta_weights(noise: Noise) -> list[float]:
     """Mass of each timestep where x has density ∝ x^(a−1) · (1 − x)^(b−1)."""
-    edges = [beta_cumulative(t / TRAIN_TIMESTEPS, noise.beta_a, noise.beta_b) for t in range(TRAIN_TIMESTEPS + 1)]
-    return [max(0.0, above - below) for below, above in pairwise(edges)]
+    return [max(0.0, above - below) for below, above in pairwise(_beta_edges(noise.beta_a, noise.beta_b))]
+
+
+@lru_cache(maxsize=8)
+def _beta_edges(a: float, b: float) -> tuple[float, ...]:
+    return tuple(beta_cumulative(t / TRAIN_TIMESTEPS, a, b) for t in range(TRAIN_TIMESTEPS + 1))
 
 
 def curve_weights(noise: Noise) -> list[float]:

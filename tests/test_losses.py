@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from conftest import REFERENCE
 from safetensors.torch import load_file
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.testing import assert_close
 
 from engine.losses import (
@@ -150,8 +152,8 @@ def test_p2_weights_are_those_of_the_paper():
 @pytest.mark.parametrize("name", ["min_snr_gamma", "soft_min_snr_gamma", "p2_gamma"])
 def test_a_weighting_counts_the_same_error_alike_whatever_is_predicted(name: str):
     """The velocity's squared error is (s + 1) / s times the noise's at the same noised input."""
-    (noise_weights,) = timestep_weights(LossTerms(**{name: 0.7}), SNR)
-    (velocity_weights,) = timestep_weights(LossTerms(**{name: 0.7}, v_prediction=True), SNR)
+    (noise_weights,) = timestep_weights(replace(LossTerms(), **{name: 0.7}), SNR)
+    (velocity_weights,) = timestep_weights(replace(LossTerms(v_prediction=True), **{name: 0.7}), SNR)
     assert_close(velocity_weights * (SNR + 1) / SNR, noise_weights, rtol=1e-5, atol=0)
 
 
@@ -213,3 +215,14 @@ def test_gradients_are_finite_where_prediction_equals_target(kind: str):
     image_losses(LossTerms(kind=kind), prediction, torch.zeros(1, 4, 2, 2), torch.tensor([0]), SNR[:1]).sum().backward()
     assert prediction.grad is not None
     assert torch.equal(prediction.grad, torch.zeros_like(prediction))
+
+
+@pytest.mark.parametrize("v_prediction", [False, True])
+def test_a_loss_with_everything_on_never_waits_for_the_device(v_prediction: bool):
+    """Tensors without values: reading one on the host raises."""
+    terms = LossTerms("smooth_l1", 0.1, "exponential", 2.0, 5.0, 4.0, 1.0, 1.0, v_prediction, 0.5, True, v_prediction)
+    with FakeTensorMode():
+        weights = ImageWeights(torch.ones(2), torch.ones(2, 1, 8, 8))
+        timesteps, snr = torch.randint(0, 1000, (2,)), torch.rand(2)
+        found = image_losses(terms, torch.randn(2, 4, 8, 8), torch.randn(2, 4, 8, 8), timesteps, snr, weights)
+    assert found.shape == (2,)

@@ -31,6 +31,10 @@ BROKEN = {
     "steps_of_one_image_spread_nothing": ({"noise.timestep_spread": "antithetic"}, "noise.timestep_spread"),
     "random_offset_has_a_strength": ({"noise.offset_random": True}, "noise.offset_random"),
     "random_perturbation_has_a_strength": ({"noise.perturbation_random": True}, "noise.perturbation_random"),
+    "adaptive_offset_and_pyramid_stay_on_one_gpu": (
+        {"noise.offset_adaptive": 0.1, "noise.pyramid_levels": 6, "run.gpus": 2},
+        "noise.offset_adaptive",
+    ),
     "huber_scale_has_a_threshold": ({"loss.huber_scale": 2.0}, "loss.huber_scale"),
     "clean_timesteps_are_weighed_down_once": (
         {"loss.min_snr_gamma": 5.0, "loss.soft_min_snr_gamma": 5.0},

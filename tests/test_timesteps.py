@@ -122,7 +122,7 @@ def test_every_drawn_timestep_has_a_mass(name, fraction):
 
 def test_equal_limits_draw_that_timestep_alone():
     for kind in DISTRIBUTIONS:
-        table = cumulative(Noise(timesteps=kind, min_timestep=500, max_timestep=500))
+        table = cumulative(Noise.model_validate({"timesteps": kind, "min_timestep": 500, "max_timestep": 500}))
         assert {timestep_of(table, f) for f in (0.0, 0.3, 0.999999)} == {500}
 
 

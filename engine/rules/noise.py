@@ -48,7 +48,7 @@ def the_range_leaves_timesteps(preset: Preset) -> Iterator[Problem]:
 
 def steps_of_one_image_spread_nothing(preset: Preset) -> Iterator[Problem]:
     run, spread = preset.run, preset.noise.timestep_spread
-    if spread != "independent" and run.batch_size * run.accumulation == 1:
+    if spread != "independent" and run.batch_size * run.gpus * run.accumulation == 1:
         yield Problem(
             "noise.timestep_spread",
             f"needs several images a step (got {spread}). Raise run.batch_size, or choose independent.",
@@ -68,6 +68,14 @@ def random_perturbation_has_a_strength(preset: Preset) -> Iterator[Problem]:
             "noise.perturbation_random",
             "needs noise.perturbation, its greatest strength (got 0). Set one, or switch off.",
         )
+
+
+def adaptive_offset_and_pyramid_stay_on_one_gpu(preset: Preset) -> Iterator[Problem]:
+    """Pyramid noise is divided by the deviation of the whole batch, whose latents lie on several GPUs."""
+    noise = preset.noise
+    if noise.offset_adaptive and noise.pyramid_levels and preset.run.gpus > 1:
+        what = f"does not go with pyramid noise on several GPUs (got {noise.offset_adaptive:g}). Set one of them to 0."
+        yield Problem("noise.offset_adaptive", what)
 
 
 def huber_scale_has_a_threshold(preset: Preset) -> Iterator[Problem]:
@@ -141,6 +149,7 @@ RULES = (
     steps_of_one_image_spread_nothing,
     random_offset_has_a_strength,
     random_perturbation_has_a_strength,
+    adaptive_offset_and_pyramid_stay_on_one_gpu,
     huber_scale_has_a_threshold,
     clean_timesteps_are_weighed_down_once,
     weightings_fit_the_prediction,
