@@ -30,7 +30,8 @@ from engine.timesteps import cumulative, fractions, timestep_of
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass needs, on the device. B images with the captions drawn for them; h, w: latent sides.
+    """What one forward pass needs, on the device. B images, of `step_images` that the whole step has, with
+    the captions drawn for them; h, w: latent sides.
 
     latents, noise [B, 4, h, w] fp32; input_noise: what the input is noised with, the noise itself unless perturbed;
     timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the step, so that the sum over a step's
@@ -38,6 +39,7 @@ class Batch:
     """
 
     images: tuple[ImagePlan, ...]
+    step_images: int
     captions: tuple[Caption, ...]
     latents: torch.Tensor
     noise: torch.Tensor
@@ -148,6 +150,7 @@ class BatchMaker:
         ]
         return Batch(
             images=images,
+            step_images=at.total,
             captions=self._captions(indices, at.step, at.place)[at.own],
             latents=latents,
             noise=noise[at.own],

@@ -63,7 +63,7 @@ def cached_texts(preset: Preset, images: Sequence[ImagePlan], epochs: int, steps
         count = sum(drawings(rules, preset.captions.variants, image.repeats * epochs) for image in shown)
     else:
         count = len({(image.caption, image.second_caption) for image in shown})
-    in_warmup = min(rules.warmup_steps, steps) * preset.run.batch_size * preset.run.accumulation
+    in_warmup = min(rules.warmup_steps, steps) * preset.run.batch_size * preset.run.gpus * preset.run.accumulation
     return count + in_warmup + rules.drops_captions
 
 
@@ -117,7 +117,9 @@ class CaptionSource:
         for step in range(min(self.rules.warmup_steps, self.plan.steps)):
             epoch, place = divmod(step, self.plan.steps_per_epoch)
             if place == 0:
-                drawn = order.epoch_batches(self.plan.entries, self.run.batch_size, self.run.seed, epoch)
+                drawn = order.epoch_batches(
+                    self.plan.entries, self.run.batch_size * self.run.gpus, self.run.seed, epoch
+                )
                 groups = order.step_batches(drawn, self.run.accumulation)
                 showings = order.showings(groups)
             for batch, numbers in zip(groups[place], showings[place], strict=True):

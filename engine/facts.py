@@ -89,7 +89,7 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         num_train_images=_shown(plan, regularization=False),
         num_reg_images=_shown(plan, regularization=True),
         batch_size_per_device=run.batch_size,
-        total_batch_size=run.batch_size,
+        total_batch_size=run.batch_size * run.gpus,
         gradient_accumulation_steps=run.accumulation,
         gradient_checkpointing=preset.memory.gradient_checkpointing,
         learning_rate=optimizer.unet_rate if adapter.unet else text_rates[0],

@@ -201,7 +201,7 @@ def _fingerprint(preset: Preset, plan: Plan) -> str:
         for image in plan.images
     ]
     settings = preset.model_dump(include={"data", "captions", "adapter", "optimizer", "noise", "loss", "memory"})
-    run = preset.run.model_dump(include={"batch_size", "accumulation", "seed"})
+    run = preset.run.model_dump(include={"batch_size", "accumulation", "gpus", "seed"})
     vae = resolve(preset.model.vae) if preset.model.vae else None
     model = model_mark(plan.model, vae) if plan.model else ""
     content = json.dumps([model, images, settings, run, plan.steps], sort_keys=True, default=str)

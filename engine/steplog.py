@@ -22,7 +22,8 @@ BAD_STEPS_LIMIT = 25
 class _Note:
     step: int
     rates: dict[str, float]
-    images: tuple[str, ...]
+    images: int
+    names: tuple[str, ...]
 
 
 class StepLog:
@@ -49,7 +50,7 @@ class StepLog:
         self.values[place, 0] = loss
         self.values[place, 1] = norm
         names = tuple(image.path.name for batch in batches for image in batch.images)
-        self.notes.append(_Note(step, rates, names))
+        self.notes.append(_Note(step, rates, batches[0].step_images if batches else 0, names))
         waited = time.monotonic() - self.clock_seconds
         if len(self.notes) == len(self.values) or waited > READ_AFTER_SECONDS or step == 1:
             self.read()
@@ -76,14 +77,14 @@ class StepLog:
                 lr=note.rates,
                 gradient_norm=norm,
                 seconds_per_step=seconds,
-                images=len(note.images),
+                images=note.images,
                 memory_bytes=memory_bytes,
             ),
             self.plan.steps,
         )
         self.bad_steps = self.bad_steps + 1 if loss is None else 0
         if loss is None:
-            names = ", ".join(note.images[:8]) + (" …" if len(note.images) > 8 else "")
+            names = ", ".join(note.names[:8]) + (" …" if len(note.names) > 8 else "")
             self.report.warn(f"step {note.step} gave a loss that is not finite and was left out. Images: {names}.")
         if self.bad_steps >= BAD_STEPS_LIMIT:
             what = (
