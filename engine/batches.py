@@ -25,13 +25,14 @@ from engine.preset import Preset
 from engine.processes import ALONE, Processes
 from engine.sdxl.latents import draw_latents
 from engine.sdxl.unet import size_ids
+from engine.text_source import TextSource, Words
 from engine.timesteps import cumulative, fractions, timestep_of
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one forward pass needs, on the device. B images, of `step_images` that the whole step has, with
-    the captions drawn for them; h, w: latent sides.
+    """What one forward pass needs, on the device. B images, of `step_images` that the whole step has, with the captions
+    drawn for them and what the model reads of these (`words`); h, w: latent sides.
 
     latents, noise [B, 4, h, w] fp32; input_noise: what the input is noised with, the noise itself unless perturbed;
     timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the step, so that the sum over a step's
@@ -41,6 +42,7 @@ class Batch:
     images: tuple[ImagePlan, ...]
     step_images: int
     captions: tuple[Caption, ...]
+    words: Words
     latents: torch.Tensor
     noise: torch.Tensor
     input_noise: torch.Tensor
@@ -67,7 +69,7 @@ class BatchMaker:
         self,
         preset: Preset,
         plan: Plan,
-        sources: tuple[LatentSource, MaskSource | None],
+        sources: tuple[LatentSource, MaskSource | None, TextSource],
         device: torch.device,
         processes: Processes = ALONE,
     ) -> None:
@@ -75,7 +77,7 @@ class BatchMaker:
         self.preset = preset
         self.captions = CaptionSource(preset, plan)
         self.plan = plan
-        self.latents, self.masks = sources
+        self.latents, self.masks, self.text = sources
         self.device = device
         self._cumulative = cumulative(preset.noise)
         self.processes = processes
@@ -90,11 +92,9 @@ class BatchMaker:
     def batches(self, step: int) -> list[Batch]:
         """The batches of this process whose gradients step number `step` (from 0) adds up; none in a short step of
         which other processes have all images."""
-        run = self.preset.run
         epoch = self.epoch_of(step)
         if epoch != self._epoch:
-            drawn = order.epoch_batches(self.plan.entries, images_at_once(self.preset), run.seed, epoch)
-            self._groups = order.step_batches(drawn, run.accumulation)
+            self._groups = self.captions.epoch_steps(epoch)
             self._showings = order.showings(self._groups)
             self._epoch = epoch
         group = self._groups[step % self.plan.steps_per_epoch]
@@ -148,10 +148,12 @@ class BatchMaker:
         ids = [
             size_ids(image.size_px, cut.left_top_px, image.bucket_px) for image, cut in zip(images, cuts, strict=True)
         ]
+        captions = self._captions(indices, at.step, at.place)[at.own]
         return Batch(
             images=images,
             step_images=at.total,
-            captions=self._captions(indices, at.step, at.place)[at.own],
+            captions=captions,
+            words=self.text.words(captions),
             latents=latents,
             noise=noise[at.own],
             input_noise=input_noise[at.own],

@@ -63,7 +63,8 @@ def cached_texts(preset: Preset, images: Sequence[ImagePlan], epochs: int, steps
         count = sum(drawings(rules, preset.captions.variants, image.repeats * epochs) for image in shown)
     else:
         count = len({(image.caption, image.second_caption) for image in shown})
-    in_warmup = min(rules.warmup_steps, steps) * preset.run.batch_size * preset.run.gpus * preset.run.accumulation
+    run = preset.run
+    in_warmup = min(rules.warmup_steps, steps) * run.batch_size * run.gpus * run.accumulation
     return count + in_warmup + rules.drops_captions
 
 
@@ -110,6 +111,11 @@ class CaptionSource:
         """What a validation image is measured with: nothing shuffled or left out, and always the same choices."""
         return _caption(image, self.steady_rules, Drawing(self.validation_seed, image.key, 0))
 
+    def epoch_steps(self, epoch: int) -> list[tuple[order.Batch, ...]]:
+        """The batches of all GPUs together, update by update."""
+        run = self.run
+        return order.epoch_steps(self.plan.entries, run.batch_size * run.gpus, run.accumulation, run.seed, epoch)
+
     def _in_warmup(self) -> Iterator[Caption]:
         """Captions of the steps in which not all tags are shown yet: these change from step to step."""
         groups: list[tuple[order.Batch, ...]] = []
@@ -117,10 +123,7 @@ class CaptionSource:
         for step in range(min(self.rules.warmup_steps, self.plan.steps)):
             epoch, place = divmod(step, self.plan.steps_per_epoch)
             if place == 0:
-                drawn = order.epoch_batches(
-                    self.plan.entries, self.run.batch_size * self.run.gpus, self.run.seed, epoch
-                )
-                groups = order.step_batches(drawn, self.run.accumulation)
+                groups = self.epoch_steps(epoch)
                 showings = order.showings(groups)
             for batch, numbers in zip(groups[place], showings[place], strict=True):
                 for index, showing in zip(batch, numbers, strict=True):

@@ -28,10 +28,9 @@ class Objective:
 
     def loss(self, unet: UNet2DConditionModel, batch: Batch, text: TextSource) -> torch.Tensor:
         """The batch's share of the step's loss, a 0-dim fp32 tensor."""
-        features = text.features(batch.captions)
-        rows, pooled = features.rows.to(unet.device), features.pooled.to(unet.device)
+        features = text.encode(batch.words)
         noisy = add_noise(self.schedule, batch.latents, batch.input_noise, batch.timesteps)
-        predicted = predict(unet, noisy, batch.timesteps, rows, pooled, batch.size_ids)
+        predicted = predict(unet, noisy, batch.timesteps, features.rows, features.pooled, batch.size_ids)
         wanted = target(self.schedule, self.prediction, batch.latents, batch.noise, batch.timesteps)
         snr = self.schedule.snr[batch.timesteps]
         weights = losses.ImageWeights(batch.weights, batch.mask)

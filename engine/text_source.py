@@ -41,12 +41,25 @@ def text_reading(preset: Preset) -> TextReading:
     return TextReading(captions.max_tokens, captions.clip_skip, captions.weighted, preset.memory.gradient_checkpointing)
 
 
+@dataclass(frozen=True)
+class Words:
+    """What a batch's captions are to the model: features from the cache, or token ids of each encoder [B, n, 77].
+
+    weights: of the tokens, where captions are weighted.
+    """
+
+    features: TextFeatures | None = None
+    ids: tuple[torch.Tensor, torch.Tensor] | None = None
+    weights: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
 class TextSource:
     """Text features of captions; from `store` where one is given, else encoded when asked (with gradients)."""
 
     def __init__(self, encoders: TextEncoders, digest: str, store: Store | None, reading: TextReading) -> None:
         self.encoders: TextEncoders | None = encoders
         self.dtype = encoders.one.dtype
+        self.device = encoders.one.device
         self.digest = digest
         self.store = store
         self.reading = reading
@@ -59,22 +72,46 @@ class TextSource:
         missing = [caption for caption in dict.fromkeys(captions) if not self.store.has(self._key(caption))]
         for done, caption in enumerate(missing, start=1):
             with torch.no_grad():
-                features = self._encode([caption])
+                features = self.encode(self._ids([caption]))
             kept = kept_dtype(self.dtype)
             values = {"rows": features.rows[0].to(kept).cpu(), "pooled": features.pooled[0].to(kept).cpu()}
             self.store.put(self._key(caption), values)
             tell(done, len(missing))
         self.store.flush()
 
+    def words(self, captions: Sequence[Caption]) -> Words:
+        """What the model reads of the captions, brought to the device: all that has to wait for the host."""
+        if self.store is not None:
+            found = [self._kept(self.store, caption) for caption in captions]
+            rows, pooled = (torch.stack([values[name] for values in found]) for name in ("rows", "pooled"))
+            return Words(features=TextFeatures(rows.to(self.device), pooled.to(self.device)))
+        return self._ids(captions)
+
+    def _ids(self, captions: Sequence[Caption]) -> Words:
+        reading = self.reading
+        ones, twos = [caption.one for caption in captions], [caption.two for caption in captions]
+        if reading.weighted:
+            ids_1, weights_1 = self.tokenizers.weighted_ids(ones, reading.tokens, PAD_ONE)
+            ids_2, weights_2 = self.tokenizers.weighted_ids(twos, reading.tokens, PAD_TWO)
+            weights = weights_1.to(self.device), weights_2.to(self.device)
+        else:
+            ids_1 = self.tokenizers.ids(ones, reading.tokens)[0]
+            ids_2 = self.tokenizers.ids(twos, reading.tokens)[1]
+            weights = None
+        return Words(ids=(ids_1.to(self.device), ids_2.to(self.device)), weights=weights)
+
+    def encode(self, words: Words) -> TextFeatures:
+        """rows [B, 2 + tokens, width], pooled [B, width], on the device, without waiting for it."""
+        if words.features is not None:
+            return words.features
+        if self.encoders is None or words.ids is None:
+            raise RuntimeError("the text encoders were let go")
+        reading = self.reading
+        return encode_text(self.encoders, *words.ids, reading.clip_skip, words.weights, reading.checkpointing)
+
     def features(self, captions: Sequence[Caption]) -> TextFeatures:
-        """rows [B, 2 + tokens, width], pooled [B, width]."""
-        if self.store is None:
-            return self._encode(list(captions))
-        found = [self._kept(self.store, caption) for caption in captions]
-        return TextFeatures(
-            rows=torch.stack([values["rows"] for values in found]),
-            pooled=torch.stack([values["pooled"] for values in found]),
-        )
+        """`words` and `encode` in one."""
+        return self.encode(self.words(captions))
 
     def release(self) -> None:
         """Let the text encoders go: everything that is asked for from now on is in the store."""
@@ -86,22 +123,6 @@ class TextSource:
         if values is None:
             raise RuntimeError(f"a caption was asked for that was not prepared: {caption.one!r}")
         return values
-
-    def _encode(self, captions: list[Caption]) -> TextFeatures:
-        if self.encoders is None:
-            raise RuntimeError("the text encoders were let go")
-        reading, device = self.reading, self.encoders.one.device
-        ones, twos = [caption.one for caption in captions], [caption.two for caption in captions]
-        weights = None
-        if reading.weighted:
-            ids_1, weights_1 = self.tokenizers.weighted_ids(ones, reading.tokens, PAD_ONE)
-            ids_2, weights_2 = self.tokenizers.weighted_ids(twos, reading.tokens, PAD_TWO)
-            weights = weights_1.to(device), weights_2.to(device)
-        else:
-            ids_1 = self.tokenizers.ids(ones, reading.tokens)[0]
-            ids_2 = self.tokenizers.ids(twos, reading.tokens)[1]
-        ids_1, ids_2 = ids_1.to(device), ids_2.to(device)
-        return encode_text(self.encoders, ids_1, ids_2, reading.clip_skip, weights, reading.checkpointing)
 
     def _key(self, caption: Caption) -> bytes:
         reading = self.reading

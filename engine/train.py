@@ -143,7 +143,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         prediction,
         loss_terms(preset.loss, prediction == "v_prediction"),
     )
-    batches = BatchMaker(preset, plan, (latents, masks), device, processes)
+    batches = BatchMaker(preset, plan, (latents, masks, text), device, processes)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
     validator = Validator(preset, plan, Gauge(preset, plan, objective, latents, text), report)

@@ -39,7 +39,9 @@ class Updater:
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        """Those that are trained now; frozen ones are left out."""
+        found = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
+        return [parameter for parameter in found if parameter.requires_grad]
 
     def set_rates(self, rates: Sequence[float]) -> None:
         """The learning rate of each group for this step."""

@@ -44,8 +44,7 @@ def run_of(preset: Preset, plan: Plan, first_step: int = 0) -> list[Caption]:
     found = []
     for step in range(first_step, plan.steps):
         epoch, place = divmod(step, plan.steps_per_epoch)
-        drawn = order.epoch_batches(plan.entries, preset.run.batch_size, preset.run.seed, epoch)
-        groups = order.step_batches(drawn, preset.run.accumulation)
+        groups = source.epoch_steps(epoch)
         showings = order.showings(groups)
         for batch, numbers in zip(groups[place], showings[place], strict=True):
             found += [source.caption(index, number, step) for index, number in zip(batch, numbers, strict=True)]
@@ -53,9 +52,9 @@ def run_of(preset: Preset, plan: Plan, first_step: int = 0) -> list[Caption]:
 
 
 @pytest.mark.parametrize("variants", [1, 3, 8, 100])
-@pytest.mark.parametrize("accumulation", [1, 3])
-def test_all_that_a_run_asks_for_is_prepared_and_nothing_twice(planned, variants, accumulation):
-    changes = {**ALL, "captions__variants": max(variants, 2), "run__accumulation": accumulation}
+@pytest.mark.parametrize("size", [{}, {"run__accumulation": 3}, {"run__batch_size": 2, "run__gpus": 2}])
+def test_all_that_a_run_asks_for_is_prepared_and_nothing_twice(planned, variants, size):
+    changes = {**ALL, **size, "captions__variants": max(variants, 2)}
     preset, plan = planned(**changes)
     prepared = CaptionSource(preset, plan).all()
     assert len(set(prepared)) == len(prepared)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engine.data.cache import Store
 from engine.data.caption_draws import EMPTY, Caption
-from engine.text_source import TextReading, TextSource
+from engine.text_source import TextReading, TextSource, Words
 from tests.tiny_text import tiny_encoders
 
 CAPTIONS = [Caption.of("a (cat:1.5)"), EMPTY, Caption("a cat", "a dog"), Caption("a dog", "a cat")]
@@ -67,3 +68,23 @@ def test_each_encoder_reads_its_own_caption():
     assert torch.equal(both.rows[..., :16], cat.rows[..., :16])
     assert torch.equal(both.rows[..., 16:], dog.rows[..., 16:])
     assert torch.equal(both.pooled, dog.pooled)
+
+
+def test_encoding_of_prepared_words_never_waits_for_the_device():
+    """Tensors without values: reading one on the host raises."""
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        made = source(weighted=True)
+        words = Words(
+            ids=(mode.from_tensor(torch.zeros(2, 1, 77).long()), mode.from_tensor(torch.zeros(2, 1, 77).long())),
+            weights=(mode.from_tensor(torch.ones(2, 1, 77)), mode.from_tensor(torch.ones(2, 1, 77))),
+        )
+        assert made.encode(words).rows.shape == (2, 77, 40)
+
+
+def test_a_batch_carries_what_the_model_reads_of_its_captions(tmp_path):
+    cached = source(tmp_path)
+    cached.prepare(CAPTIONS, silent)
+    words = cached.words(CAPTIONS[:2])
+    assert words.features is not None and words.features.rows.shape == (2, 77, 40)
+    live = source().words(CAPTIONS[:2])
+    assert live.features is None and live.ids is not None and live.ids[0].shape == (2, 1, 77)

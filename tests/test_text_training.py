@@ -38,6 +38,7 @@ def test_frozen_groups_have_no_gradient_no_update_and_no_decay(name):
         frozen = freeze_text(adapter.groups, step, 2)
         before = {name: vector.detach().clone() for name, vector in adapter.vectors.items()}
         torch.stack([vector.square().sum() for vector in adapter.vectors.values()]).sum().backward()
+        assert len(updater.parameters) == len(adapter.vectors) - len(frozen)
         assert all((adapter.vectors[part].grad is None) == (part in frozen) for part in adapter.vectors)
         updater.update()
         moved = {part for part, vector in adapter.vectors.items() if not torch.equal(vector, before[part])}

@@ -81,6 +81,13 @@ def step_batches(batches: Sequence[Batch], accumulation: int) -> list[tuple[Batc
     return [tuple(batches[at : at + accumulation]) for at in range(0, len(batches), accumulation)]
 
 
+def epoch_steps(
+    entries: Sequence[Entry], batch_size: int, accumulation: int, seed: int, epoch: int
+) -> list[tuple[Batch, ...]]:
+    """The batches of one epoch, update by update."""
+    return step_batches(epoch_batches(entries, batch_size, seed, epoch), accumulation)
+
+
 def showings(groups: Sequence[Sequence[Batch]]) -> list[tuple[Batch, ...]]:
     """In the place of each image of an epoch: how often it was shown before in this epoch."""
     counts: dict[int, int] = {}
