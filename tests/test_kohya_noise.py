@@ -59,6 +59,13 @@ def test_plain_keys_of_noise_and_loss_go_over_as_they_are(tmp_path):
     assert found.settings["loss.v_like"] == 0.5
 
 
+def test_options_reach_the_trainer_whatever_the_form_leaves_out(tmp_path):
+    options = "--multires_noise_iterations=6 --multires_noise_discount 0.2"
+    found = read(tmp_path, {"sdxl": True, "noise_offset": 0.05, "additional_parameters": options})
+    assert found.settings["noise.offset"] == 0.05
+    assert (found.settings["noise.pyramid_levels"], found.settings["noise.pyramid_discount"]) == (6, 0.2)
+
+
 def test_sd_scripts_takes_noise_offset_and_pyramid_noise_together(tmp_path):
     found = read(tmp_path, {"noise_offset": 0.05, "multires_noise_iterations": 6}, "theirs.toml")
     assert (found.settings["noise.offset"], found.settings["noise.pyramid_levels"]) == (0.05, 6)

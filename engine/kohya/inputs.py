@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.kohya.adapter import text_encoder_rate_of
-from engine.kohya.plain import NO_EFFECT, plain, unused
+from engine.kohya.plain import NO_EFFECT, plain
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import Values
 from engine.preset import BY_PATH, Sample, resolve
@@ -90,12 +90,6 @@ def cache_text(values: Values, key: str) -> Outcome:
         what = "off, because text encoders are trained; the trainer refuses the two together"
         return Outcome("converted", {"captions.cache_text": False}, what)
     return Outcome("honoured", {"captions.cache_text": bool(values[key])})
-
-
-def noise_offset(values: Values, key: str) -> Outcome:
-    if values["noise_offset_type"] == "Multires":
-        return unused(values, key, {"noise.offset": 0.0}, "noise_offset_type is Multires")
-    return plain(values, key, BY_PATH["noise.offset"])
 
 
 def max_timestep(values: Values, key: str) -> Outcome:

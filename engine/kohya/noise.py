@@ -24,13 +24,19 @@ def only_if(path: str, gate: Callable[[Values], object], why_not: str) -> Rule:
     return rule
 
 
-def _is_pyramid(values: Values) -> bool:
-    """kohya_ss passes on the settings of the chosen type of noise offset only; sd-scripts takes all."""
-    return not values.is_kohya or values["noise_offset_type"] == "Multires"
+def _passed_on(kind: str, *keys: str) -> Callable[[Values], bool]:
+    """kohya_ss passes on its form's settings of the chosen type of noise offset only; sd-scripts takes all."""
+    return lambda values: (
+        not values.is_kohya or values["noise_offset_type"] == kind or any(key in values.options for key in keys)
+    )
 
 
-def _is_offset(values: Values) -> bool:
-    return bool(values["noise_offset"]) and (not values.is_kohya or values["noise_offset_type"] != "Multires")
+_IS_PYRAMID = _passed_on("Multires", "multires_noise_iterations")
+_IS_OFFSET = _passed_on("Original", "noise_offset")
+
+
+def _has_offset(values: Values) -> bool:
+    return bool(values["noise_offset"]) and _IS_OFFSET(values)
 
 
 def _has_huber_scale(values: Values) -> bool:
@@ -65,10 +71,11 @@ def _mask_source(values: Values) -> str:
 
 
 RULES: dict[str, Rule] = {
-    "multires_noise_iterations": only_if("noise.pyramid_levels", _is_pyramid, "noise_offset_type is Original"),
-    "multires_noise_discount": only_if("noise.pyramid_discount", _is_pyramid, "noise_offset_type is Original"),
-    "noise_offset_random_strength": only_if("noise.offset_random", _is_offset, "there is no noise offset"),
-    "adaptive_noise_scale": only_if("noise.offset_adaptive", _is_offset, "there is no noise offset"),
+    "noise_offset": only_if("noise.offset", _IS_OFFSET, "noise_offset_type is Multires"),
+    "multires_noise_iterations": only_if("noise.pyramid_levels", _IS_PYRAMID, "noise_offset_type is Original"),
+    "multires_noise_discount": only_if("noise.pyramid_discount", _IS_PYRAMID, "noise_offset_type is Original"),
+    "noise_offset_random_strength": only_if("noise.offset_random", _has_offset, "there is no noise offset"),
+    "adaptive_noise_scale": only_if("noise.offset_adaptive", _has_offset, "there is no noise offset"),
     "ip_noise_gamma_random_strength": only_if(
         "noise.perturbation_random", lambda values: values["ip_noise_gamma"], "ip_noise_gamma is 0"
     ),

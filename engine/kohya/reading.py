@@ -163,6 +163,7 @@ def _take_options(values: Values, options: Mapping[str, Any]) -> dict[str, str]:
     for name, value in options.items():
         key = _key_of(name)
         values.effective[key or name] = value
+        values.options.add(key or name)
         if key:
             overridden[name] = key
     return overridden

@@ -42,7 +42,7 @@ CONVERSIONS: dict[str, Rule] = {
     "lr_scheduler": adapter.scheduler,
     "lr_scheduler_num_cycles": adapter.scheduler_shape, "lr_scheduler_power": adapter.scheduler_shape,
     "lr_warmup": warmup_percent, "lr_warmup_steps": warmup_steps,
-    "noise_offset": inputs.noise_offset, "max_timestep": inputs.max_timestep,
+    "max_timestep": inputs.max_timestep,
     **noise.RULES,
     "epoch": epochs, "max_train_epochs": max_train_epochs, "max_train_steps": max_train_steps,
     "output_dir": inputs.output_folder, "seed": inputs.seed, "save_precision": inputs.save_precision,

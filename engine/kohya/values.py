@@ -74,13 +74,18 @@ class Unreadable(ValueError):  # noqa: N818 - says what the value is
 
 @dataclass
 class Values:
-    """The values in force while a file is read, by key; `given` are the keys that the file itself holds."""
+    """The values in force while a file is read, by key.
+
+    `given` are the keys that the file itself holds, `options` those that its additional_parameters set: they reach
+    sd-scripts whatever the form of kohya_ss leaves out.
+    """
 
     vocabulary: Vocabulary
     effective: dict[str, Any]
     given: frozenset[str]
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
+    options: set[str] = field(default_factory=set)
     total_steps: Callable[[], int] = lambda: 0
 
     def __getitem__(self, key: str) -> Any:
