@@ -88,6 +88,7 @@ BROKEN = {
         "run.ema_start_step",
     ),
     "an_average_is_asked_for": ({"run.ema_device": "cpu"}, "run.ema_device"),
+    "paths_can_be_looked_up": ({"model.base": "~nobody-here/x"}, "model.base"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
 }
 
