@@ -88,6 +88,14 @@ BROKEN = {
         "run.ema_start_step",
     ),
     "an_average_is_asked_for": ({"run.ema_device": "cpu"}, "run.ema_device"),
+    "layer_texts_can_be_read": ({"adapter.block_ranks": "x"}, "adapter.block_ranks"),
+    "residual_blocks_need_a_conv_rank": ({"adapter.blocks": "residual_blocks"}, "adapter.blocks"),
+    "conv_alphas_need_a_conv_rank": ({"adapter.conv_block_alphas": "1"}, "adapter.conv_block_alphas"),
+    "block_settings_need_the_unet": (
+        {"adapter.unet": False, "adapter.text_encoder_1": True, "adapter.block_rates": "1"},
+        "adapter.block_rates",
+    ),
+    "dropout_needs_ranks": ({"adapter.algorithm": "full", "adapter.network_dropout": 0.5}, "adapter.network_dropout"),
     "paths_can_be_looked_up": ({"model.base": "~nobody-here/x"}, "model.base"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
 }
