@@ -3,88 +3,146 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import io
+import json
 import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 
+from engine.atomic import write_text_whole
 from engine.errors import MissingPackage, UserError
+from engine.optimizer_arguments import TABLE
+from engine.optimizer_kinds import OPTIMIZERS, Kind
+from engine.rate_groups import RateGroup
+
+__all__ = ["OPTIMIZERS", "check_device", "make_optimizer", "pack_state", "unpack_state"]
 
 NOT_STATE = ("params", "fused", "foreach", "capturable", "differentiable")  # of this process and its device
+# Arguments that are no choice of a run: how it computes, and what has a setting of its own
+_NOT_FOR_USERS = {
+    *NOT_STATE, "self", "lr", "weight_decay", "maximize", "optim_bits", "args", "is_paged", "kwargs", "warmup_steps",
+    "dampening", "adamw_lr", "adamw_wd", "data_format",
+}  # fmt: skip
+_FLOATS = ("momentum", "t_alpha", "t_beta3")  # numbers whose default is written as a whole one or None
 
 
-@dataclass(frozen=True)
-class OptimizerSettings:
-    """Numbers that every optimizer here takes. Learning rates are those of the parameter groups."""
+def make_optimizer(name: str, groups: Sequence[RateGroup], arguments: Mapping[str, Any]) -> torch.optim.Optimizer:
+    """The optimizer `name` (a key of OPTIMIZERS) over the groups, with `arguments` as `arguments_of` makes them.
 
-    weight_decay: float
-    betas: tuple[float, float]
-    epsilon: float
-
-
-def make_optimizer(
-    name: str, groups: Sequence[dict[str, Any]], *, weight_decay: float, betas: tuple[float, float], epsilon: float
-) -> torch.optim.Optimizer:
-    """The optimizer `name` (a key of OPTIMIZERS) over groups of {"params": [...], "lr": rate}.
-
-    Raises MissingPackage if the package that holds it does not work here.
+    Each of its param_groups carries the "name" of its group. Raises MissingPackage if the package that holds it does
+    not work here, UserError where it refuses its arguments or the groups' rates.
     """
-    return OPTIMIZERS[name](list(groups), OptimizerSettings(weight_decay, betas, epsilon))
+    kind = OPTIMIZERS[name]
+    rates = {group.rate for group in groups}
+    if kind.one_rate and len(rates) > 1:
+        found = ", ".join(f"{rate:g}" for rate in sorted(rates))
+        raise UserError(f"{name} trains everything at one learning rate (got {found}). Give equal rates.", "optimizer")
+    made = [
+        {"params": [view.parameter for view in group.views], "lr": group.rate, "name": group.name} for group in groups
+    ]
+    device = groups[0].views[0].parameter.device
+    if name == "muon":
+        made = _by_shape(made, arguments["weight_decay"])
+    keywords = dict(arguments)
+    if kind.source.startswith("torch.optim:"):
+        made, keywords = _capturable(made, keywords, device)
+    optimizer_class = _class_of(name, kind)
+    try:
+        with _quiet():
+            return optimizer_class(made, lr=groups[0].rate, **keywords)
+    except (ValueError, TypeError, NotImplementedError) as error:
+        raise UserError(f"{name} refuses these numbers: {error}", "optimizer.extra") from error
 
 
-def _adamw(groups: list[dict[str, Any]], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """Decoupled weight decay (Loshchilov and Hutter 2019, arXiv 1711.05101, algorithm 2), all parameters in one kernel.
+def check_device(name: str, device: torch.device) -> None:
+    """Raise UserError where this optimizer cannot work on the device."""
+    if OPTIMIZERS[name].gpu_only and device.type != "cuda":
+        remedy = name.removeprefix("paged_")
+        what = f"{name} moves its memory between a GPU and main memory, and this run is on {device.type}. Use {remedy}."
+        raise UserError(what, "optimizer.name")
 
-    On CUDA it can be captured in a graph, and each learning rate is a tensor there, to be filled between replays.
+
+def _capturable(
+    groups: list[dict[str, Any]], keywords: dict[str, Any], device: torch.device
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """torch's own: one kernel for all parameters where the device has it.
+
+    On CUDA AdamW can be captured in a graph, and each learning rate is a tensor there, filled between replays.
     """
-    device = torch.device(groups[0]["params"][0].device)
-    capturable = device.type == "cuda"
-    if capturable:
+    keywords["fused"] = device.type in ("cuda", "cpu", "mps", "xpu")
+    if device.type == "cuda" and "nesterov" not in keywords:
+        keywords["capturable"] = True
         groups = [{**group, "lr": torch.tensor(float(group["lr"]), device=device)} for group in groups]
-    return torch.optim.AdamW(
-        groups,
-        betas=settings.betas,
-        eps=settings.epsilon,
-        weight_decay=settings.weight_decay,
-        fused=device.type in ("cuda", "cpu", "mps", "xpu"),
-        capturable=capturable,
-    )
+    return groups, keywords
 
 
-def _adamw_8bit(groups: list[dict[str, Any]], settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """AdamW with moments in blocks of 8-bit numbers (Dettmers et al. 2022, arXiv 2110.02861)."""
-    return _bitsandbytes().optim.AdamW8bit(
-        groups, betas=settings.betas, eps=settings.epsilon, weight_decay=settings.weight_decay
-    )
+def _by_shape(groups: list[dict[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
+    """Muon is for matrices (and convolutions, flattened); vectors go to the AdamW that it brings."""
+    found: list[dict[str, Any]] = []
+    for group in groups:
+        for matrices in (True, False):
+            here = [parameter for parameter in group["params"] if (parameter.ndim >= 2) is matrices]
+            if here:
+                found.append({**group, "params": here, "use_muon": matrices, "weight_decay": weight_decay})
+    return found
 
 
-OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], OptimizerSettings], torch.optim.Optimizer]] = {
-    "adamw": _adamw,
-    "adamw_8bit": _adamw_8bit,
-}
+def _class_of(name: str, kind: Kind) -> Any:
+    """The class, its package imported when first asked for."""
+    module, _, attribute = kind.source.partition(":")
+    try:
+        with _quiet():
+            return getattr(importlib.import_module(module), attribute)
+    except Exception as error:  # a broken build raises whatever its loader raises
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        package = module.split(".")[0]
+        message = f"{name} needs {package}, which does not load here ({reason}). Use adamw, or run ./setup.sh."
+        raise MissingPackage(message, "optimizer.name") from error
 
 
-def _bitsandbytes() -> Any:
-    """The package, imported when first asked for: what it prints about optional kernels is of no use to the user."""
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """What these packages print about optional kernels and about themselves is of no use to the user."""
     logger = logging.getLogger("bitsandbytes")
     level = logger.level
     logger.setLevel(logging.ERROR)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-            import bitsandbytes
-    except Exception as error:  # a broken build raises whatever its loader raises
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        message = (
-            f"8-bit optimizers need bitsandbytes, which does not load here ({reason}). Use adamw, or run ./setup.sh."
-        )
-        raise MissingPackage(message, "optimizer.name") from error
+            yield
     finally:
         logger.setLevel(level)
-    return bitsandbytes
+
+
+def arguments_in_packages() -> dict[str, dict[str, list[Any]]]:
+    """{optimizer: {argument: [type, default]}} as the installed packages have it: what the frozen table must equal."""
+    found: dict[str, dict[str, list[Any]]] = {}
+    for name, kind in OPTIMIZERS.items():
+        parameters = inspect.signature(_class_of(name, kind).__init__).parameters.values()
+        described = {
+            each.name: _described(each) for each in parameters if each.name not in _NOT_FOR_USERS | {*kind.fixed}
+        }
+        found[name] = {argument: about for argument, about in described.items() if about}
+    return found
+
+
+def _described(parameter: inspect.Parameter) -> list[Any] | None:
+    """[type, default] of an argument; None where it cannot be given as text."""
+    default, hint = parameter.default, str(parameter.annotation)
+    if parameter.name in _FLOATS or isinstance(default, float):
+        return ["float or none" if default is None or "None" in hint else "float", default]
+    if default is None:
+        return ["float or none", None]
+    for kind, word in ((bool, "bool"), (int, "int"), (str, "text")):
+        if isinstance(default, kind):
+            return [word, default]
+    if isinstance(default, tuple) and all(isinstance(part, (int, float)) for part in default):
+        return [f"floats {len(default)}", list(default)]
+    return None
 
 
 def pack_state(optimizer: torch.optim.Optimizer) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
@@ -143,7 +201,7 @@ def _packed(value: Any, name: str, tensors: dict[str, torch.Tensor], names: dict
     if isinstance(value, torch.Tensor):
         known = names.setdefault(id(value), name)
         tensors[known] = value.detach()
-        return {"tensor": known}
+        return {"tensor": known} if value.is_contiguous() else {"tensor": known, "stride": list(value.stride())}
     if isinstance(value, dict):
         return {"dict": {key: _packed(part, f"{name}.{key}", tensors, names) for key, part in value.items()}}
     if isinstance(value, (list, tuple)):
@@ -161,9 +219,22 @@ def _unpacked(
     kind, content = next(iter(value.items()))
     if kind == "tensor":
         if content not in shared:
-            shared[content] = tensors[content].clone().to(device)
+            shared[content] = _laid_out(tensors[content].clone().to(device), value.get("stride"))
         return shared[content]
     if kind == "dict":
         return {key: _unpacked(part, tensors, device, shared) for key, part in content.items()}
     parts = [_unpacked(part, tensors, device, shared) for part in content]
     return tuple(parts) if kind == "tuple" else parts
+
+
+def _laid_out(tensor: torch.Tensor, stride: list[int] | None) -> torch.Tensor:
+    """The tensor with its numbers in memory as they were: matrix products round by it (SOAP's bases are turned)."""
+    if stride is None:
+        return tensor
+    return torch.empty_strided(tensor.shape, stride, dtype=tensor.dtype, device=tensor.device).copy_(tensor)
+
+
+if __name__ == "__main__":
+    rows = arguments_in_packages().items()
+    lines = [f"{json.dumps(name)}: {json.dumps(arguments)}" for name, arguments in rows]
+    write_text_whole(TABLE, "{\n" + ",\n".join(lines) + "\n}\n")

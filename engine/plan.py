@@ -22,6 +22,8 @@ from engine.plan_model import look_at_model, prediction_warnings
 from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
 from engine.preset import Preset, resolve
 from engine.prompts import SamplePrompt, parse_prompts
+from engine.rules.optimizer import rate_warnings
+from engine.schedules import schedule_problems
 from engine.sdxl.detect import ModelFacts
 
 
@@ -107,6 +109,8 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     steps, epochs = _length(preset, batches)
     warnings += _batch_warnings(preset, bucket_plans)
     warnings += caption_warnings(preset, images, steps)
+    warnings += rate_warnings(preset)
+    problems += schedule_problems(preset.optimizer, steps) if steps else ()
 
     run, sample = preset.run, preset.sample
     save_steps = _due(steps, per_epoch, run.save_every_steps, run.save_every_epochs)

@@ -91,10 +91,5 @@ def make_rounded(adapter: Adapter, precision: str, seed: int) -> RoundedStep | N
     return RoundedStep(adapter.vectors.values(), seed)
 
 
-def optimized(adapter: Adapter, rounding: RoundedStep | None) -> list[list[nn.Parameter]]:
-    """What an optimizer works on, vector by vector."""
-    return rounding.parts if rounding is not None else [[vector] for vector in adapter.vectors.values()]
-
-
 def _is_bf16(value: object) -> bool:
     return isinstance(value, Tensor) and value.dtype == torch.bfloat16

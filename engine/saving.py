@@ -16,6 +16,7 @@ from engine.average import Average
 from engine.errors import UserError
 from engine.facts import Biography
 from engine.kept import CheckpointRecord
+from engine.optimizer_arguments import ruled_by_preset
 from engine.optimizers import pack_state, unpack_state
 from engine.plan import Plan
 from engine.preset import Preset, resolve
@@ -25,9 +26,6 @@ from engine.sdxl.mark import model_mark
 from engine.state import State, save_state
 from engine.updater import Updater
 from engine.validation import Course
-
-# What a user may change between stop and resume; the optimizer's saved groups hold the old values
-_RULED_BY_PRESET = ("weight_decay", "betas", "eps")
 
 WAITS_FOR_SPACE = 20
 WAIT_SECONDS = 30.0
@@ -128,7 +126,7 @@ class Saver:
                 self.adapter,
                 precision=self.preset.run.save_precision,
                 metadata=self.about.at(step),
-                trained=step > 1 or self.preset.optimizer.warmup_steps == 0,
+                trained=step > 1 or not (self.preset.optimizer.warmup_steps or self.preset.optimizer.warmup_share),
             )
         self._told(step, "checkpoint", path)
 
@@ -158,7 +156,8 @@ class Saver:
     def restore(self, state: State) -> None:
         """Put adapter, optimizer and loss scale back to where they were, bit for bit."""
         groups = self.updater.optimizer.param_groups
-        wanted = [{key: group[key] for key in _RULED_BY_PRESET if key in group} for group in groups]
+        ruled = ruled_by_preset(self.preset.optimizer)
+        wanted = [{key: group[key] for key in ruled if key in group} for group in groups]
         try:
             self.adapter.load_tensors(state.adapter)
             self.average.load_tensors(state.average)

@@ -24,16 +24,18 @@ from engine.losses import loss_terms
 from engine.mask_source import MaskSource, black_masks_warning
 from engine.memory import choose_computation, choose_device, device_name
 from engine.objective import Objective
-from engine.optimizers import make_optimizer
+from engine.optimizer_arguments import arguments_of
+from engine.optimizers import OPTIMIZERS, check_device, make_optimizer
 from engine.plan import Plan, make_plan, sentence
 from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.processes import ALONE, Processes, in_turn
+from engine.rate_groups import rate_groups
 from engine.report import Reporter
-from engine.rounding import make_rounded, optimized
+from engine.rounding import make_rounded
 from engine.sample import Artist, Sampler
 from engine.saving import Saver
-from engine.schedules import SCHEDULES
+from engine.schedules import rate_curve
 from engine.sdxl import checkpoint
 from engine.sdxl.noise import sdxl_schedule
 from engine.state import load_last_state
@@ -57,6 +59,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     assert facts is not None  # a plan without problems has a model
     device = choose_device(preset)
     processes.check_device(device)
+    check_device(preset.optimizer.name, device)
     computation = choose_computation(preset, facts, device)
     dtype = computation.dtype
     state, faults = load_last_state(run.state)
@@ -124,18 +127,11 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     parts = {name: model for name, model in trained.items() if model is not None}
     del trained
     adapter = attach(parts, recipe_of(preset), device)
-    full_rates = [getattr(preset.optimizer, f"{group.part}_rate") * group.factor for group in adapter.groups]
+    rates = {part: getattr(preset.optimizer, f"{part}_rate") for part in parts}
     rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed)
-    numbers = optimized(adapter, rounding)
-    groups = [{"params": params, "lr": rate} for params, rate in zip(numbers, full_rates, strict=True)]
-    optimizer = make_optimizer(
-        preset.optimizer.name,
-        groups,
-        weight_decay=preset.optimizer.weight_decay,
-        betas=(preset.optimizer.beta1, preset.optimizer.beta2),
-        epsilon=preset.optimizer.epsilon,
-    )
-    updater = Updater(optimizer, preset.optimizer.clip_norm, dtype == torch.float16, device, rounding)
+    groups = rate_groups(adapter.groups, rates, OPTIMIZERS[preset.optimizer.name].shaped, rounding)
+    optimizer = make_optimizer(preset.optimizer.name, groups, arguments_of(preset.optimizer))
+    updater = Updater(optimizer, groups, preset.optimizer.clip_norm, dtype == torch.float16, device, rounding)
     average = Average(adapter, average_settings(preset.run))
     prediction, zero_snr = model_kind(preset, facts)
     objective = Objective(
@@ -162,16 +158,12 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         with average.shown():
             validator.measure(first_step, unet, (stopping, processes), saver.keep_best)
     report.stage("Training")
-    rate_factor = SCHEDULES[preset.optimizer.schedule]
+    rate_factor = rate_curve(preset.optimizer, plan.steps)
     log = StepLog(report, plan, preset.logging.every_steps, device)
     text_stop = text_stop_step(preset, plan.steps)
     step, stop = first_step, False
     while step < plan.steps and not stop and not validator.is_exhausted:
-        frozen = freeze_text(adapter.groups, step, text_stop)
-        factor = rate_factor(step, preset.optimizer.warmup_steps, plan.steps)
-        pairs = zip(adapter.vectors, full_rates, strict=True)
-        rates = [0.0 if name in frozen else rate * factor for name, rate in pairs]
-        updater.set_rates(rates)
+        updater.begin_step(rate_factor(step), freeze_text(adapter.groups, step, text_stop))
         step_batches = batches.batches(step)
         loss = torch.zeros((), device=device)
         for place, batch in enumerate(step_batches):
@@ -181,14 +173,13 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
             (share * updater.scale).backward()
             adapter.end_batch()
             loss += share.detach()
-        loss = processes.sum_gradients(list(adapter.vectors.values()), loss)
+        loss = processes.sum_gradients(updater.parameters, loss)
         norm = updater.update(step)
-        adapter.changed()
         step += 1
         average.update(step)
         if step == first_step + 1:
             about.begin_hashing()
-        log.note(step, loss, norm, dict(zip(adapter.vectors, rates, strict=True)), step_batches)
+        log.note(step, loss, norm, updater.rates(), step_batches)
 
         stop, save, sample, timed = processes.any_of(
             stopping.asked or report.is_asked_for("stop"), report.is_asked_for("save"), report.is_asked_for("sample"),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
 from engine.adapters.flat import total_norm
+from engine.rate_groups import RateGroup
 from engine.rounding import RoundedStep
 
 INITIAL_LOSS_SCALE = 2.0**16
@@ -18,47 +19,62 @@ class Updater:
 
     In fp16 the loss is scaled (Micikevicius et al. 2018, arXiv 1710.03740): halved after an overflow, doubled after
     2,000 steps without. Scale and its counter are tensors on the device, so that nothing waits for them.
+
+    Schedule-free optimizers train on other weights than those that are good to use (Defazio et al. 2024, arXiv
+    2405.15682, equation 3). The adapter holds the former only between `begin_step` and the end of `update`: whatever
+    saves, samples or looks at it between steps finds the averaged weights, without having to ask.
     """
 
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
+        groups: Sequence[RateGroup],
         clip_norm: float,
         scaled: bool,
         device: torch.device,
         rounding: RoundedStep | None = None,
     ) -> None:
-        """`rounding`: where the trained numbers lie in bf16, the steps over their segments."""
+        """`optimizer` as `make_optimizer` made it over `groups`. `scaled`: the loss is multiplied by `scale`.
+
+        `rounding`: where the trained numbers lie in bf16, the steps over their segments.
+        """
         self.optimizer = optimizer
         self.rounding = rounding
+        self.groups = groups
+        self.flats = [group.flat for group in groups]
         self.clip_norm = clip_norm
         self.scaled = scaled
         self.scale = torch.tensor(INITIAL_LOSS_SCALE if scaled else 1.0, device=device)
         self.good_steps = torch.zeros((), device=device)
         self.skips_on_device = bool(optimizer.defaults.get("fused"))
+        self.averages = callable(getattr(optimizer, "eval", None))
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
-        """Those that are trained now; frozen ones are left out."""
-        found = (parameter for group in self.optimizer.param_groups for parameter in group["params"])
-        return [parameter for parameter in found if parameter.requires_grad]
+        """The vectors that are trained now; frozen ones are left out."""
+        return [flat.vector for flat in self.flats if flat.vector.requires_grad]
 
-    def set_rates(self, rates: Sequence[float]) -> None:
-        """The learning rate of each group for this step."""
-        for group, rate in zip(self.optimizer.param_groups, rates, strict=True):
+    def begin_step(self, factor: float, frozen: Collection[str] = ()) -> None:
+        """Set the learning rates of this step, `factor` times those of the groups. Comes before its forward pass.
+
+        `frozen`: groups that are not trained any more.
+        """
+        rates = {group.name: 0.0 if group.name in frozen else group.rate * factor for group in self.groups}
+        for group in self.optimizer.param_groups:
             if isinstance(group["lr"], torch.Tensor):
-                group["lr"].fill_(rate)
+                group["lr"].fill_(rates[group["name"]])
             else:
-                group["lr"] = rate
+                group["lr"] = rates[group["name"]]
+        if self.averages:
+            self.optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+            self._changed()
 
     def update(self, step: int) -> torch.Tensor:
         """Make update number `step` (from 0); returns the gradient's norm before clipping.
 
         Where that is not finite the update was left out.
         """
-        if self.rounding is not None:
-            self.rounding.take_gradients()
-        held = [parameter for parameter in self.parameters if parameter.grad is not None]
+        held = self._holding_gradients()
         gradients = [parameter.grad for parameter in held if parameter.grad is not None]
         if self.scaled:
             torch._foreach_mul_(gradients, 1.0 / self.scale)
@@ -66,22 +82,50 @@ class Updater:
         finite = torch.isfinite(norm)
         if self.clip_norm:
             torch.nn.utils.clip_grads_with_norm_(held, self.clip_norm, norm, foreach=True)
+        self._step(step, finite)
+        if self.scaled:
+            self._adapt_scale(finite)
+        for vector in held:
+            vector.grad = None
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.averages:
+            self.optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+        self._changed()
+        return norm
+
+    def rates(self) -> dict[str, float]:
+        """The learning rate in force of each group; times its own estimate, for an optimizer that finds its rate."""
+        found: dict[str, float] = {}
+        for group in self.optimizer.param_groups:
+            found.setdefault(group["name"], float(group["lr"]) * float(group.get("d", 1.0)))
+        return found
+
+    def _holding_gradients(self) -> list[torch.nn.Parameter]:
+        """The parameters that have gradients: the vectors, or their segments in bf16."""
+        held = self.parameters
+        if self.rounding is not None:
+            self.rounding.take_gradients()
+            held = [part for parts in self.rounding.parts for part in parts]
+        return [parameter for parameter in held if parameter.grad is not None]
+
+    def _step(self, step: int, finite: torch.Tensor) -> None:
+        """The optimizer's step, if the gradients are finite."""
+        for group in self.groups:
+            for view in group.views:
+                view.take_gradient()
         if self.skips_on_device:
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-            self._step(step)
-        elif bool(finite):
-            self._step(step)
-        if self.scaled:
-            self._adapt_scale(finite)
-        self.optimizer.zero_grad(set_to_none=True)
-        return norm
-
-    def _step(self, step: int) -> None:
+        elif not bool(finite):
+            return
         if self.rounding is None:
             self.optimizer.step()
         else:
             self.rounding.step(self.optimizer, step)
+
+    def _changed(self) -> None:
+        for flat in self.flats:
+            flat.changed()
 
     def _adapt_scale(self, finite: torch.Tensor) -> None:
         good = torch.where(finite, self.good_steps + 1, torch.zeros_like(self.good_steps))

@@ -16,6 +16,19 @@ from engine.rules import RULES
 BROKEN = {
     "something_is_trained": ({"adapter.unet": False}, "adapter.unet"),
     "a_rate_is_set": ({"optimizer.unet_rate": 0.0}, "optimizer.unet_rate"),
+    "a_multiplier_is_near_1": ({"optimizer.name": "prodigy"}, "optimizer.unet_rate"),
+    "one_rate_for_optimizers_that_have_one": (
+        {"optimizer.name": "prodigy", "optimizer.unet_rate": 1.0, "optimizer.text_encoder_1_rate": 0.5,
+         "adapter.text_encoder_1": True, "captions.cache_text": False}, "optimizer.text_encoder_1_rate"),
+    "schedule_free_means_constant": ({"optimizer.name": "adamw_schedule_free"}, "optimizer.schedule"),
+    "adafactor_schedule_is_for_adafactor": (
+        {"optimizer.schedule": "adafactor", "optimizer.unet_rate": 1.0}, "optimizer.schedule"),
+    "optimizer_knows_its_arguments": ({"optimizer.extra": "betas=0.9"}, "optimizer.extra"),
+    "warmup_is_given_once": ({"optimizer.warmup_steps": 10, "optimizer.warmup_share": 0.1}, "optimizer.warmup_share"),
+    "lowest_rate_needs_a_falling_schedule": (
+        {"optimizer.schedule": "constant", "optimizer.min_ratio": 0.1}, "optimizer.min_ratio"),
+    "points_can_be_read": (
+        {"optimizer.schedule": "piecewise_constant", "optimizer.points": "500 0.5"}, "optimizer.points"),
     "trained_text_is_not_cached": ({"adapter.text_encoder_1": True}, "captions.cache_text"),
     "random_crops_are_not_cached": ({"data.random_crop": True}, "data.random_crop"),
     "colors_that_change_are_not_cached": ({"data.color_jitter": True}, "data.color_jitter"),
@@ -98,7 +111,7 @@ BROKEN = {
     "dropout_needs_ranks": ({"adapter.algorithm": "full", "adapter.network_dropout": 0.5}, "adapter.network_dropout"),
     "paths_can_be_looked_up": ({"model.base": "~nobody-here/x"}, "model.base"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
-}
+}  # fmt: skip
 
 
 def problems_of(action):

@@ -9,7 +9,10 @@ from torch import nn
 
 import engine.rounding
 from engine import events
+from engine.adapters.attach import Group
+from engine.adapters.flat import FlatParameters
 from engine.optimizers import make_optimizer
+from engine.rate_groups import rate_groups
 from engine.rounding import RoundedStep, round_stochastic
 from engine.updater import Updater
 from tests.test_resume import assert_same_outcome, resume_here
@@ -46,11 +49,12 @@ def test_what_bf16_can_hold_stays_and_what_is_no_number_stays_none():
 
 def stepper(values: torch.Tensor, seed: int = 0, name: str = "adamw"):
     """A bf16 vector and what updates it."""
-    vector = nn.Parameter(values.to(BF16))
+    flat = FlatParameters({"a": tuple(values.shape)}, BF16)
+    vector = flat.vector = nn.Parameter(values.to(BF16))
     rounding = RoundedStep([vector], seed)
-    groups = [{"params": rounding.parts[0], "lr": 1e-4}]
-    optimizer = make_optimizer(name, groups, weight_decay=0.0, betas=(0.9, 0.999), epsilon=1e-8)
-    return vector, Updater(optimizer, 0.0, False, torch.device("cpu"), rounding)
+    groups = rate_groups([Group("unet", "unet", 1.0, flat)], {"unet": 1e-4}, False, rounding)
+    optimizer = make_optimizer(name, groups, {"weight_decay": 0.0})
+    return vector, Updater(optimizer, groups, 0.0, False, torch.device("cpu"), rounding)
 
 
 def steps(vector: nn.Parameter, updater: Updater, first: int, last: int, gradient: torch.Tensor) -> None:

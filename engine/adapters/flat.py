@@ -17,7 +17,7 @@ from torch.autograd import Function
 
 BLOCK = 256
 """Every matrix starts at a multiple of this many numbers: the block of 8-bit optimizers, and aligned for any GEMM.
-The gaps hold zeros, get zero gradients and stay zero."""
+The gaps hold zeros and get zero gradients; only 8-bit optimizers move them a little, and nobody reads them."""
 
 
 def total_norm(gradients: Sequence[Tensor]) -> Tensor:
@@ -46,6 +46,21 @@ class Slot:
 def _slot(offset: int, shape: Sequence[int]) -> Slot:
     stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
     return Slot(offset, math.prod(shape), tuple(shape), stride)
+
+
+@dataclass(frozen=True)
+class View:
+    """Some numbers of a flat vector as a parameter of their own: the same memory, so stepping it steps the vector."""
+
+    flat: FlatParameters
+    parameter: nn.Parameter
+    slot: Slot | None = None  # None: it is the vector itself
+
+    def take_gradient(self) -> None:
+        """Give the parameter its part of the vector's gradient, as a view."""
+        if self.slot is not None:
+            gradient = self.flat.vector.grad
+            self.parameter.grad = None if gradient is None else self.slot.of(gradient)
 
 
 class FlatParameters:
@@ -92,6 +107,17 @@ class FlatParameters:
         if self._plain is None or self._plain[0] != version:
             self._plain = (version, self._cut())
         return self._plain[1]
+
+    def optimized(self, shaped: bool) -> list[View]:
+        """What an optimizer steps: the vector, or every matrix by itself and in its shape.
+
+        The latter for optimizers that look at rows and columns or at the size of a whole matrix. Make them when the
+        vector is on its device: `to` moves it away from under them.
+        """
+        if not shaped:
+            return [View(self, self.vector)]
+        data = self.vector.detach()
+        return [View(self, nn.Parameter(slot.of(data)), slot) for slot in self.slots.values()]
 
     def changed(self) -> None:
         """Forget casts made before: the vector was written to in a way that torch does not count (some optimizers)."""
