@@ -17,13 +17,16 @@ from engine.adapters.metadata import (
     folders,
     tags,
 )
+from engine.optimizer_kinds import OPTIMIZERS
 from engine.plan import Plan
 from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
+from engine.schedules import shape_of
 from engine.sdxl.noise import Prediction
 
 VERSION = "0.1.0"
-_OPTIMIZERS = {"adamw": "torch.optim.adamw.AdamW", "adamw_8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
+_OPTIMIZERS = {name: kind.source.replace(":", ".") for name, kind in OPTIMIZERS.items()}
+_OPTIMIZERS |= {"adamw": "torch.optim.adamw.AdamW", "adamw_8bit": "bitsandbytes.optim.adamw.AdamW8bit"}
 
 
 class Biography:
@@ -106,7 +109,7 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         mixed_precision="no" if preset.memory.precision == "fp32" else preset.memory.precision,
         optimizer=_OPTIMIZERS[optimizer.name],
         lr_scheduler=optimizer.schedule,
-        lr_warmup_steps=optimizer.warmup_steps,
+        lr_warmup_steps=shape_of(optimizer, plan.steps).warmup_steps,
         max_grad_norm=optimizer.clip_norm,
         dataset_dirs=_folders(plan, regularization=False),
         reg_dataset_dirs=_folders(plan, regularization=True),

@@ -84,7 +84,7 @@ def test_moments_lie_in_bf16_and_follow_those_of_fp32():
         vector.grad, wide.grad = gradient.to(BF16), gradient
         updater.update(step)
         plain.step()
-    (part,) = updater.parameters
+    (part,) = updater.optimizer.param_groups[0]["params"]
     for key in ("exp_avg", "exp_avg_sq"):
         narrow, full = updater.optimizer.state[part][key], plain.state[wide][key]
         assert narrow.dtype == BF16
