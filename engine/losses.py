@@ -148,7 +148,7 @@ def min_snr_weights(snr: torch.Tensor, gamma: float, v_prediction: bool) -> torc
 def soft_min_snr_weights(snr: torch.Tensor, gamma: float, v_prediction: bool) -> torch.Tensor:
     """γ / (s + γ), or s / (s + 1) of that for velocity targets: min-SNR without its kink.
 
-    Crowson et al. 2024 (HDiT, arXiv 2401.11605, section 3.4) weigh the error of the clean image by 1 / (σ² + 1/γ) with
+    Crowson et al. 2024 (HDiT, arXiv 2401.11605) weigh the error of the clean image by 1 / (σ² + 1/γ) with
     σ² = 1/s, which is sγ / (s + γ); the error of the noise is s times that of the image. snr: fp32 [B] → [B].
     """
     weights = gamma / (snr + gamma)
@@ -186,7 +186,7 @@ def v_like_weights(snr: torch.Tensor, strength: float) -> torch.Tensor:
 
 
 def debiased_weights(snr: torch.Tensor, v_prediction: bool) -> torch.Tensor:
-    """1 / √s (Yu et al. 2023, arXiv 2310.08442, section 3.3), or 1 / (s + 1) for velocity targets.
+    """1 / √s (Yu et al. 2023, arXiv 2310.08442), or 1 / (s + 1) for velocity targets.
 
     s is cut at 1000 as sd-scripts does. snr: fp32 [B], above 0 unless velocities are predicted → [B].
     """

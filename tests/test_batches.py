@@ -18,8 +18,11 @@ from engine.data.images import load_pixels
 from engine.data.masks import to_latent_size
 from engine.latent_source import LatentSource
 from engine.mask_source import MaskSource
+from engine.noise_draws import shaped_noise
 from engine.plan import make_plan
 from engine.preset import Preset
+from engine.sections.noise import Noise
+from engine.text_source import TextSource
 from tests.training import make_images, small_preset
 
 CPU = torch.device("cpu")
@@ -38,8 +41,16 @@ class PixelLatents:
         return torch.cat((mean, torch.zeros_like(mean)), dim=1)
 
 
+class NoWords:
+    """Captions as they are."""
+
+    def words(self, captions):
+        return captions
+
+
 def maker(preset: Preset, masks: MaskSource | None = None) -> BatchMaker:
-    return BatchMaker(preset, make_plan(preset), (cast(LatentSource, PixelLatents()), masks), CPU)
+    sources = cast(LatentSource, PixelLatents()), masks, cast(TextSource, NoWords())
+    return BatchMaker(preset, make_plan(preset), sources, CPU)
 
 
 def first_batch(preset: Preset, step: int = 0) -> Batch:
@@ -197,3 +208,19 @@ def test_masks_are_cut_and_mirrored_as_the_latents_beside_them(tmp_path, cached)
         for batch in batch_maker.batches(step):
             assert batch.mask is not None and batch.mask.shape == (len(batch.images), 1, *batch.latents.shape[2:])
             assert torch.allclose(batch.latents[:, :1] / 0.13025, batch.mask, atol=1e-5)
+
+
+def test_noise_is_shaped_on_its_own_device_without_reading_a_value():
+    """Tensors on the device `meta` have no values: reading one, or mixing in one of the CPU, raises."""
+    settings = Noise(
+        offset=0.1,
+        offset_random=True,
+        offset_adaptive=0.1,
+        pyramid_levels=4,
+        perturbation=0.1,
+        perturbation_random=True,
+    )
+    shape = (2, 4, 8, 8)
+    noise, offset, latents = (torch.empty(size, device="meta") for size in (shape, (2, 4, 1, 1), shape))
+    for found in shaped_noise(settings, noise, offset, latents, lambda name: torch.Generator().manual_seed(1)):
+        assert found.shape == shape and found.device.type == "meta"

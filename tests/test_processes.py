@@ -26,7 +26,7 @@ from tests.training import events_of, losses_of, small_preset, train_here
 
 
 class Known:
-    """A latent source whose moments are a function of the image and the cut."""
+    """Moments that are a function of the image and the cut; captions as they are."""
 
     def moments(self, images, cuts):
         width, height = images[0].bucket_px
@@ -34,9 +34,13 @@ class Known:
             [torch.full((8, height // 8, width // 8), float(hash(image.path.name) % 97)) for image in images]
         )
 
+    def words(self, captions):
+        return captions
+
 
 def batches_of(preset: Preset, step: int, here: Processes = ALONE) -> list:
-    return BatchMaker(preset, make_plan(preset), (Known(), None), torch.device("cpu"), here).batches(step)  # pyright: ignore[reportArgumentType]
+    sources = (Known(), None, Known())
+    return BatchMaker(preset, make_plan(preset), sources, torch.device("cpu"), here).batches(step)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("step", range(4))
