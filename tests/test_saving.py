@@ -1,0 +1,126 @@
+"""What a run saves when, what it keeps, and a full disk at the end."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from engine import events, saving
+from engine.atomic import whole_file
+from engine.plan_sizes import estimate_disk_bytes
+from engine.run import RunFolder
+from tests.training import events_of, losses_of, resume_here, small_preset, train_here
+
+
+def files(folder) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def thinned(tmp_path_factory):
+    """Nine steps, few an epoch, saved by epochs and every second step, of which two checkpoints and one state stay."""
+    folder = tmp_path_factory.mktemp("thinned")
+    changes = {
+        "run__steps": 9, "run__save_every_steps": 2, "run__save_every_epochs": 1, "run__file_names": "epoch",
+        "run__keep_last": 2, "run__keep_states": 1, "run__batch_size": 4,
+    }  # fmt: skip
+    return train_here(small_preset(folder, **changes))
+
+
+def test_the_last_and_the_newest_on_the_way_stay(thinned):
+    saved = [event.path for event in events_of(thinned, events.Saved) if event.what == "checkpoint"]
+    assert len(saved) > 4
+    *_, before, newest, last = saved
+    assert last == "checkpoints/tiny.safetensors"
+    assert files(thinned.checkpoints) == sorted(path.split("/")[1] for path in (before, newest, last))
+    assert files(thinned.state) == ["step-00000009.safetensors"]
+
+
+def test_names_carry_the_epoch_where_one_ends(thinned):
+    started = events_of(thinned, events.Started)[0]
+    saved = {event.step: event.path for event in events_of(thinned, events.Saved) if event.what == "checkpoint"}
+    per_epoch = started.steps_per_epoch
+    assert saved[per_epoch] == "checkpoints/tiny-epoch0001.safetensors"
+    others = [step for step in saved if step % per_epoch and step != 9]
+    assert others and all(saved[step] == f"checkpoints/tiny-{step:06d}.safetensors" for step in others)
+
+
+@pytest.mark.slow
+def test_states_at_the_end_only_or_more_often_than_checkpoints(tmp_path):
+    at_end = train_here(small_preset(tmp_path, run__save_every_steps=2, run__state_saves="at_end"), tmp_path / "a")
+    assert files(at_end.state) == ["step-00000004.safetensors"]
+    assert len(files(at_end.checkpoints)) == 2
+    often = train_here(small_preset(tmp_path, run__state_every_steps=1, run__keep_states=9), tmp_path / "b")
+    assert len(files(often.state)) == 4 and files(often.checkpoints) == ["tiny.safetensors"]
+    (often.state / "step-00000004.safetensors").unlink()
+    resume_here(often)
+    assert events_of(often, events.Started)[-1].from_step == 3
+    assert losses_of(often) == losses_of(at_end)
+
+
+def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
+    clock = iter(range(0, 10**6, 40))  # every look at the clock is 40 s later
+    monkeypatch.setattr(saving.time, "monotonic", lambda: float(next(clock)))
+    made = train_here(small_preset(tmp_path, run__steps=3, run__save_every_minutes=1))
+    assert len(files(made.checkpoints)) > 1
+
+
+def fill_disk(monkeypatch, times: int) -> None:
+    """The next `times` checkpoints meet a full disk."""
+    plain, left = saving.save_adapter, iter(range(times))
+
+    def save(path, *words, **named):
+        if next(left, None) is None:
+            return plain(path, *words, **named)
+        with whole_file(path):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(saving, "save_adapter", save)
+    monkeypatch.setattr(saving, "WAIT_SECONDS", 0.01)
+
+
+def test_a_full_disk_at_the_end_is_waited_for(tmp_path, monkeypatch):
+    fill_disk(monkeypatch, 3)
+    made = train_here(small_preset(tmp_path, run__steps=1))
+    assert made.status() == "finished" and files(made.checkpoints) == ["tiny.safetensors"]
+    assert sum("tried again" in event.message for event in events_of(made, events.Warned)) == 3
+
+
+def test_a_disk_that_stays_full_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
+    fill_disk(monkeypatch, 10**6)
+    monkeypatch.setattr(saving, "WAITS_FOR_SPACE", 2)
+    with pytest.raises(saving.UserError, match="the disk is full"):
+        train_here(small_preset(tmp_path, run__steps=1))
+
+
+def test_stop_ends_the_waiting(tmp_path, monkeypatch):
+    fill_disk(monkeypatch, 10**6)
+    full = saving.save_adapter
+
+    def save(path, *words, **named):
+        RunFolder(path.parent.parent).request("stop")
+        full(path, *words, **named)
+
+    monkeypatch.setattr(saving, "save_adapter", save)
+    monkeypatch.setattr(saving, "WAIT_SECONDS", 600.0)
+    with pytest.raises(saving.UserError, match="the disk is full"):
+        train_here(small_preset(tmp_path, run__steps=1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "checkpoints", "states"),
+    [
+        ({}, 50, 2),
+        ({"run.keep_last": 3}, 5, 2),
+        ({"run.keep_states": 10}, 50, 10),
+        ({"validation.share": 0.1}, 51, 2),
+        ({"validation.share": 0.1, "validation.keep_best": False}, 50, 2),
+    ],
+)
+def test_the_disk_estimate_follows_what_is_kept(tmp_path, changes, checkpoints, states):
+    preset = small_preset(tmp_path, run__save_every_epochs=1, captions__cache_text=False).changed(
+        {"data.cache_latents": False, **changes}
+    )
+    assert estimate_disk_bytes(preset, 1000, (), 0, 50) == 1000 * (2 * checkpoints + 12 * states)
