@@ -6,6 +6,7 @@ import dataclasses
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from engine.adapters.metadata import (
     ModelCard,
@@ -15,6 +16,7 @@ from engine.adapters.metadata import (
     build_metadata,
     file_sha256,
     folders,
+    only_needed,
     tags,
 )
 from engine.optimizer_kinds import OPTIMIZERS
@@ -23,6 +25,7 @@ from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.schedules import shape_of
 from engine.sdxl.noise import Prediction
+from engine.thumbnail import thumbnail_url
 
 VERSION = "0.1.0"
 _OPTIMIZERS = {name: kind.source.replace(":", ".") for name, kind in OPTIMIZERS.items()}
@@ -40,6 +43,7 @@ class Biography:
         self.plan = plan
         self.prediction: Prediction = prediction
         self.facts = training_facts(preset, plan)
+        self.card = model_card(preset)
         self._hashes: dict[str, Future[str]] = {}
 
     def begin_hashing(self) -> None:
@@ -61,8 +65,24 @@ class Biography:
             training_finished_at=time.time(),
             **{name: future.result() for name, future in self._hashes.items()},
         )
-        card = ModelCard(author=self.preset.author, description=self.preset.about)
-        return build_metadata(facts, self.prediction, card, VERSION)
+        metadata = build_metadata(facts, self.prediction, self.card, VERSION)
+        return metadata if self.preset.sharing.training_facts else only_needed(metadata)
+
+
+def model_card(preset: Preset) -> ModelCard:
+    """What people read in the file."""
+    sharing = preset.sharing
+    return ModelCard(
+        title=sharing.title,
+        author=sharing.author or preset.author,
+        description=sharing.description or preset.about,
+        license=sharing.license,
+        tags=sharing.tags,
+        trigger_phrase=sharing.trigger_phrase or preset.captions.trigger,
+        usage_hint=sharing.usage_hint,
+        merged_from=sharing.merged_from,
+        thumbnail=thumbnail_url(preset),
+    )
 
 
 def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
@@ -147,7 +167,23 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         zero_terminal_snr=model_kind(preset, plan.model)[1] if plan.model else False,
         sd_model_name=Path(preset.model.base).name,
         vae_name=Path(preset.model.vae).name if preset.model.vae else None,
+        training_comment=preset.sharing.comment or None,
+        **_validation_facts(preset, plan),
     )
+
+
+def _validation_facts(preset: Preset, plan: Plan) -> dict[str, Any]:
+    validation = preset.validation
+    if not plan.validation:
+        return {}
+    return {
+        "num_validation_images": len(plan.validation),
+        "validation_seed": validation.seed,
+        "validation_split": validation.share,
+        "validate_every_n_epochs": validation.every_epochs or None,
+        "validate_every_n_steps": validation.every_steps or None,
+        "max_validation_steps": validation.most_batches or None,
+    }
 
 
 def _shown(plan: Plan, regularization: bool) -> int:

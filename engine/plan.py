@@ -25,6 +25,8 @@ from engine.prompts import SamplePrompt, parse_prompts
 from engine.rules.optimizer import rate_warnings
 from engine.schedules import schedule_problems
 from engine.sdxl.detect import ModelFacts
+from engine.thumbnail import thumbnail_problems
+from engine.trackers import tracker_problems
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     model = look_at_model(preset, problems)
     warnings += prediction_warnings(preset, model)
     problems += _late_problems(preset, model)
+    problems += tracker_problems(preset) + thumbnail_problems(preset)
     pictures = look_at_images(preset, without, problems, warnings)
     images = with_weights_and_masks(preset, pictures.images, problems, warnings)
     problems += weighting_problems(preset, model)

@@ -28,6 +28,7 @@ from engine.sections.noise import Noise
 from engine.sections.optimizer import Optimizer
 from engine.sections.run import Run
 from engine.sections.sample import Sample
+from engine.sections.sharing import Sharing
 from engine.sections.validation import Validation
 from engine.settings import Setting, settings_of
 
@@ -55,6 +56,7 @@ class Preset(BaseModel):
     validation: Validation = Validation()
     memory: Memory = Memory()
     logging: Logging = Logging()
+    sharing: Sharing = Sharing()
 
     def get(self, path: str) -> Any:
         """The value of "section.name"."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class Reporter:
     run: RunFolder
     log: events.EventLog = field(init=False)
     stage_name: str = ""
+    listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
     _line_length: int = 0
     _last_progress_seconds: float = 0.0
     _to_log: bool = False
@@ -30,6 +32,8 @@ class Reporter:
 
     def emit(self, event: events.Event) -> None:
         self.log.emit(event)
+        for listen in self.listeners:
+            listen(event)
 
     def is_asked_for(self, what: Request) -> bool:
         """Whether the page or somebody else asked for that since the last look; the request is used up."""

@@ -25,6 +25,7 @@ from engine.run import checkpoint_name, epoch_checkpoint_name
 from engine.sdxl.mark import model_mark
 from engine.state import State, save_state
 from engine.updater import Updater
+from engine.uploads import is_waiting
 from engine.validation import Course
 
 WAITS_FOR_SPACE = 20
@@ -137,7 +138,9 @@ class Saver:
     def _thin_out(self, path: Path, step: int) -> None:
         self.record.add(path, step)
         if self.preset.run.keep_last:
-            for gone in self.record.thin(self.preset.run.keep_last, step, is_busy=lambda path: False):
+            for gone in self.record.thin(
+                self.preset.run.keep_last, step, lambda path: is_waiting(self.report.run, path)
+            ):
                 self.report.say(f"Removed {gone.name}: only the last {self.preset.run.keep_last} are kept")
 
     def _wait_for_space(self, error: UserError, waits: int) -> None:

@@ -20,6 +20,7 @@ from engine.data.draws import draw_fraction
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
 from engine.latent_source import LatentSource
+from engine.listeners import add_listeners
 from engine.losses import loss_terms
 from engine.mask_source import MaskSource, black_masks_warning
 from engine.memory import choose_computation, choose_device, device_name
@@ -74,6 +75,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         name=preset.run.name, steps=plan.steps, epochs=plan.epochs, steps_per_epoch=plan.steps_per_epoch,
         from_step=first_step, process_id=stopping.process_id, device=device_name(device),
     ))  # fmt: skip
+    if processes.is_first:
+        add_listeners(report, preset, first_step)
     report.say(f"On {device_name(device)}, in {preset.memory.precision}; run folder {run.path}")
     if computation.note:
         report.say(computation.note)

@@ -110,6 +110,12 @@ BROKEN = {
     ),
     "dropout_needs_ranks": ({"adapter.algorithm": "full", "adapter.network_dropout": 0.5}, "adapter.network_dropout"),
     "paths_can_be_looked_up": ({"model.base": "~nobody-here/x"}, "model.base"),
+    "hub_repo_is_a_repo": ({"sharing.hub_repo": "a b/c"}, "sharing.hub_repo"),
+    "hub_settings_have_a_repo": ({"sharing.hub_folder": "loras"}, "sharing.hub_folder"),
+    "hub_folder_stays_in_the_repo": ({"sharing.hub_repo": "a/b", "sharing.hub_folder": "../x"}, "sharing.hub_folder"),
+    "presets_hold_no_secrets": ({"sharing.comment": "hf_" + "a" * 34}, "sharing.comment"),
+    "tracker_settings_have_a_tracker": ({"logging.run_name": "x"}, "logging.run_name"),
+    "tracker_names_are_names": ({"logging.tracker": "wandb", "logging.project": "a/b"}, "logging.project"),
     "numbers_are_finite": ({"optimizer.weight_decay": float("nan")}, "optimizer.weight_decay"),
 }  # fmt: skip
 

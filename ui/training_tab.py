@@ -25,7 +25,8 @@ _ABOUT = {
     "sample": "preview pictures on the way",
     "validation": "the loss on pictures that are not trained, to see when it has learned enough",
     "memory": "precision and device",
-    "logging": "what is recorded",
+    "logging": "what is recorded, and where",
+    "sharing": "what the LoRA file tells about itself, and upload to the Hugging Face hub",
 }
 _LEVELS = [("Basic", "basic"), ("Advanced", "advanced"), ("Expert", "expert")]
 

@@ -135,6 +135,24 @@ class ModelCard:
     tags: str = ""
     trigger_phrase: str = ""
     usage_hint: str = ""
+    merged_from: str = ""
+    thumbnail: str = ""
+
+
+# What loading programs go by; all that is left where a run's facts are not to be told, as in sd-scripts
+NEEDED = (
+    "ss_v2",
+    "ss_base_model_version",
+    "ss_network_module",
+    "ss_network_dim",
+    "ss_network_alpha",
+    "ss_network_args",
+)
+
+
+def only_needed(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The metadata without how the LoRA was trained: what programs need, and what people were meant to read."""
+    return {key: text for key, text in metadata.items() if key in NEEDED or key.startswith("modelspec.")}
 
 
 def build_metadata(

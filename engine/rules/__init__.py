@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
-from engine.rules import adapter, captions, data, memory, noise, optimizer, paths, run, validation
+from engine.rules import adapter, captions, data, memory, noise, optimizer, paths, run, sharing, validation
 
 if TYPE_CHECKING:
     from engine.preset import Preset
@@ -32,6 +32,7 @@ RULES: tuple[Callable[[Preset], Iterator[Problem]], ...] = (
     *memory.RULES,
     *validation.RULES,
     *paths.RULES,
+    *sharing.RULES,
     numbers_are_finite,
 )
 
