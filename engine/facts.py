@@ -201,7 +201,7 @@ def _folders(plan: Plan, regularization: bool) -> dict[str, dict[str, int]]:
 def _tags(plan: Plan) -> dict[str, dict[str, int]]:
     captions: dict[str, list[str]] = {}
     for image in plan.images:
-        captions.setdefault(Path(image.subset).name, []).append(image.caption)
+        captions.setdefault(Path(image.subset).name, []).extend(image.caption.splitlines() or [""])
     return tags(captions)
 
 

@@ -11,7 +11,7 @@ from engine.caption_source import CaptionSource, cached_texts, steps_of
 from engine.data import order
 from engine.data.caption_draws import EMPTY, Caption
 from engine.plan import Plan, make_plan
-from engine.preset import Preset
+from engine.preset import SETTINGS, Preset
 from tests.training import small_preset
 
 ALL = {
@@ -134,6 +134,50 @@ def test_disk_is_counted_with_the_variants(planned):
     live = planned(captions__shuffle=True, captions__cache_text=False)[1]
     assert plan.disk_bytes - live.disk_bytes == 4 * text_bytes
     assert many.captions.variants == 5 and preset.captions.variants == 8
+
+
+# Each setting with a value, and the others that it needs: what the run shows must change
+EFFECTS = {
+    "captions.second_extension": (".txt2", {}),
+    "captions.lines": ("all", {}),
+    "captions.trigger": ("zkt", {}),
+    "captions.prefix": ("a", {}),
+    "captions.suffix": ("a", {}),
+    "captions.shuffle": (True, {}),
+    "captions.keep_tokens": (2, {"captions.shuffle": True}),
+    "captions.keep_separator": ("|||", {}),
+    "captions.separator": (".", {"captions.trigger": "x"}),
+    "captions.secondary_separator": (";;;", {}),
+    "captions.wildcards": (True, {}),
+    "captions.tag_dropout": (0.5, {}),
+    "captions.never_dropped": ("a", {"captions.tag_dropout": 0.5}),
+    "captions.dropout": (0.5, {}),
+    "captions.dropout_every_epochs": (2, {}),
+    "captions.token_warmup": (30, {}),
+    "captions.token_warmup_min": (3, {"captions.token_warmup": 30}),
+    "captions.weighted": (True, {"captions.shuffle": True}),
+    "captions.variants": (2, {"captions.shuffle": True}),
+    "captions.cache_text": (False, {"captions.shuffle": True, "captions.variants": 2}),
+    "run.seed": (7, {"captions.shuffle": True}),
+}
+
+
+def test_every_setting_of_the_captions_is_tried_here():
+    read_elsewhere = {"captions.extension", "captions.max_tokens", "captions.clip_skip"}
+    names = {item.path for item in SETTINGS if item.section == "captions"}
+    assert names - read_elsewhere == {path for path in EFFECTS if path.startswith("captions.")}
+
+
+@pytest.mark.parametrize("path", EFFECTS)
+def test_each_setting_changes_what_is_shown(planned, tmp_path, path):
+    planned()
+    for file in (tmp_path / "images" / "2_sks thing").glob("*.txt"):
+        file.write_text("a, (b, c:2), {d|e} ||| f;;;g. h\nsecond line")
+        file.with_suffix(".txt2").write_text("other")
+    value, others = EFFECTS[path]
+    preset = planned()[0].changed(others)
+    changed = preset.changed({path: value})
+    assert run_of(changed, make_plan(changed)) != run_of(preset, make_plan(preset))
 
 
 @pytest.mark.parametrize(("amount", "steps"), [(0, 0), (0.25, 25), (0.999, 99), (1, 1), (30, 30)])

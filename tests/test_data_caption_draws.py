@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.data.caption_draws import CaptionRules, Drawing, draw_caption, is_dropped, variant_of, warmup_tag_count
+from engine.data.draws import draw_fractions
 from engine.data.tags import join_tags, split_tags
 from engine.data.wildcards import expand_wildcards
 
@@ -256,3 +257,10 @@ def test_the_plain_rules_leave_a_caption_as_it_is():
     text = "a photo of {x|y}, (sks:1.2) ,  thing||| b"
     assert draw_caption(text, CaptionRules(), Drawing(1, "x", 4)) == text
     assert tags_of(text) == Counter(["a photo of {x|y}", "(sks:1.2)", "thing||| b"])
+
+
+@given(NUMBERS, st.integers(0, 20), st.integers(0, 20))
+def test_many_fractions_begin_as_fewer_do(number, count, more):
+    found = draw_fractions(count + more, "x", number)
+    assert found[:count] == draw_fractions(count, "x", number)
+    assert all(0 <= fraction < 1 for fraction in found)

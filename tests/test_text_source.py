@@ -8,7 +8,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from engine.data.cache import Store
 from engine.data.caption_draws import EMPTY, Caption
-from engine.text_source import TextReading, TextSource, Words
+from engine.preset import Preset
+from engine.text_source import TextReading, TextSource, Words, text_reading
 from tests.tiny_text import tiny_encoders
 
 CAPTIONS = [Caption.of("a (cat:1.5)"), EMPTY, Caption("a cat", "a dog"), Caption("a dog", "a cat")]
@@ -17,6 +18,12 @@ CAPTIONS = [Caption.of("a (cat:1.5)"), EMPTY, Caption("a cat", "a dog"), Caption
 def source(folder=None, **reading) -> TextSource:
     store = Store.open(folder, "text") if folder else None
     return TextSource(tiny_encoders(), "weights", store, TextReading(**reading))
+
+
+def test_captions_and_sample_prompts_are_read_as_the_preset_says():
+    changes = {"captions.weighted": True, "captions.max_tokens": 150, "memory.gradient_checkpointing": True}
+    assert text_reading(Preset().changed(changes)) == TextReading(150, 2, weighted=True, checkpointing=True)
+    assert text_reading(Preset()) == TextReading()
 
 
 def silent(done: int, total: int) -> None:

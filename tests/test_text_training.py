@@ -9,13 +9,16 @@ from safetensors.torch import load_file
 
 from engine import run
 from engine.adapters.attach import Recipe, attach
+from engine.data.caption_draws import Caption
 from engine.optimizers import OPTIMIZERS, make_optimizer
 from engine.preset import Preset
 from engine.report import Reporter
 from engine.stopping import Stopping
+from engine.text_source import TextReading, TextSource
 from engine.text_training import freeze_text, text_stop_step
 from engine.train import train
 from engine.updater import Updater
+from tests.tiny_text import tiny_encoders
 from tests.training import losses_of, small_preset, steps_of, train_here
 
 TRAINED = {"adapter__text_encoder_1": True, "adapter__text_encoder_2": True, "captions__cache_text": False}
@@ -40,10 +43,28 @@ def test_frozen_groups_have_no_gradient_no_update_and_no_decay(name):
         torch.stack([vector.square().sum() for vector in adapter.vectors.values()]).sum().backward()
         assert len(updater.parameters) == len(adapter.vectors) - len(frozen)
         assert all((adapter.vectors[part].grad is None) == (part in frozen) for part in adapter.vectors)
-        updater.update()
+        updater.update(step)
         moved = {part for part, vector in adapter.vectors.items() if not torch.equal(vector, before[part])}
         assert moved == set(adapter.vectors) - frozen
         assert frozen == (frozenset({"text_encoder_1", "text_encoder_2"}) if step == 2 else frozenset())
+
+
+def test_checkpointing_in_the_text_encoders_changes_no_gradient_of_the_adapter():
+    encoders = tiny_encoders()
+    for model in (encoders.one, encoders.two):
+        model.requires_grad_(False)
+    adapter = attach({"text_encoder_1": encoders.one, "text_encoder_2": encoders.two}, Recipe(rank=2))
+    for vector in adapter.vectors.values():
+        vector.data.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+    found = []
+    for checkpointing in (False, True):
+        source = TextSource(encoders, "", None, TextReading(checkpointing=checkpointing))
+        features = source.features([Caption.of("a cat"), Caption("a dog", "two")])
+        (features.rows.square().mean() + features.pooled.square().mean()).backward()
+        found.append({name: vector.grad for name, vector in adapter.vectors.items()})
+        for vector in adapter.vectors.values():
+            vector.grad = None
+    assert all(torch.equal(found[0][name], found[1][name]) and found[0][name].any() for name in adapter.vectors)
 
 
 @pytest.mark.slow

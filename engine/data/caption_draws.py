@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.data.draws import Part, draw_below, draw_fraction, permutation
+from engine.data.draws import Part, draw_below, draw_fraction, draw_fractions, permutation
 from engine.data.tags import join_tags, split_tags
 from engine.data.wildcards import expand_wildcards
 
@@ -145,10 +145,11 @@ def _retagged(text: str, rules: CaptionRules, drawing: Drawing) -> str:
     if rules.shuffle:
         loose = [loose[place] for place in permutation(len(loose), *drawing.key("shuffle"))]
     if rules.tag_dropout:
+        chances = draw_fractions(len(loose), *drawing.key("tags"))
         loose = [
             tag
-            for place, tag in enumerate(loose)
-            if tag in rules.never_dropped or draw_fraction(*drawing.key("tag", place)) >= rules.tag_dropout
+            for tag, chance in zip(loose, chances, strict=True)
+            if tag in rules.never_dropped or chance >= rules.tag_dropout
         ]
     if rules.trigger:
         front, loose, end = ([tag for tag in part if tag != rules.trigger] for part in (front, loose, end))
