@@ -36,7 +36,8 @@ class Batch:
 
     latents, noise [B, 4, h, w] fp32; input_noise: what the input is noised with, the noise itself unless perturbed;
     timesteps [B] int64; size_ids [B, 6]; weights [B]: image weight ÷ images of the step, so that the sum over a step's
-    batches is the step's loss; mask [B, 1, h, w]: what each latent cell counts, None where no masks are used.
+    batches is the step's loss; mask [B, 1, h, w]: what each latent cell counts, None where no masks are used. The
+    images are those from `first` on of the `whole` batch at this `place` of the step, which processes may share.
     """
 
     images: tuple[ImagePlan, ...]
@@ -50,6 +51,9 @@ class Batch:
     size_ids: torch.Tensor
     weights: torch.Tensor
     mask: torch.Tensor | None
+    place: int = 0
+    first: int = 0
+    whole: int = 0
 
 
 @dataclass(frozen=True)
@@ -161,6 +165,9 @@ class BatchMaker:
             size_ids=torch.stack(ids).to(self.device),
             weights=torch.tensor(weights, device=self.device),
             mask=None if self.masks is None else self.masks.masks(images, cuts).to(self.device),
+            place=at.place,
+            first=at.own.start,
+            whole=len(everyone),
         )
 
     def _spread_timesteps(self, total: int, step: int) -> list[int]:

@@ -169,9 +169,9 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         updater.begin_step(rate_factor(step), freeze_text(adapter.groups, step, text_stop))
         step_batches = batches.batches(step)
         loss = torch.zeros((), device=device)
-        for place, batch in enumerate(step_batches):
+        for batch in step_batches:
             adapter.begin_batch(draw_fraction("ranks", preset.run.seed, step), batch.timesteps)
-            adapter.dropout.draw(step, place, batch.latents)
+            adapter.dropout.draw(step, batch)
             share = objective.loss(unet, batch, text)
             (share * updater.scale).backward()
             adapter.end_batch()

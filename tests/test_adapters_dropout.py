@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -21,6 +21,17 @@ from engine.run import held
 from engine.state import list_states, load_state
 from engine.stopping import Stopping
 from engine.train import train
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A batch as dropout knows it."""
+
+    latents: Tensor
+    place: int = 0
+    first: int = 0
+    whole: int = 0
+
 
 LATENTS = torch.zeros(2, 4, 8, 8)
 ROWS, POOLED = torch.randn(2, 77, 96), torch.randn(2, 64)
@@ -53,7 +64,7 @@ def test_rank_dropout_leaves_ranks_out_for_each_image_and_scales_up_the_others()
     x = torch.randn(2, 5, 64)
     _, parameters, name = layer(adapter, "attn1_to_q")
     down, up = (parameters[f"lora_{which}.weight"] for which in ("down", "up"))
-    adapter.dropout.draw(7, 0, LATENTS)
+    adapter.dropout.draw(7, Drawn(LATENTS))
     mask = adapter.dropout._buffers["gates"][:, adapter.dropout.span[name]]
     assert set(mask.flatten().tolist()) == {0.0, 2.0}
     assert not torch.equal(mask[0], mask[1])
@@ -64,7 +75,7 @@ def test_rank_dropout_leaves_ranks_out_for_each_image_and_scales_up_the_others()
 
 def test_network_dropout_leaves_single_numbers_out_and_scales_up_the_others() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout(network=0.25), conv_rank=8, conv_alpha=8)
-    adapter.dropout.draw(7, 0, LATENTS)
+    adapter.dropout.draw(7, Drawn(LATENTS))
     for end in ("attn1_to_q", "in_layers_2"):
         module, parameters, _ = layer(adapter, end)
         down, up = (parameters[f"lora_{which}.weight"] for which in ("down", "up"))
@@ -87,7 +98,7 @@ def _context(adapter: Adapter, module: nn.Module) -> Any:
 def test_elements_are_left_out_independently() -> None:
     """The share of pairs of ranks, rows and layers that are left out together is the product of the shares."""
     adapter = adapted({"unet": small()["unet"]}, Dropout(network=0.5))
-    adapter.dropout.draw(0, 0, torch.zeros(4, 4, 32, 32))
+    adapter.dropout.draw(0, Drawn(torch.zeros(4, 4, 32, 32)))
     ones, share = torch.ones(4, 1024, 8), []
     names = list(adapter.dropout.span)[:40]
     masks = [adapter.dropout.context(_context_of(adapter), name, ones).elements.kept(ones) == 0 for name in names]  # type: ignore[union-attr]
@@ -105,14 +116,14 @@ def _context_of(adapter: Adapter) -> Any:
 
 def test_module_dropout_leaves_whole_layers_out_unscaled() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout(module=0.5))
-    adapter.dropout.draw(7, 0, LATENTS)
+    adapter.dropout.draw(7, Drawn(LATENTS))
     out = []
     for site in adapter.sites:
         x = torch.randn(2, 3, site.place.inputs)
         change = changes(adapter, site.target.name, x)
         adapter.dropout.clear()
         whole = changes(adapter, site.target.name, x)
-        adapter.dropout.draw(7, 0, LATENTS)
+        adapter.dropout.draw(7, Drawn(LATENTS))
         out.append(not change.any())
         assert out[-1] or torch.equal(change, whole)
     assert 0.3 < sum(out) / len(out) < 0.7
@@ -125,7 +136,7 @@ def test_masks_follow_seed_step_and_place_only_and_end_with_the_batch(dropout: D
     plain = run_unet(models["unet"], ROWS, POOLED)
 
     def drawn(step: int, place: int) -> Tensor:
-        adapter.dropout.draw(step, place, LATENTS)
+        adapter.dropout.draw(step, Drawn(LATENTS, place))
         return run_unet(models["unet"], ROWS, POOLED)
 
     first = drawn(5, 0)
@@ -143,8 +154,18 @@ def test_text_of_other_length_and_count_than_the_images_is_masked_too() -> None:
     models = small()
     adapter = adapted(models, Dropout(0.2, 0.2, 0.2))
     plain = run_text(models)[0]
-    adapter.dropout.draw(1, 0, LATENTS[:1, :, :2, :2])  # one image, two texts
+    adapter.dropout.draw(1, Drawn(LATENTS[:1, :, :2, :2]))  # one image, two texts
     assert not torch.equal(run_text(models)[0], plain)
+
+
+@pytest.mark.parametrize("dropout", [Dropout(0.3, 0.3, 0.3), Dropout(network=0.3)], ids=str)
+def test_a_share_of_a_batch_has_the_masks_of_its_images(dropout: Dropout) -> None:
+    adapter = adapted({"unet": small()["unet"]}, dropout)
+    x = torch.randn(4, 5, 64)
+    adapter.dropout.draw(5, Drawn(torch.zeros(4, 4, 8, 8)))
+    whole = changes(adapter, "attn1_to_q", x)
+    adapter.dropout.draw(5, Drawn(torch.zeros(2, 4, 8, 8), first=2, whole=4))
+    torch.testing.assert_close(changes(adapter, "attn1_to_q", x[2:]), whole[2:], rtol=1e-5, atol=1e-6)
 
 
 def test_gradient_checkpointing_sees_the_same_masks() -> None:
@@ -152,7 +173,7 @@ def test_gradient_checkpointing_sees_the_same_masks() -> None:
     adapter = adapted(models, Dropout(0.3, 0.3, 0.3))
 
     def gradient() -> Tensor:
-        adapter.dropout.draw(2, 0, LATENTS)
+        adapter.dropout.draw(2, Drawn(LATENTS))
         [found] = torch.autograd.grad(
             run_unet(models["unet"], ROWS, POOLED).pow(2).mean(), list(adapter.vectors.values())
         )
@@ -167,7 +188,7 @@ def test_gradient_checkpointing_sees_the_same_masks() -> None:
 def test_dropout_never_waits_for_the_device() -> None:
     models = {"unet": small()["unet"]}
     adapter = attach(models, Recipe(rank=4, conv_rank=4, dropout=Dropout(0.2, 0.2, 0.2)))
-    adapter.dropout.draw(1, 0, LATENTS)
+    adapter.dropout.draw(1, Drawn(LATENTS))
     modules = [layer(adapter, end)[0] for end in ("attn1_to_q", "in_layers_2")]
     with FakeTensorMode(allow_non_fake_inputs=True):
         inputs = (torch.randn(2, 5, modules[0].in_features), torch.randn(2, modules[1].in_channels, 8, 8))  # pyright: ignore
@@ -179,7 +200,7 @@ def test_dropout_never_waits_for_the_device() -> None:
 
 def test_without_dropout_nothing_is_drawn() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout())
-    adapter.dropout.draw(1, 0, LATENTS)
+    adapter.dropout.draw(1, Drawn(LATENTS))
     assert not adapter.dropout.is_active
     context = _context_of(adapter)
     assert adapter.dropout.context(context, "any", LATENTS) is context

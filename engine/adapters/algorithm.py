@@ -15,11 +15,11 @@ from engine.adapters.layer import BaseLayer
 
 @dataclass(frozen=True)
 class Elements:
-    """Which single numbers between down and up take part: `rows` [n] and odd `columns` [r], int32, random, share > 0.
+    """Which single numbers between down and up take part: `rows` [B, n] and odd `columns` [r], random int32, share > 0.
 
-    The number of row i and rank j is left out where rows[i] · columns[j] mod 2³² is among the lowest `share` of its
-    values. As multiplying with an odd number is a permutation, each is left out with that probability, those of one
-    rank are independent, and the masks of all layers come from a few numbers drawn before the step.
+    The number of image b, token i and rank j is left out where rows[b, i] · columns[j] mod 2³² is among the lowest
+    `share` of its values. As multiplying with an odd number is a permutation, each is left out with that probability,
+    those of one rank are independent, and the masks of all layers come from a few numbers drawn before the step.
     """
 
     rows: Tensor
@@ -28,13 +28,15 @@ class Elements:
 
     def kept(self, hidden: Tensor) -> Tensor:
         """`hidden` [B, …, r], or [B, r, h, w], with zeros where it is left out; not scaled."""
-        count = hidden.numel() // len(self.columns)
-        rows = self.rows if count <= len(self.rows) else self.rows.repeat(-(-count // len(self.rows)))
-        rows = rows[:count]
+        images, tokens = hidden.shape[0], hidden[0].numel() // len(self.columns)
+        rows = self.rows
+        if images > rows.shape[0] or tokens > rows.shape[1]:  # more texts than images, or an image of many tokens
+            rows = rows.repeat(-(-images // rows.shape[0]), -(-tokens // rows.shape[1]))
+        rows = rows[:images, :tokens]
         if hidden.dim() == 4:
-            products = rows.view(hidden.shape[0], 1, *hidden.shape[2:]) * self.columns.view(1, -1, 1, 1)
+            products = rows.reshape(images, 1, *hidden.shape[2:]) * self.columns.view(1, -1, 1, 1)
         else:
-            products = (rows[:, None] * self.columns).view(hidden.shape)
+            products = (rows[..., None] * self.columns).view(hidden.shape)
         return hidden * (products >= round(self.share * 2**32) - 2**31)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from engine.adapters.attach import Site
 
 LEAST_ROWS = 1024
-"""Masks of elements reach for at least so many tokens an image: text of any length is shorter."""
+"""Masks of elements reach at least this far in an image; texts are shorter."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,19 @@ class Dropout:
         return bool(self.network or self.rank or self.module)
 
 
+class Drawn(Protocol):
+    """What is known of a batch: its latents [B, 4, h, w], its place in the step, and which of the whole batch it is."""
+
+    @property
+    def latents(self) -> Tensor: ...
+    @property
+    def place(self) -> int: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def whole(self) -> int: ...
+
+
 class DropoutMasks:
     """The masks of one batch for all layers; they keep their memory from batch to batch of one size."""
 
@@ -46,34 +59,36 @@ class DropoutMasks:
         self.dropout = dropout
         self.seed = seed
         self.span: dict[str, slice] = {}
-        self.number: dict[str, int] = {}
         self.ranks = 0
-        for number, site in enumerate(sorted(sites, key=lambda site: site.target.name)):
+        for site in sorted(sites, key=lambda site: site.target.name):
             self.span[site.target.name] = slice(self.ranks, self.ranks + site.rank)
-            self.number[site.target.name] = number
             self.ranks += site.rank
         self.is_active = False
         self._buffers: dict[str, Tensor] = {}
 
-    def draw(self, step: int, place: int, latents: Tensor) -> None:
-        """Make the masks of batch `place` of a step, with latents [B, 4, h, w] on the device; until `clear`."""
+    def draw(self, step: int, batch: Drawn) -> None:
+        """Make the masks of a batch of step number `step` (from 0), on its device. They hold until `clear`.
+
+        They are drawn for the whole batch, so that they are the same however many processes share it.
+        """
         if not self.dropout.is_on:
             return
-        generator = torch.Generator().manual_seed(draw_below(2**63, "dropout", self.seed, step, place))
-        images, cells = latents.shape[0], latents.shape[2] * latents.shape[3]
+        generator = torch.Generator().manual_seed(draw_below(2**63, "dropout", self.seed, step, batch.place))
+        own = slice(batch.first, batch.first + batch.latents.shape[0])
+        images, cells = batch.whole or own.stop, batch.latents.shape[2] * batch.latents.shape[3]
         gates = torch.ones(1, self.ranks)
         if self.dropout.module:
-            kept = torch.rand(len(self.number), generator=generator) >= self.dropout.module
+            kept = torch.rand(len(self.span), generator=generator) >= self.dropout.module
             widths = torch.tensor([span.stop - span.start for span in self.span.values()])
             gates = kept.float().repeat_interleave(widths)[None]
         if self.dropout.rank:
             kept = torch.rand(images, self.ranks, generator=generator) >= self.dropout.rank
-            gates = gates * kept / (1 - self.dropout.rank)
-        self._put("gates", gates, latents.device)
+            gates = gates * kept[own] / (1 - self.dropout.rank)
+        self._put("gates", gates, batch.latents.device)
         if self.dropout.network:
-            rows = images * max(cells, LEAST_ROWS)
-            self._put("rows", _random_bits(rows, generator), latents.device)
-            self._put("columns", _random_bits(self.ranks, generator) | 1, latents.device)
+            rows = _random_bits(images * max(cells, LEAST_ROWS), generator).view(images, -1)
+            self._put("rows", rows[own], batch.latents.device)
+            self._put("columns", _random_bits(self.ranks, generator) | 1, batch.latents.device)
         self.is_active = True
 
     def clear(self) -> None:
