@@ -175,6 +175,10 @@ SHAPES: dict[str, Callable[[Place], Shapes]] = {
 }
 FROZEN: Mapping[str, tuple[str, ...]] = {"lora_fa": ("lora_down.weight",)}
 """Names that stay as they start; they are saved, not trained."""
+LIMITED = ("lora", "lora_fa", "dylora", "loha", "lokr")
+"""Algorithms whose ΔW is a product of its matrices, so that its norm can be limited."""
+DROPPING = ("lora", "lora_fa", "dylora", "tlora")
+"""Algorithms that have ranks between two matrices, where dropout works."""
 
 
 def trained_count(algorithm: str, place: Place) -> int:

@@ -57,7 +57,10 @@ class Progress(Event):
 
 @dataclass(frozen=True)
 class Step(Event):
-    """One optimizer update. `loss` is None where it was not finite and the update was left out."""
+    """One optimizer update. `loss` is None where it was not finite and the update was left out.
+
+    With a norm limit some steps also tell how many layers the update shrank, and the mean norm of ΔW after it.
+    """
 
     kind: ClassVar[str] = "step"
     step: int
@@ -68,6 +71,8 @@ class Step(Event):
     seconds_per_step: float
     images: int
     memory_bytes: int
+    shrunk_layers: int | None = None
+    mean_norm: float | None = None
 
 
 @dataclass(frozen=True)

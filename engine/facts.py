@@ -121,6 +121,7 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         network_dim=adapter.rank,
         network_alpha=adapter.alpha,
         network_dropout=adapter.network_dropout or None,
+        scale_weight_norms=adapter.norm_limit or None,
         network_args=(
             {"conv_dim": str(adapter.conv_rank), "conv_alpha": str(adapter.conv_alpha)} if adapter.conv_rank else None
         ),

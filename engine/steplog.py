@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from engine import events
+from engine.adapters.limits import NormLimit
 from engine.batches import Batch
 from engine.errors import UserError
 from engine.memory import used_bytes
@@ -36,6 +37,8 @@ class StepLog:
         self.values = torch.zeros(every, 2, device=device)
         self.notes: list[_Note] = []
         self.bad_steps = 0
+        self.limit: NormLimit | None = None
+        self.limited: tuple[int, tuple[int, float] | None] = (0, None)
         self.clock_seconds = time.monotonic()
 
     def restart_clock(self) -> None:
@@ -65,10 +68,13 @@ class StepLog:
         self.clock_seconds = now
         memory_bytes = used_bytes(self.device)
         notes, self.notes = self.notes, []
+        self.limited = (notes[-1].step, self.limit.read()) if self.limit else (0, None)
         for note, (loss, norm) in zip(notes, rows, strict=True):
             self._tell(note, _finite(loss), _finite(norm), seconds, memory_bytes)
 
     def _tell(self, note: _Note, loss: float | None, norm: float | None, seconds: float, memory_bytes: int) -> None:
+        at, told = self.limited
+        shrunk_layers, mean_norm = told if told and at == note.step else (None, None)
         self.report.step(
             events.Step(
                 step=note.step,
@@ -79,6 +85,8 @@ class StepLog:
                 seconds_per_step=seconds,
                 images=note.images,
                 memory_bytes=memory_bytes,
+                shrunk_layers=shrunk_layers,
+                mean_norm=mean_norm,
             ),
             self.plan.steps,
         )

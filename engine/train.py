@@ -8,6 +8,7 @@ import torch
 
 from engine import events
 from engine.adapters.attach import attach
+from engine.adapters.limits import NormLimit
 from engine.adapters.recipe import recipe_of
 from engine.atomic import write_text_whole
 from engine.average import Average, average_settings
@@ -163,6 +164,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     report.stage("Training")
     rate_factor = rate_curve(preset.optimizer, plan.steps)
     log = StepLog(report, plan, preset.logging.every_steps, device)
+    limit = log.limit = NormLimit(adapter, preset.adapter.norm_limit)
     text_stop = text_stop_step(preset, plan.steps)
     step, stop = first_step, False
     while step < plan.steps and not stop and not validator.is_exhausted:
@@ -178,6 +180,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
             loss += share.detach()
         loss = processes.sum_gradients(updater.parameters, loss)
         norm = updater.update(step)
+        limit.apply()
         step += 1
         average.update(step)
         if step == first_step + 1:

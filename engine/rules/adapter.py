@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from engine.adapter_shapes import DROPPING, LIMITED
 from engine.errors import Problem
 from engine.layer_choice import read_choice
 
@@ -51,16 +52,19 @@ def block_settings_need_the_unet(preset: Preset) -> Iterator[Problem]:
         yield Problem("adapter.blocks", what)
 
 
-DROPPING = ("lora", "lora_fa", "dylora", "tlora")
-"""Algorithms that have ranks between two matrices, where dropout works."""
-
-
 def dropout_needs_ranks(preset: Preset) -> Iterator[Problem]:
     adapter = preset.adapter
     for name in ("network_dropout", "rank_dropout", "module_dropout"):
         if getattr(adapter, name) and adapter.algorithm not in DROPPING:
             what = f"dropout works with {', '.join(DROPPING)} (got {adapter.algorithm}). Set it to 0."
             yield Problem(f"adapter.{name}", what)
+
+
+def norm_limit_needs_a_product(preset: Preset) -> Iterator[Problem]:
+    adapter = preset.adapter
+    if adapter.norm_limit and adapter.algorithm not in LIMITED:
+        what = f"norms can be limited with {', '.join(LIMITED)} (got {adapter.algorithm}). Set it to 0."
+        yield Problem("adapter.norm_limit", what)
 
 
 RULES = (
@@ -70,4 +74,5 @@ RULES = (
     conv_alphas_need_a_conv_rank,
     block_settings_need_the_unet,
     dropout_needs_ranks,
+    norm_limit_needs_a_product,
 )

@@ -179,6 +179,16 @@ class Adapter(Section):
         level="expert",
         kohya="module_dropout",
     )
+    norm_limit: float = setting(
+        0.0,
+        "Largest size that the change of each layer may reach, kept after every step; 1 is usual, 0 sets no limit.",
+        "权重范数上限",
+        ge=0,
+        le=1000,
+        level="expert",
+        kohya="scale_weight_norms",
+        sd_scripts="scale_weight_norms",
+    )
     loraplus_unet_ratio: float = setting(
         1.0,
         "LoRA+: how many times faster the second matrix of each UNet layer learns; 1 is off, 16 is what its paper advises.",
