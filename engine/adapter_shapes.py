@@ -43,7 +43,17 @@ class Options:
 
 def options_of(adapter: Adapter) -> Options:
     """The options among the settings of a preset."""
-    return Options()
+    return Options(
+        dora_norm=adapter.dora_norm,
+        factor=adapter.factor,
+        decompose_both=adapter.decompose_both,
+        full_matrix=adapter.full_matrix,
+        block_size=adapter.block_size,
+        min_rank=adapter.min_rank,
+        constraint=adapter.constraint,
+        rescaled=adapter.rescaled,
+        on_input=adapter.on_input,
+    )
 
 
 @dataclass(frozen=True)
@@ -179,6 +189,12 @@ LIMITED = ("lora", "lora_fa", "dylora", "loha", "lokr")
 """Algorithms whose ΔW is a product of its matrices, so that its norm can be limited."""
 DROPPING = ("lora", "lora_fa", "dylora", "tlora")
 """Algorithms that have ranks between two matrices, where dropout works."""
+RANKLESS = ("ia3", "full")
+"""Algorithms without a rank."""
+ALPHALESS = (*RANKLESS, "oft", "boft")
+"""Algorithms without an alpha."""
+PRECISE: tuple[str, ...] = (".dora_scale", ".rescale")
+"""Names whose numbers lie around one: half precision would round what is learned away, so they stay fp32."""
 
 
 def trained_count(algorithm: str, place: Place) -> int:

@@ -8,6 +8,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from engine.adapter_shapes import ALPHALESS
+from engine.adapters import ADAPTERS
 from engine.adapters.metadata import (
     ModelCard,
     TrainingFacts,
@@ -25,6 +27,7 @@ from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.schedules import shape_of
 from engine.sdxl.noise import Prediction
+from engine.sections.adapter import Adapter
 from engine.thumbnail import thumbnail_url
 
 VERSION = "0.1.0"
@@ -122,9 +125,8 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         network_alpha=adapter.alpha,
         network_dropout=adapter.network_dropout or None,
         scale_weight_norms=adapter.norm_limit or None,
-        network_args=(
-            {"conv_dim": str(adapter.conv_rank), "conv_alpha": str(adapter.conv_alpha)} if adapter.conv_rank else None
-        ),
+        network_module=ADAPTERS[adapter.algorithm].NETWORK_MODULE,
+        network_args=network_args(adapter) or None,
         resolution=(data.width_px, data.height_px),
         seed=run.seed,
         mixed_precision="no" if preset.memory.precision == "fp32" else preset.memory.precision,
@@ -185,6 +187,31 @@ def _validation_facts(preset: Preset, plan: Plan) -> dict[str, Any]:
         "validate_every_n_steps": validation.every_steps or None,
         "max_validation_steps": validation.most_batches or None,
     }
+
+
+# Options by their names there; those of an algorithm are told where it is the one that is trained
+_OPTIONS = {
+    "lokr": {"factor": "factor", "decompose_both": "decompose_both", "full_matrix": "full_matrix"},
+    "oft": {"constraint": "constraint", "rescaled": "rescaled"},
+    "boft": {"constraint": "constraint", "rescaled": "rescaled"},
+    "ia3": {"on_input": "train_on_input"},
+    "dylora": {"block_size": "unit"},
+}
+
+
+def network_args(adapter: Adapter) -> dict[str, str | None]:
+    """`ss_network_args`: what sd-scripts would have been told beside rank and alpha, as LyCORIS and kohya name it."""
+    algorithm = ADAPTERS[adapter.algorithm].NETWORK_ALGORITHM
+    found: dict[str, str | None] = {"algo": algorithm} if algorithm else {}
+    if adapter.algorithm == "dora":
+        found |= {"dora_wd": "True", "wd_on_output": str(adapter.dora_norm == "output")}
+    if adapter.conv_rank:
+        found["conv_dim"] = str(adapter.conv_rank)
+        if adapter.algorithm not in ALPHALESS:
+            found["conv_alpha"] = str(adapter.conv_alpha)
+    found |= {theirs: str(getattr(adapter, ours)) for ours, theirs in _OPTIONS.get(adapter.algorithm, {}).items()}
+    found |= {"rs_lora": "True"} if adapter.rank_stabilised else {}
+    return found | ({"train_norm": "True"} if adapter.norms else {})
 
 
 def _shown(plan: Plan, regularization: bool) -> int:

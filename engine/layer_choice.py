@@ -134,7 +134,7 @@ def read_choice(adapter: Adapter, problems: list[Problem] | None = None) -> Laye
     return LayerChoice(
         rank=adapter.rank,
         alpha=adapter.alpha,
-        conv_rank=adapter.conv_rank,
+        conv_rank=1 if adapter.algorithm == "full" and adapter.full_convolutions else adapter.conv_rank,
         conv_alpha=adapter.conv_alpha,
         outer=adapter.outer_layers,
         blocks=adapter.blocks,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.adapter_shapes import RANKLESS
 from engine.caption_source import cached_texts
 from engine.data import order
 from engine.errors import Problem
@@ -22,6 +23,7 @@ from engine.plan_model import look_at_model, prediction_warnings
 from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
 from engine.preset import Preset, resolve
 from engine.prompts import SamplePrompt, parse_prompts
+from engine.rules.families import SHOWN
 from engine.rules.optimizer import rate_warnings
 from engine.schedules import schedule_problems
 from engine.sdxl.detect import ModelFacts
@@ -162,7 +164,9 @@ def sentence(preset: Preset, plan: Plan) -> str:
         if on
     ]
     what = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-    rank = f"rank {adapter.rank}" + (f", conv rank {adapter.conv_rank}" if adapter.conv_rank else "")
+    rank = SHOWN[adapter.algorithm]
+    if adapter.algorithm not in RANKLESS:
+        rank += f" of rank {adapter.rank}" + (f", conv rank {adapter.conv_rank}" if adapter.conv_rank else "")
     rank += f", {adapter.blocks.replace('_', ' ')} only" if adapter.blocks != "all" else ""
     rank += f", {count_text(plan.adapter_parameters)} parameters" if plan.adapter_parameters else ""
     shown = sum(bucket.images for bucket in plan.buckets)

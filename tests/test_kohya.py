@@ -219,7 +219,7 @@ CASES = {
         {"adapter.conv_rank": 4, "adapter.conv_alpha": 2.0}, "converted"),
     "old LoCon": ("locon", True, {"conv_dim": 4}, {"adapter.conv_rank": 4}, "converted"),
     "convolutions unused": ("conv_dim", 4, {"LoRA_type": "Standard"}, {"adapter.conv_rank": 0}, "ignored_effect"),
-    "full LoKr": ("network_dim", 100000, {"LoRA_type": "LyCORIS/LoKr"}, {}, "ignored_effect"),
+    "full LoKr": ("network_dim", 100000, {"LoRA_type": "LyCORIS/LoKr"}, {"adapter.full_matrix": True}, "converted"),
     "W&B": ("use_wandb", True, {}, {}, "ignored_effect"),
     "W&B as text": ("use_wandb", "True", {}, {}, "ignored_effect"),
     "old timestep": ("sdxl_min_timestep", 100, {}, {"noise.min_timestep": 100}, "converted"),
@@ -311,7 +311,7 @@ def test_percent_of_epochs_is_counted_with_the_images(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "gate"),
     [
-        ("factor", 8, {"LoRA_type": "LyCORIS/LoKr"}),
+        ("use_cp", True, {"LoRA_type": "LyCORIS/LoCon"}),
     ],
 )
 def test_what_did_nothing_there_is_told_apart_from_what_is_lost(tmp_path, key, value, gate):

@@ -68,8 +68,21 @@ CHOICES: dict[str, dict[str, Any]] = {
     "patterns": {"include_layers": "*attn*, *mlp*\nre:ff_net_[02]$", "exclude_layers": "*to_k"},
     "norms": {"norms": True, "exclude_layers": "*_op"},
     "norms of some blocks": {"norms": True, "blocks": "up_blocks", "block_rates": ", ".join(["0"] * 14 + ["2"] * 9)},
-    "full": {"algorithm": "full", "blocks": "attention_and_feed_forward"},
+    "full": {"algorithm": "full", "blocks": "attention_and_feed_forward", "rank": 16},
+    "full with convolutions": {"algorithm": "full", "full_convolutions": True, "rank": 16, "norms": True},
     "frozen halves": {"algorithm": "lora_fa"},
+    "decomposed": {"algorithm": "dora", "conv_rank": 2},
+    "decomposed by output": {"algorithm": "dora", "dora_norm": "output"},
+    "Hadamard": {"algorithm": "loha", "conv_rank": 2},
+    "Kronecker": {"algorithm": "lokr", "conv_rank": 2},
+    "Kronecker of small matrices": {"algorithm": "lokr", "factor": 4, "decompose_both": True, "rank": 1},
+    "Kronecker, whole": {"algorithm": "lokr", "full_matrix": True, "conv_rank": 2},
+    "rotations": {"algorithm": "oft", "conv_rank": 2, "rescaled": True},
+    "butterflies": {"algorithm": "boft", "conv_rank": 8},
+    "cut to any rank": {"algorithm": "dylora", "block_size": 2},
+    "factors": {"algorithm": "ia3", "rank": 16},
+    "factors of inputs": {"algorithm": "ia3", "rank": 16, "on_input": True},
+    "generalized": {"algorithm": "glora", "conv_rank": 2},
     "outer layers": {"outer_layers": True, "conv_rank": 2},
     **{f"blocks {name}": {"blocks": name, "conv_rank": 2} for name in BLOCK_CHOICES},
 }
@@ -77,7 +90,7 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("values", CHOICES.values(), ids=CHOICES)
 def test_the_parameters_that_the_plan_counts_are_those_that_are_attached(models, values: dict[str, Any]) -> None:
-    wanted = preset(rank=4, text_encoder_1=True, text_encoder_2=True, **values)
+    wanted = preset(**{"rank": 4, "text_encoder_1": True, "text_encoder_2": True, **values})
     config = config_of(models)
     assert layer_problems(config, wanted.adapter) == []
     adapter = attach(models, recipe_of(wanted), device="cpu")

@@ -126,8 +126,8 @@ def test_the_sentence_tells_what_will_be_trained(tmp_path):
     )
     text = sentence(preset, make_plan(preset))
     assert text.startswith(
-        "UNet and text encoder 1, rank 2, 74912 parameters: 4 images, 8 shown per epoch ÷ batch 1 = 8 steps an epoch "
-        "× 2 epochs → 16 steps; 2 checkpoints, 3 samples, about "
+        "UNet and text encoder 1, LoRA of rank 2, 74912 parameters: 4 images, 8 shown per epoch ÷ batch 1 = "
+        "8 steps an epoch × 2 epochs → 16 steps; 2 checkpoints, 3 samples, about "
     )
 
 

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
+from engine.adapter_shapes import PRECISE
+
 BLOCK = 256
 """Every matrix starts at a multiple of this many numbers: the block of 8-bit optimizers, and aligned for any GEMM.
 The gaps hold zeros and get zero gradients; only 8-bit optimizers move them a little, and nobody reads them."""
@@ -72,6 +74,7 @@ class FlatParameters:
     """
 
     def __init__(self, shapes: Mapping[str, tuple[int, ...]], compute_dtype: torch.dtype) -> None:
+        """Names that end in one of PRECISE stay fp32 in the computation."""
         self.slots: dict[str, Slot] = {}
         offset = 0
         for name in sorted(shapes):  # the order is part of saved states: it must not depend on the model's code
@@ -80,6 +83,7 @@ class FlatParameters:
         self.vector = nn.Parameter(torch.zeros(offset))
         self.index = {name: index for index, name in enumerate(self.slots)}
         self.compute_dtype = compute_dtype
+        self.precise = frozenset(name for name in self.slots if name.endswith(PRECISE))
         self._tracked: tuple[int, Sequence[Tensor]] | None = None
         self._plain: tuple[int, Sequence[Tensor]] | None = None
 
@@ -124,8 +128,9 @@ class FlatParameters:
         self._tracked = self._plain = None
 
     def _cut(self) -> tuple[Tensor, ...]:
-        buffer = self.vector.detach().to(self.compute_dtype)
-        return tuple(slot.of(buffer) for slot in self.slots.values())
+        exact = self.vector.detach()
+        buffer = exact.to(self.compute_dtype)
+        return tuple(slot.of(exact if name in self.precise else buffer) for name, slot in self.slots.items())
 
     def _join(self, gradients: Sequence[Tensor | None]) -> Tensor:
         pieces: list[Tensor] = []
@@ -135,7 +140,7 @@ class FlatParameters:
             if gradient is None:
                 pieces.append(zeros[: slot.size + padding])
             else:
-                pieces.append(gradient.reshape(-1))
+                pieces.append(gradient.reshape(-1).to(self.compute_dtype))
                 if padding:
                     pieces.append(zeros[:padding])
         return torch.cat(pieces).to(self.vector.dtype)

@@ -78,7 +78,7 @@ def load_adapter_file(path: Path) -> AdapterFile:
             tensors.setdefault(name, {})[suffix] = tensor
     names = [*tensors, *(name for name in scalars if name not in tensors)]
     _check_names(names, str(path))
-    layers = {name: _layer(name, tensors.get(name, {}), scalars.get(name, {}), str(path)) for name in names}
+    layers = {name: layer_of(name, tensors.get(name, {}), scalars.get(name, {}), str(path)) for name in names}
     return AdapterFile(Path(path), layers, header.metadata)
 
 
@@ -93,7 +93,7 @@ def _check_names(names: Sequence[str], where: str) -> None:
         )
 
 
-def _layer(name: str, tensors: dict[str, Tensor], scalars: dict[str, float], where: str) -> LoadedLayer:
+def layer_of(name: str, tensors: dict[str, Tensor], scalars: dict[str, float], where: str) -> LoadedLayer:
     """The layer with the algorithm that its tensors belong to."""
     found = set(tensors)
     for algorithm, how in ADAPTERS.items():

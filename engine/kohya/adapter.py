@@ -4,51 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.adapter_shapes import ALPHALESS
+from engine.kohya.families import algorithm_of, conv_rank_left, rank_and_alpha_left
 from engine.kohya.plain import NO_EFFECT, plain, unused
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import Values
 from engine.preset import BY_PATH
 
-# Types of adapter → our algorithm. Those that adapt convolutions too are in WITH_CONVOLUTIONS
-ALGORITHMS = {
-    "standard": "lora", "kohya locon": "lora", "locon": "lora", "lycoris/locon": "lora", "lora-fa": "lora_fa",
-    "kohya dylora": "dylora", "lycoris/dylora": "dylora", "kohya loha": "loha", "lycoris/loha": "loha",
-    "kohya lokr": "lokr", "lycoris/lokr": "lokr", "lycoris/ia3": "ia3", "lycoris/boft": "boft",
-    "lycoris/diag-oft": "oft", "lycoris/glora": "glora", "lycoris/native fine-tuning": "full",
-}  # fmt: skip
 WITHOUT_CONVOLUTIONS = ("standard", "lora-fa")
-MODULES = {"networks.lora": "lora", "networks.lora_fa": "lora_fa", "networks.dylora": "dylora", "networks.oft": "oft"}
-
-
-def adapter_type(values: Values, key: str) -> Outcome:
-    name = str(values[key])
-    return _algorithm(name, ALGORITHMS.get(name.lower(), ""))
-
-
-def adapter_module(values: Values, key: str) -> Outcome:
-    """sd-scripts' network module; for LyCORIS the algorithm is among the network arguments."""
-    name = str(values[key] or "networks.lora")
-    if name == "lycoris.kohya":
-        algorithm = _argument(values, "algo", "lora").lower()
-        return _algorithm(f"LyCORIS {algorithm}", ALGORITHMS.get(f"lycoris/{algorithm}", algorithm))
-    return _algorithm(name, MODULES.get(name, ""))
-
-
-def _algorithm(name: str, algorithm: str) -> Outcome:
-    if algorithm in BY_PATH["adapter.algorithm"].choices:
-        return Outcome("converted", {"adapter.algorithm": algorithm})
-    what = f"Atelier does not have {name} yet; the preset makes a LoRA of the same rank"
-    return Outcome("ignored_effect", {"adapter.algorithm": "lora"}, what)
-
-
-def _argument(values: Values, name: str, default: str) -> str:
-    for text in values["network_args"] or ():
-        if text.startswith(name + "="):
-            return text.split("=", 1)[1]
-    return default
 
 
 def rank(values: Values, key: str) -> Outcome:
+    left = rank_and_alpha_left(values, key)
+    if left is not None:
+        return left
     item = BY_PATH["adapter.rank"]
     full = values.is_kohya and str(values["LoRA_type"]).lower() != "standard"
     if full and item.high is not None and values[key] > item.high:
@@ -60,18 +29,26 @@ def rank(values: Values, key: str) -> Outcome:
 
 
 def alpha(values: Values, key: str) -> Outcome:
+    left = rank_and_alpha_left(values, key)
+    if left is not None:
+        return left
     if values[key] or values.is_kohya:
         return plain(values, key, BY_PATH["adapter.alpha"])
     return Outcome("converted", {"adapter.alpha": float(values["network_dim"])}, "0 means as large as the rank")
 
 
 def conv_rank(values: Values, key: str) -> Outcome:
+    left = conv_rank_left(values, key)
+    if left is not None:
+        return left
     if str(values["LoRA_type"]).lower() not in WITHOUT_CONVOLUTIONS:
         return plain(values, key, BY_PATH["adapter.conv_rank"])
     return unused(values, key, {"adapter.conv_rank": 0}, f"{values['LoRA_type']} leaves convolutions alone")
 
 
 def conv_alpha(values: Values, key: str) -> Outcome:
+    if algorithm_of(values) in ALPHALESS:
+        return unused(values, key, {}, f"{values['LoRA_type']} has no alpha")
     if str(values["LoRA_type"]).lower() in WITHOUT_CONVOLUTIONS or not values["conv_dim"]:
         return unused(values, key, {}, "no convolutions are trained")
     if values[key]:

@@ -6,7 +6,7 @@ import ast
 import shlex
 from typing import Any
 
-from engine.kohya import layers
+from engine.kohya import families, layers
 from engine.kohya.layers import layer_settings_of
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import ARGUMENTS, Unreadable, Values, clean
@@ -22,9 +22,10 @@ NETWORK_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "conv_alpha": ("adapter.conv_alpha",),
     "rank_dropout": ("adapter.rank_dropout",),
     "module_dropout": ("adapter.module_dropout",),
+    **families.NUMBERS,
 }
 # Network arguments that another key's rule reads, with the values that change nothing
-READ_ELSEWHERE = {"algo": None, "preset": tuple(layers.PRESETS)}
+READ_ELSEWHERE = {"algo": None, "dora_wd": None, "wd_on_output": None, "preset": tuple(layers.PRESETS)}
 
 
 def split_options(text: str) -> tuple[dict[str, Any], list[str]]:
@@ -67,13 +68,15 @@ def network_args(values: Values, key: str) -> Outcome:
     """The adapter's extra arguments; LyCORIS takes the main rank for convolutions unless told otherwise."""
     outcome, of_layers = _layer_arguments(values[key])
     settings = {**outcome.settings, **of_layers}
-    if values["network_module"] == "lycoris.kohya":
+    if families.algorithm_of(values) in families.RANKLESS:
+        settings.update({"adapter.conv_rank": 0})
+    elif values["network_module"] == "lycoris.kohya":
         settings.setdefault("adapter.conv_rank", int(values["network_dim"]))
         settings.setdefault("adapter.conv_alpha", float(values["network_alpha"] or values["network_dim"]))
     elif settings.get("adapter.conv_rank") and settings.get("adapter.conv_alpha") == 0:
         settings["adapter.conv_alpha"] = float(settings["adapter.conv_rank"])
     settings.setdefault("adapter.conv_rank", 0)
-    if not settings["adapter.conv_rank"]:
+    if not settings["adapter.conv_rank"] or families.algorithm_of(values) in families.ALPHALESS:
         settings.pop("adapter.conv_alpha", None)
     return Outcome(outcome.group, settings, outcome.note)
 
@@ -109,7 +112,9 @@ def _pairs(value: Any, known: dict[str, tuple[str, ...]]) -> Outcome:
         name, _, amount = text.strip("\"' ").partition("=")
         name, amount = name.strip(), amount.strip()
         numbers = _numbers(amount)
-        if name in known and len(numbers) == len(known[name]):
+        if known is NETWORK_ARGUMENTS and name in families.FLAGS and families.flag(amount) is not None:
+            settings[families.FLAGS[name]] = families.flag(amount)
+        elif name in known and len(numbers) == len(known[name]):
             settings.update(zip(known[name], numbers, strict=True))
         elif name not in READ_ELSEWHERE or amount not in (READ_ELSEWHERE[name] or (amount,)):
             lost.append(text)

@@ -7,8 +7,9 @@ covered by what Atelier does anyway, or refused (engine/kohya/fates.py). A rule 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
-from engine.kohya import adapter, captions, inputs, layers, noise
+from engine.kohya import adapter, captions, families, inputs, layers, noise
 from engine.kohya.arguments import network_args, optimizer_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
@@ -32,7 +33,8 @@ CONVERSIONS: dict[str, Rule] = {
     "secondary_separator": captions.skipped_there, "caption_prefix": captions.skipped_there,
     "caption_suffix": captions.skipped_there, "caption_dropout_every_n_epochs": captions.skipped_there,
     "stop_text_encoder_training": captions.text_encoder_stop,
-    "LoRA_type": adapter.adapter_type, "network_module": adapter.adapter_module, "network_args": network_args,
+    "LoRA_type": families.adapter_type, "network_module": families.adapter_module,
+    "dora_wd": families.decomposed, "network_args": network_args,
     "network_dim": adapter.rank, "network_alpha": adapter.alpha,
     "conv_dim": adapter.conv_rank, "conv_alpha": adapter.conv_alpha,
     **dict.fromkeys(layers.NAMES, layers.layer_key), "LyCORIS_preset": layers.lycoris_preset,
@@ -62,6 +64,7 @@ _LYCORIS_KEYS = (
 )  # fmt: skip
 GATES: dict[str, Callable[[Values], bool]] = {
     **dict.fromkeys(_LYCORIS_KEYS, lambda values: str(values["LoRA_type"]).lower() not in ("standard", "kohya locon")),
+    **{key: partial(families.owns, key=key) for key in families.OWNERS},
     "dim_from_weights": lambda values: values["network_weights"],
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.adapter_shapes import DROPPING, LIMITED
 from engine.errors import Problem
 from engine.layer_choice import read_choice
+from engine.rules import families
 
 if TYPE_CHECKING:
     from engine.preset import Preset
@@ -27,6 +28,8 @@ def layer_texts_can_be_read(preset: Preset) -> Iterator[Problem]:
 
 def residual_blocks_need_a_conv_rank(preset: Preset) -> Iterator[Problem]:
     adapter = preset.adapter
+    if adapter.algorithm == "full" and adapter.full_convolutions:
+        return
     if adapter.blocks == "residual_blocks" and not (adapter.conv_rank or adapter.conv_block_ranks.strip()):
         what = "residual blocks are adapted only with a rank for convolutions (got conv rank 0)."
         yield Problem("adapter.blocks", f"{what} Set adapter.conv_rank, or choose other layers.")
@@ -75,4 +78,5 @@ RULES = (
     block_settings_need_the_unet,
     dropout_needs_ranks,
     norm_limit_needs_a_product,
+    *families.RULES,
 )

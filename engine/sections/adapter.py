@@ -8,11 +8,13 @@ from engine.settings import Section, setting
 
 
 class Adapter(Section):
-    algorithm: Literal["lora", "lora_fa", "full"] = setting(
+    algorithm: Literal[
+        "lora", "lora_fa", "dora", "loha", "lokr", "oft", "boft", "dylora", "tlora", "ia3", "glora", "full"
+    ] = setting(
         "lora",
         "The kind of adapter; LoRA is read by every program, and a conv rank makes it a LoCon.",
         "算法",
-        level="expert",
+        level="advanced",
         kohya="LoRA_type",
         sd_scripts="network_module",
     )
@@ -61,6 +63,98 @@ class Adapter(Section):
         "秩稳定缩放 (rsLoRA)",
         label="Rank-stabilised scale",
         level="expert",
+    )
+    dora_norm: Literal["input", "output"] = setting(
+        "input",
+        "DoRA: one magnitude for each input of a layer, which all programs read alike, or for each output, as peft.",
+        "DoRA 归一化方向",
+        label="DoRA magnitudes",
+        level="expert",
+        when={"adapter.algorithm": "dora"},
+    )
+    factor: int = setting(
+        -1,
+        "LoKr: size of the small factor; a smaller one makes larger files that can hold more, -1 the smallest files.",
+        "LoKr 因子",
+        label="LoKr factor",
+        ge=-1,
+        le=1024,
+        level="advanced",
+        when={"adapter.algorithm": "lokr"},
+        kohya="factor",
+    )
+    decompose_both: bool = setting(
+        False,
+        "LoKr: give the small factor a low rank, too.",
+        "LoKr 同时分解两者",
+        label="LoKr decompose both",
+        level="expert",
+        when={"adapter.algorithm": "lokr"},
+        kohya="decompose_both",
+    )
+    full_matrix: bool = setting(
+        False,
+        "LoKr: keep the large factor whole whatever the rank is; larger files that can hold more.",
+        "LoKr 完整矩阵",
+        label="LoKr full matrix",
+        level="expert",
+        when={"adapter.algorithm": "lokr"},
+    )
+    block_size: int = setting(
+        1,
+        "DyLoRA: how many ranks are trained together; the file can later be cut to any multiple of it.",
+        "DyLoRA 块大小",
+        label="DyLoRA block size",
+        ge=1,
+        le=1024,
+        level="advanced",
+        when={"adapter.algorithm": "dylora"},
+        kohya="unit",
+    )
+    min_rank: int = setting(
+        8,
+        "T-LoRA: the rank that learns in pure noise; towards the finished picture it grows to the whole rank.",
+        "T-LoRA 最小秩",
+        label="T-LoRA minimum rank",
+        ge=1,
+        le=1024,
+        level="advanced",
+        when={"adapter.algorithm": "tlora"},
+    )
+    constraint: float = setting(
+        0.0,
+        "OFT and BOFT: how far a layer may be turned, per output; 0 lets it turn freely, 0.0001 holds it closely.",
+        "OFT 约束",
+        label="OFT constraint",
+        ge=0,
+        le=1000,
+        level="expert",
+        kohya="constrain",
+    )
+    rescaled: bool = setting(
+        False,
+        "OFT and BOFT: learn a factor for each output besides the turning; ComfyUI does not read it for OFT.",
+        "OFT 缩放",
+        label="OFT rescaled",
+        level="expert",
+        kohya="rescaled",
+    )
+    on_input: bool = setting(
+        False,
+        "(IA)³: learn factors for the inputs of layers instead of their outputs.",
+        "IA3 作用于输入",
+        label="(IA)³ on inputs",
+        level="expert",
+        when={"adapter.algorithm": "ia3"},
+        kohya="train_on_input",
+    )
+    full_convolutions: bool = setting(
+        False,
+        "Full: train the convolutions as well, not only attention and feed-forward layers.",
+        "全量训练卷积层",
+        label="Full convolutions",
+        level="expert",
+        when={"adapter.algorithm": "full"},
     )
     norms: bool = setting(
         False,
