@@ -29,6 +29,8 @@ COVERED: dict[str, str] = {
     "lowram": "models are loaded memory-mapped; only memory differs",
     "tokenizer_cache_dir": "the tokenizers are in the package",
     "console_log_level": _LOG, "console_log_file": _LOG, "console_log_simple": _LOG,
+    "log_prefix": "the tracker's folder is named for the run; logging.run_name gives it another name",
+    "async_upload": "uploads always happen beside the training",
     "debug_dataset": "the tab Data set, or `python -m engine check`, shows every image, its bucket and its caption",
     "config_file": _PRESETS, "output_config": _PRESETS,
     "initial_epoch": _PLACE, "initial_step": _PLACE, "skip_until_initial_step": _PLACE,
@@ -36,9 +38,9 @@ COVERED: dict[str, str] = {
 
 _OTHER = "belongs to another model family; " + NO_EFFECT + " for SDXL"
 _FINETUNING = "of full fine-tuning or DreamBooth; " + NO_EFFECT + " for a LoRA"
-_HUB = "Atelier uploads nothing"
+_HUB = "Atelier resumes from a run folder on disk: fetch the state from the hub first"
 _LAUNCH = "how the trainer was started; Atelier runs on one GPU for now"
-_TRACKER = "Atelier has no tracker yet; losses are in the run's events.jsonl and on the page"
+_TRACKER = "options of the tracker itself: give them to W&B by its own WANDB_ variables"
 _COMPILING = (
     "compiling takes minutes, again for every bucket size; Atelier's step dispatches fewer operations instead, "
     "and computes the same"
@@ -57,8 +59,7 @@ REFUSED: dict[str, str] = {
     **dict.fromkeys(
         ("block_lr", "fused_backward_pass", "fused_optimizer_groups", "flux_fused_backward_pass", "no_token_padding",
          "blockwise_fused_optimizers", "learning_rate_te", "learning_rate_te1", "learning_rate_te2"), _FINETUNING),
-    **{name: _HUB for name in PRESET_KEYS if name.startswith("huggingface_") or name.endswith("_huggingface")},
-    **dict.fromkeys(("async_upload",), _HUB),
+    "resume_from_huggingface": _HUB,
     **dict.fromkeys(
         ("multi_gpu", "num_processes", "num_machines", "gpu_ids", "main_process_port", "extra_accelerate_launch_args"),
         _LAUNCH),
@@ -69,9 +70,9 @@ REFUSED: dict[str, str] = {
         ("deepspeed", "zero_stage", "offload_optimizer_device", "offload_optimizer_nvme_path", "offload_param_device",
          "offload_param_nvme_path", "zero3_init_flag", "zero3_save_16bit_model", "fp16_master_weights_and_gradients"),
         _SHARDING),
-    **dict.fromkeys(
-        ("log_with", "logging_dir", "wandb_run_name", "log_tracker_name", "log_tracker_config", "log_config",
-         "log_prefix"), _TRACKER),
+    "log_tracker_config": _TRACKER,
+    "metadata_preprocessor": "of ControlNets and the like; a LoRA has none",
+    "metadata_is_negative_embedding": "of textual inversion; Atelier trains LoRAs",
     **dict.fromkeys(("model_list", "lowvram", "save_as", "save_as_bool", "training_preset"), NO_EFFECT),
     **dict.fromkeys(("in_json", "dataset_repeats"), _METADATA_FILE),
     **dict.fromkeys(("dataset_class", "lr_scheduler_type", "lr_scheduler_args"), _CODE),

@@ -10,7 +10,7 @@ from typing import Any
 from engine.errors import PresetError, Problem
 from engine.kohya.arguments import split_options
 from engine.kohya.dataset import read_dataset
-from engine.kohya.receipt import Outcome, Receipt, make_receipt
+from engine.kohya.receipt import Outcome, Receipt, black_out, make_receipt, secrets_of
 from engine.kohya.rules import outcome_of
 from engine.kohya.sources import NAMES, Source, open_source
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Unreadable, Values, clean, documented, same
@@ -74,6 +74,7 @@ def read(path: Path) -> Import:
     else:
         settings, outcomes, warnings = _read_keys(source)
     receipt = make_receipt(NAMES[source.kind], outcomes, warnings)
+    settings = black_out(settings, secrets_of(outcomes))
     if source.other_model:
         what = f"this preset is for {source.other_model}; Atelier trains SDXL only. Choose a preset for SDXL."
         return Import(receipt, settings, None, (Problem(str(path), what),))

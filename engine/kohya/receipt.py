@@ -80,7 +80,7 @@ class Receipt:
 def make_receipt(kind: str, outcomes: Iterable[tuple[str, Any, Outcome]], warnings: Iterable[str] = ()) -> Receipt:
     """Sort (key, value in the file, outcome) into the groups, secrets blacked out."""
     listed = list(outcomes)
-    secrets = set(_secrets({key: value for key, value, _ in listed}))
+    secrets = secrets_of(listed)
     groups: dict[Group, list[Line]] = {group: [] for group in GROUPS}
     for key, value, outcome in listed:
         shown = HIDDEN if SECRETS.search(key) and value not in ("", None) else black_out(value, secrets)
@@ -91,6 +91,11 @@ def make_receipt(kind: str, outcomes: Iterable[tuple[str, Any, Outcome]], warnin
         **{group: tuple(lines) for group, lines in groups.items()},
         warnings=tuple(black_out(warning, secrets) for warning in warnings),
     )
+
+
+def secrets_of(outcomes: Iterable[tuple[str, Any, Outcome]]) -> set[str]:
+    """The texts of a file that must be neither shown nor written."""
+    return set(_secrets({key: value for key, value, _ in outcomes}))
 
 
 def black_out(value: Any, secrets: Iterable[str]) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from engine.kohya import adapter, captions, families, inputs, layers, noise
+from engine.kohya import adapter, captions, families, inputs, layers, noise, saving
 from engine.kohya.arguments import network_args, optimizer_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
@@ -47,6 +47,7 @@ CONVERSIONS: dict[str, Rule] = {
     "max_timestep": inputs.max_timestep,
     **noise.RULES,
     "epoch": epochs, "max_train_epochs": max_train_epochs, "max_train_steps": max_train_steps,
+    **saving.RULES,
     "output_dir": inputs.output_folder, "seed": inputs.seed, "save_precision": inputs.save_precision,
     "save_model_as": inputs.save_as,
     "full_bf16": inputs.full_bf16, "fp8_base": inputs.fp8_base, "fp8_base_unet": inputs.fp8_base,

@@ -122,6 +122,8 @@ def clean(value: Any, fact: KeyFact) -> Any:
         return "xformers" if value else "none"
     if isinstance(value, str):
         return value if value.strip() else documented(fact)
+    if isinstance(value, dict):
+        raise Unreadable("text")
     return value if isinstance(value, list) else str(value)
 
 
