@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 from adapter_models import run_unet, small
-from allocations import Allocations
 from loaded_model import CPU
 from torch import Tensor, nn
 
+from benchmarks.allocations import Allocations
 from engine.adapters.attach import Recipe, attach
 from engine.preset import BY_PATH
 from engine.sdxl.checkpoint import load_text_encoders, load_unet

@@ -15,11 +15,16 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
+from engine.sdxl.frozen import DenseOnUse
 
-def low_rank_linear(x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float) -> Tensor:
+
+def low_rank_linear(
+    x: Tensor, weight: Tensor | DenseOnUse, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+) -> Tensor:
     """x [..., in], weight [out, in], bias [out] or None, down [r, in], up [out, r] → [..., out].
 
-    All in one dtype. Gradients flow to x, down and up; weight and bias are taken as constants.
+    All in one dtype. Gradients flow to x, down and up; weight and bias are taken as constants. In place of the weight
+    a layer that makes it when used: it is made forward, once more backward, and kept in neither.
     """
     return _LowRankLinear.apply(x, weight, bias, down, up, scale)  # pyright: ignore[reportReturnType]
 
@@ -30,6 +35,10 @@ def _scaled_product(left: Tensor, right: Tensor, scale: float) -> Tensor:
     return product.addmm_(left, right, beta=0, alpha=scale)
 
 
+def _dense(weight: Tensor | DenseOnUse) -> Tensor:
+    return weight if isinstance(weight, Tensor) else weight.dense_weight()
+
+
 def _rows(tensor: Tensor) -> Tensor:
     return tensor if tensor.dim() == 2 else tensor.reshape(-1, tensor.shape[-1])
 
@@ -38,15 +47,18 @@ class _LowRankLinear(Function):
     """Saves x and h = s · x Aᵀ; y is not needed backward, which is why the product may be added into it."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, down: Tensor, up: Tensor, scale: float):
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor | DenseOnUse, bias: Tensor | None, down: Tensor, up: Tensor, scale: float
+    ):
         rows = _rows(x)
         hidden = _scaled_product(rows, down.t(), scale)
-        y = functional.linear(rows, weight, bias).addmm_(hidden, up.t())
+        y = functional.linear(rows, _dense(weight), bias).addmm_(hidden, up.t())
         ctx.scale = scale
         ctx.x_shape = x.shape
-        ctx.save_for_backward(
-            rows if ctx.needs_input_grad[3] else None, hidden if ctx.needs_input_grad[4] else None, weight, down, up
-        )
+        rows_kept = rows if ctx.needs_input_grad[3] else None
+        hidden_kept = hidden if ctx.needs_input_grad[4] else None
+        ctx.layer, kept = (None, weight) if isinstance(weight, Tensor) else (weight, None)
+        ctx.save_for_backward(rows_kept, hidden_kept, kept, down, up)
         return y if x.dim() == 2 else y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
@@ -56,7 +68,9 @@ class _LowRankLinear(Function):
         needs_x, needs_down, needs_up = (ctx.needs_input_grad[index] for index in (0, 3, 4))
         grad = _rows(grad)
         grad_hidden = _scaled_product(grad, up, ctx.scale) if needs_x or needs_down else None
-        grad_x = (grad @ weight).addmm_(grad_hidden, down) if needs_x else None
+        grad_x = None
+        if needs_x and grad_hidden is not None:
+            grad_x = (grad @ _dense(weight if ctx.layer is None else ctx.layer)).addmm_(grad_hidden, down)
         if grad_x is not None and len(ctx.x_shape) != 2:
             grad_x = grad_x.view(ctx.x_shape)
         grad_down = grad_hidden.t() @ rows if needs_down and grad_hidden is not None else None

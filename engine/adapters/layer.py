@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from torch import Tensor, nn
+
+from engine.sdxl.frozen import DenseOnUse
 
 Layer = nn.Linear | nn.Conv2d | nn.LayerNorm | nn.GroupNorm
 _PLAIN = (nn.Linear.forward, nn.Conv2d.forward, nn.LayerNorm.forward, nn.GroupNorm.forward)
@@ -26,6 +29,15 @@ class BaseLayer:
     module: Layer
     forward: Callable[[Tensor], Tensor]
     is_plain: bool
+
+    @property
+    def weight_source(self) -> Tensor | DenseOnUse | None:
+        """Where its weight may be had from: itself, or the layer that makes it when used. None: by `forward` only."""
+        if self.is_plain:
+            return self.module.weight
+        makes_it = hasattr(self.module, "dense_weight")
+        untouched = getattr(self.forward, "__func__", None) is type(self.module).forward
+        return cast("DenseOnUse", self.module) if makes_it and untouched else None
 
 
 def base_layer(module: Layer) -> BaseLayer:

@@ -79,8 +79,9 @@ def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], conte
     module = layer.module
     if isinstance(module, nn.Conv2d):
         return torch.add(layer.forward(x), low_rank_branch(x, layer, down, up), alpha=scale)
-    if layer.is_plain and isinstance(module, nn.Linear):
-        return low_rank_linear(x, module.weight, module.bias, down, up, scale)
+    weight = layer.weight_source
+    if weight is not None and isinstance(module, nn.Linear):
+        return low_rank_linear(x, weight, module.bias, down, up, scale)
     return low_rank_add(layer.forward(x), x, down, up, scale)
 
 
