@@ -4,11 +4,11 @@
         [--device cpu] [--dtype fp32] [--storage same] [--threads 1]
 
 A step is noising, the UNet forward, the loss, backward, clipping, AdamW, zeroing: on the same UNet of SDXL's structure
-(--width 320 is SDXL itself, 64 has 100 M parameters), the same layers, rank and inputs. Both get the best that PyTorch has:
-its fused attention and fused AdamW. One round times one step of each in turn, so that a busy machine slows all alike;
-the figures are medians of rounds, and the ratio is the median of the rounds' ratios. Operations are those that torch
-dispatches in a step. Memory is the peak of tensors alive: on a GPU what torch reserved, on a CPU counted operation by
-operation, both with weights and optimizer.
+(--width 320 is SDXL itself, 64 has 100 M parameters), the same layers, rank and inputs. Both get the best that
+PyTorch has: its fused attention and fused AdamW. One round times one step of each in turn, so that a busy machine
+slows all alike; the figures are medians of rounds, and the ratio is the median of the rounds'
+ratios. Operations are those that torch dispatches in a step. Memory is the peak of tensors alive: on a GPU what torch
+reserved, on a CPU counted operation by operation, both with weights and optimizer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -27,7 +28,6 @@ from torch import Tensor, nn
 from benchmarks.allocations import Allocations
 from benchmarks.lora_linear import operations_of
 from engine.adapters.attach import Recipe, attach
-from engine.batches import Batch
 from engine.losses import LossTerms
 from engine.objective import Objective
 from engine.sdxl.noise import sdxl_schedule
@@ -83,14 +83,16 @@ def make_unet(task: Task) -> Any:
             addition_time_embed_dim=256,
             projection_class_embeddings_input_dim=task.pooled_width + 6 * 256,
         )
-    unet = unet.to(task.dtype).requires_grad_(False)
+    unet.requires_grad_(False)
+    if task.dtype != torch.float32:
+        unet.to(task.dtype)
     if task.checkpointing:
         unet.train()
         unet.enable_gradient_checkpointing()
     return unet
 
 
-def make_batch(task: Task) -> tuple[Batch, TextFeatures]:
+def make_batch(task: Task) -> tuple[Any, TextFeatures]:
     """Random latents, noise and text features."""
     generator = torch.Generator().manual_seed(1)
     side, size = task.size_px // 8, float(task.size_px)
@@ -99,9 +101,8 @@ def make_batch(task: Task) -> tuple[Batch, TextFeatures]:
         return torch.randn(shape, generator=generator).to(task.device)
 
     noise = random(task.batch, 4, side, side)
-    batch = Batch(
-        images=(),
-        captions=(),
+    batch = SimpleNamespace(  # what an objective reads of a batch
+        words=None,
         latents=random(task.batch, 4, side, side),
         noise=noise,
         input_noise=noise,
@@ -120,7 +121,7 @@ class KnownText:
 
     known: TextFeatures
 
-    def features(self, captions: object) -> TextFeatures:
+    def encode(self, words: object) -> TextFeatures:
         return self.known
 
 
@@ -147,12 +148,12 @@ def atelier(task: Task) -> Contender:
     objective = Objective(sdxl_schedule(False).to(device), "epsilon", LossTerms())
     batch, known = make_batch(task)
     text: Any = KnownText(known)
-    steps = iter(range(1 << 30))
 
     def step() -> Tensor:
-        adapter.begin_step(next(steps)) if hasattr(adapter, "begin_step") else None
+        adapter.begin_batch(0.5, batch.timesteps)
         share = objective.loss(unet, batch, text)
         (share * updater.scale).backward()
+        adapter.end_batch()
         updater.update(0)
         adapter.changed()
         return share.detach()
@@ -198,7 +199,7 @@ CONTENDERS: dict[str, Callable[[Task], Contender]] = {"atelier": atelier, "diffu
 
 
 def peak_bytes(make: Callable[[Task], Contender], task: Task) -> int:
-    """Peak memory of making a contender and of two steps; on a CPU without what single operations take for themselves."""
+    """Peak memory of making a contender and of two steps; on a CPU without what operations take inside themselves."""
     gc.collect()
     if task.device.startswith("cuda"):
         torch.cuda.empty_cache()
