@@ -127,7 +127,7 @@ class _Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def operations_of(step: Callable[[], None]) -> int:
+def operations_of(step: Callable[[], object]) -> int:
     """How many operations a step dispatches."""
     with _Count() as count:
         step()

@@ -30,9 +30,13 @@ from benchmarks.lora_linear import operations_of
 from engine.adapters.attach import Recipe, attach
 from engine.losses import LossTerms
 from engine.objective import Objective
+from engine.optimizer_arguments import arguments_of
+from engine.optimizers import make_optimizer
+from engine.rate_groups import rate_groups
 from engine.sdxl.noise import sdxl_schedule
 from engine.sdxl.storage import make_stored
 from engine.sdxl.text import TextFeatures
+from engine.sections.optimizer import Optimizer
 from engine.updater import Updater
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -143,22 +147,23 @@ def atelier(task: Task) -> Contender:
         del dense
     device = torch.device(task.device)
     adapter = attach({"unet": unet}, Recipe(rank=task.rank, alpha=float(task.rank)))
-    vectors = list(adapter.vectors.values())
-    updater = Updater(torch.optim.AdamW(vectors, lr=RATE, fused=True), CLIP_NORM, task.dtype == torch.float16, device)
+    groups = rate_groups(adapter.groups, {"unet": RATE}, shaped=False)
+    optimizer = make_optimizer("adamw", groups, arguments_of(Optimizer()))
+    updater = Updater(optimizer, groups, CLIP_NORM, task.dtype == torch.float16, device)
     objective = Objective(sdxl_schedule(False).to(device), "epsilon", LossTerms())
     batch, known = make_batch(task)
     text: Any = KnownText(known)
 
     def step() -> Tensor:
+        updater.begin_step(1.0)
         adapter.begin_batch(0.5, batch.timesteps)
         share = objective.loss(unet, batch, text)
         (share * updater.scale).backward()
         adapter.end_batch()
         updater.update(0)
-        adapter.changed()
         return share.detach()
 
-    return Contender(step, vectors)
+    return Contender(step, list(adapter.vectors.values()))
 
 
 def diffusers_and_peft(task: Task) -> Contender:
@@ -205,11 +210,13 @@ def peak_bytes(make: Callable[[Task], Contender], task: Task) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         contender = make(task)
-        contender.step(), contender.step()
+        contender.step()
+        contender.step()
         return torch.cuda.max_memory_reserved()
     with Allocations() as taken:
         contender = make(task)
-        contender.step(), contender.step()
+        contender.step()
+        contender.step()
     return taken.peak_bytes
 
 

@@ -96,6 +96,10 @@ BROKEN = {
         {"memory.adapter_precision": "bf16", "memory.precision": "fp16"},
         "memory.adapter_precision",
     ),
+    "weights_are_averaged_once": (
+        {"run.ema_decay": 0.9, "optimizer.name": "adamw_schedule_free", "optimizer.schedule": "constant"},
+        "run.ema_decay",
+    ),
     "an_average_begins_before_the_end": (
         {"run.ema_decay": 0.9, "run.length": "steps", "run.steps": 9, "run.ema_start_step": 9},
         "run.ema_start_step",

@@ -11,9 +11,12 @@ import engine.rounding
 from engine import events
 from engine.adapters.attach import Group
 from engine.adapters.flat import FlatParameters
+from engine.optimizer_arguments import arguments_of
 from engine.optimizers import make_optimizer
 from engine.rate_groups import rate_groups
 from engine.rounding import RoundedStep, round_stochastic
+from engine.rules.memory import STEPS_BY_SEGMENT
+from engine.sections.optimizer import Optimizer
 from engine.updater import Updater
 from tests.test_resume import assert_same_outcome, resume_here
 from tests.training import events_of, losses_of, small_preset, train_here
@@ -47,19 +50,21 @@ def test_what_bf16_can_hold_stays_and_what_is_no_number_stays_none():
     assert round_stochastic(torch.tensor([float("nan")]), generator()).isnan().all()
 
 
-def stepper(values: torch.Tensor, seed: int = 0, name: str = "adamw"):
+def stepper(values: torch.Tensor, seed: int = 0, name: str = "adamw", decay: float = 0.0):
     """A bf16 vector and what updates it."""
-    flat = FlatParameters({"a": tuple(values.shape)}, BF16)
-    vector = flat.vector = nn.Parameter(values.to(BF16))
-    rounding = RoundedStep([vector], seed)
+    flat = FlatParameters({"numbers": tuple(values.shape)}, BF16)
+    flat.vector.data = values.to(BF16)
+    rounding = RoundedStep([flat.vector], seed)
     groups = rate_groups([Group("unet", "unet", 1.0, flat)], {"unet": 1e-4}, False, rounding)
-    optimizer = make_optimizer(name, groups, {"weight_decay": 0.0})
-    return vector, Updater(optimizer, groups, 0.0, False, torch.device("cpu"), rounding)
+    settings = Optimizer.model_validate({"name": name, "weight_decay": decay})
+    optimizer = make_optimizer(name, groups, arguments_of(settings))
+    return flat.vector, Updater(optimizer, groups, 0.0, False, torch.device("cpu"), rounding)
 
 
 def steps(vector: nn.Parameter, updater: Updater, first: int, last: int, gradient: torch.Tensor) -> None:
     for step in range(first, last):
         vector.grad = gradient.to(BF16)
+        updater.begin_step(1.0)
         updater.update(step)
 
 
@@ -82,6 +87,7 @@ def test_moments_lie_in_bf16_and_follow_those_of_fp32():
     plain = torch.optim.AdamW([wide], lr=1e-4, weight_decay=0.0)
     for step, gradient in enumerate(gradients):
         vector.grad, wide.grad = gradient.to(BF16), gradient
+        updater.begin_step(1.0)
         updater.update(step)
         plain.step()
     (part,) = updater.optimizer.param_groups[0]["params"]
@@ -93,7 +99,7 @@ def test_moments_lie_in_bf16_and_follow_those_of_fp32():
     assert (vector.float().mean() - wide.mean()).abs().item() < 3 * 2**-9 / size**0.5
 
 
-@pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
+@pytest.mark.parametrize("name", STEPS_BY_SEGMENT)
 def test_segments_are_stepped_as_the_whole_is(name, monkeypatch):
     values, gradient = torch.randn(2, 8192, generator=generator(2))
     results = []

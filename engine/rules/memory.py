@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
+from engine.optimizer_kinds import OPTIMIZERS
 
 if TYPE_CHECKING:
     from engine.preset import Preset
 
-# Optimizers whose step of a number depends on this number, its gradient and its moments only
-STEPS_BY_SEGMENT = ("adamw", "adamw_8bit")
+# Optimizers whose step of a number depends on this number, its gradient and its moments only, step counter included
+STEPS_BY_SEGMENT = ("adamw", "adamw_8bit", "lion", "lion_8bit", "sgd_nesterov", "sgd_nesterov_8bit", "ademamix_8bit")
 
 
 def a_packed_base_is_computed_with_in_half_precision(preset: Preset) -> Iterator[Problem]:
@@ -49,8 +50,18 @@ def bf16_numbers_are_trained_in_bf16(preset: Preset) -> Iterator[Problem]:
     if optimizer not in STEPS_BY_SEGMENT:
         yield Problem(
             "memory.adapter_precision",
-            f"{optimizer} looks at more than single numbers, so its steps cannot be rounded part by part. Set this to "
+            f"{optimizer} keeps more than moments of single numbers, so its steps cannot be rounded part by part. Set this to "
             f"fp32, or use one of {', '.join(STEPS_BY_SEGMENT)}.",
+        )
+
+
+def weights_are_averaged_once(preset: Preset) -> Iterator[Problem]:
+    name = preset.optimizer.name
+    if preset.run.ema_decay and OPTIMIZERS[name].schedule_free:
+        yield Problem(
+            "run.ema_decay",
+            f"{name} averages the weights itself, so a second average would only lag behind "
+            f"(got {preset.run.ema_decay:g}). Set this to 0.",
         )
 
 
@@ -58,4 +69,5 @@ RULES = (
     a_packed_base_is_computed_with_in_half_precision,
     text_encoders_that_leave_are_not_packed,
     bf16_numbers_are_trained_in_bf16,
+    weights_are_averaged_once,
 )
