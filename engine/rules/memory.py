@@ -50,8 +50,8 @@ def bf16_numbers_are_trained_in_bf16(preset: Preset) -> Iterator[Problem]:
     if optimizer not in STEPS_BY_SEGMENT:
         yield Problem(
             "memory.adapter_precision",
-            f"{optimizer} keeps more than moments of single numbers, so its steps cannot be rounded part by part. Set this to "
-            f"fp32, or use one of {', '.join(STEPS_BY_SEGMENT)}.",
+            f"{optimizer} keeps more than moments of single numbers, so its steps cannot be rounded part by part. "
+            f"Set this to fp32, or use one of {', '.join(STEPS_BY_SEGMENT)}.",
         )
 
 
