@@ -41,13 +41,11 @@ Good to know:
   decides; `--set run.length=epochs` makes the epochs decide. A preset with `epoch` and no
   `max_train_steps` trains its epochs.
 - Learning rates: 0 leaves a part out; empty, or 0 for both parts, means `learning_rate`.
-- Warm-up in percent becomes steps, counted with your images. Without the training folder it cannot be counted: set
-  `optimizer.warmup_steps` then.
+- Warm-up and decay in percent stay shares of the run.
 - Options in `additional_parameters` are read like sd-scripts arguments and beat the keys of the form, as there.
 - Relative paths start at Atelier's folder.
 - Both trainers ignore misspelt keys in silence. The receipt names them.
 """
-_SHAPE = "matters for schedules that Atelier does not have yet; told"
 _SECRET = "a secret: neither written nor shown"
 # Keys that name no single setting
 TOLD = {
@@ -55,9 +53,13 @@ TOLD = {
     "dataset_config": "that file is read as well",
     "save_model_as": "always `.safetensors`",
     "learning_rate": "the rate of each part that has none of its own",
-    "lr_scheduler_num_cycles": _SHAPE,
-    "lr_scheduler_power": _SHAPE,
-    "optimizer_args": "`optimizer.weight_decay`, betas, `optimizer.epsilon`; others are told",
+    "lr_scheduler_num_cycles": "`optimizer.cycles`, with cosine_with_restarts",
+    "lr_scheduler_power": "`optimizer.power`, with polynomial",
+    "lr_scheduler_timescale": "`optimizer.timescale_steps`, with inverse_sqrt",
+    "lr_scheduler_min_lr_ratio": "`optimizer.min_ratio`, with the schedules that use it",
+    "lr_decay_steps": "`optimizer.decay_steps` or `optimizer.decay_share`, with warmup_stable_decay",
+    "lr_scheduler_args": "`optimizer.points` (step_rules), `optimizer.min_ratio` (lr_end, min_lr); others are told",
+    "optimizer_args": "`optimizer.weight_decay`, betas, `optimizer.epsilon`, the rest in `optimizer.extra`",
     "conv_alpha": "`adapter.conv_alpha`, with types that adapt convolutions",
     "LyCORIS_preset": "`adapter.blocks`; files of one's own are told",
     "block_lr_zero_threshold": "`adapter.block_rates`: weights up to it are 0",

@@ -134,10 +134,10 @@ def test_each_argument_alone_is_in_one_group(tmp_path, name):
     assert group_of(found, name) != "ignored_default" or name in ("vae",)
 
 
-def test_a_share_of_the_steps_becomes_steps(tmp_path):
+def test_a_share_of_the_steps_stays_a_share(tmp_path):
     toml = 'lr_scheduler = "linear"\nlr_warmup_steps = {}\nmax_train_steps = 200\n'
     for text in ("0.1", '"10%"'):
-        assert kohya.read(written(tmp_path, "a.toml", toml.format(text))).settings["optimizer.warmup_steps"] == 20
+        assert kohya.read(written(tmp_path, "a.toml", toml.format(text))).settings["optimizer.warmup_share"] == 0.1
 
 
 def test_lycoris_takes_the_main_rank_for_convolutions(tmp_path):

@@ -6,12 +6,14 @@ from typing import Any
 
 from engine.adapter_shapes import ALPHALESS
 from engine.kohya.families import algorithm_of, conv_rank_left, rank_and_alpha_left
-from engine.kohya.plain import NO_EFFECT, plain, unused
+from engine.kohya.optimizer import is_relative
+from engine.kohya.plain import plain, unused
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import Values
 from engine.preset import BY_PATH
 
 WITHOUT_CONVOLUTIONS = ("standard", "lora-fa")
+_OWN_RATE = "Adafactor finds its rate, as there; this number multiplies it"
 
 
 def rank(values: Values, key: str) -> Outcome:
@@ -79,6 +81,8 @@ def text_encoder_rate_of(values: Values) -> float:
 
 def unet_rate(values: Values, key: str) -> Outcome:
     rate = unet_rate_of(values)
+    if rate and is_relative(values):
+        return Outcome("converted", {"adapter.unet": True, "optimizer.unet_rate": 1.0}, _OWN_RATE)
     if rate == 0:
         return Outcome("converted", {"adapter.unet": False}, "the UNet is not trained")
     return _rate(values, key, rate, {"adapter.unet": True, "optimizer.unet_rate": rate})
@@ -90,6 +94,8 @@ def text_encoder_rate(values: Values, key: str) -> Outcome:
     if rate == 0:
         return Outcome("converted", {f"adapter.{part}": False for part in parts}, "the text encoders are not trained")
     settings: dict[str, Any] = {f"adapter.{part}": True for part in parts}
+    if is_relative(values):
+        return Outcome("converted", settings | {f"optimizer.{part}_rate": 1.0 for part in parts}, _OWN_RATE)
     return _rate(values, key, rate, {**settings, **{f"optimizer.{part}_rate": rate for part in parts}})
 
 
@@ -120,40 +126,3 @@ def one_part_only(values: Values, key: str) -> Outcome:
         return Outcome("ignored_default")
     left_out = "adapter.text_encoder_1, adapter.text_encoder_2" if key.endswith("unet_only") else "adapter.unet"
     return Outcome("converted", note="switched off", setting=left_out)
-
-
-def optimizer(values: Values, key: str) -> Outcome:
-    """By name, whatever its case; "bitsandbytes.optim.AdamW8bit" is AdamW8bit."""
-    name = str(values[key] or ("AdamW8bit" if values["use_8bit_adam"] else "AdamW"))
-    short = name.lower().rsplit(".", 1)[-1]
-    for choice in BY_PATH["optimizer.name"].choices:
-        if choice.replace("_", "") == short:
-            return Outcome("converted", {"optimizer.name": choice})
-    what = f"Atelier does not have {name} yet; the preset uses AdamW. Check the learning rates: they were for {name}"
-    return Outcome("ignored_effect", {"optimizer.name": "adamw"}, what)
-
-
-def scheduler(values: Values, key: str) -> Outcome:
-    name = str(values[key])
-    cycles, power = values["lr_scheduler_num_cycles"], values["lr_scheduler_power"]
-    if name in BY_PATH["optimizer.schedule"].choices:
-        return Outcome("honoured", {"optimizer.schedule": name})
-    if name == "constant_with_warmup":
-        return Outcome("converted", {"optimizer.schedule": "constant"}, "warm-up is a setting of its own")
-    if name == "cosine_with_restarts" and cycles == 1:
-        return Outcome("converted", {"optimizer.schedule": "cosine"}, "one cycle is a plain cosine")
-    if name == "polynomial" and power == 1:
-        return Outcome("converted", {"optimizer.schedule": "linear"}, "power 1 is a line; it ends at 0 instead of 1e-7")
-    nearest = "cosine" if name.startswith("cosine") else "linear" if name == "polynomial" else "constant"
-    what = f"Atelier does not have {name} yet; the preset uses {nearest}"
-    return Outcome("ignored_effect", {"optimizer.schedule": nearest}, what)
-
-
-def scheduler_shape(values: Values, key: str) -> Outcome:
-    """Number of cycles and power: of one schedule each."""
-    owner = "cosine_with_restarts" if key == "lr_scheduler_num_cycles" else "polynomial"
-    if values[key] in (None, values.default(key)):
-        return Outcome("ignored_default")
-    if values["lr_scheduler"] != owner:
-        return Outcome("ignored_effect", note=f"{NO_EFFECT}: only {owner} uses it")
-    return Outcome("ignored_effect", note=f"goes with {owner}, which Atelier does not have yet")

@@ -1,4 +1,4 @@
-"""Arguments in free text: `additional_parameters`, `optimizer_args`, `network_args`."""
+"""Arguments in free text: `additional_parameters`, `network_args`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,6 @@ from engine.kohya.layers import layer_settings_of
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import ARGUMENTS, Unreadable, Values, clean
 
-# Optimizer argument → the settings that it fills, in order
-OPTIMIZER_ARGUMENTS: dict[str, tuple[str, ...]] = {
-    "weight_decay": ("optimizer.weight_decay",),
-    "betas": ("optimizer.beta1", "optimizer.beta2"),
-    "eps": ("optimizer.epsilon",),
-}
 NETWORK_ARGUMENTS: dict[str, tuple[str, ...]] = {
     "conv_dim": ("adapter.conv_rank",),
     "conv_alpha": ("adapter.conv_alpha",),
@@ -58,10 +52,6 @@ def _take(words: list[str]) -> list[str]:
 
 def _value(texts: list[str], fact: Any) -> Any:
     return clean(texts if fact.list else " ".join(texts), fact)
-
-
-def optimizer_args(values: Values, key: str) -> Outcome:
-    return _pairs(values[key], OPTIMIZER_ARGUMENTS)
 
 
 def network_args(values: Values, key: str) -> Outcome:

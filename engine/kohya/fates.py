@@ -75,7 +75,7 @@ REFUSED: dict[str, str] = {
     "metadata_is_negative_embedding": "of textual inversion; Atelier trains LoRAs",
     **dict.fromkeys(("model_list", "lowvram", "save_as", "save_as_bool", "training_preset"), NO_EFFECT),
     **dict.fromkeys(("in_json", "dataset_repeats"), _METADATA_FILE),
-    **dict.fromkeys(("dataset_class", "lr_scheduler_type", "lr_scheduler_args"), _CODE),
+    **dict.fromkeys(("dataset_class", "lr_scheduler_type"), _CODE),
     "face_crop_aug_range": "reads a face's place from each file's name and works without buckets only; cut such "
     "pictures beforehand, or use data.random_crop",
     "v2": "Stable Diffusion 2; Atelier trains SDXL only",

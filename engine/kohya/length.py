@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
+from engine.kohya.optimizer import optimizer_of, share_of
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import Values
+from engine.optimizer_kinds import OPTIMIZERS
 
 STEPS_PATH, EPOCHS_PATH, LENGTH_PATH = "run.steps", "run.epochs", "run.length"
 
@@ -59,45 +61,43 @@ def _beaten(values: Values, key: str, decides: str) -> Outcome:
 
 def warmup_percent(values: Values, key: str) -> Outcome:
     """kohya_ss's share of all steps, 0 to 100."""
-    if values["lr_scheduler"] == "constant":
+    if _has_none(values):
         return _no_warmup(values, key)
     if values["lr_warmup_steps"]:
         return _beaten(values, key, "lr_warmup_steps")
-    return _share(values, values[key] / 100)
+    return _share(values[key] / 100)
 
 
 def warmup_steps(values: Values, key: str) -> Outcome:
     """A number of steps; in sd-scripts also a share: 0.1 or "10%"."""
-    if values["lr_scheduler"] == "constant":
+    if _has_none(values):
         return _no_warmup(values, key)
     amount = values[key]
     if values.is_kohya and not amount:
         return Outcome("ignored_default", note="lr_warmup decides")
-    if isinstance(amount, str):
-        try:
-            return _share(values, float(amount.rstrip("% ")) / 100)
-        except ValueError:
-            return Outcome("ignored_effect", {"optimizer.warmup_steps": 0}, "is not a share such as 10%; no warm-up")
-    if 0 < amount < 1:
-        return _share(values, amount)
-    return Outcome("honoured", {"optimizer.warmup_steps": int(amount)})
+    share = share_of(amount)
+    if share is None:
+        return Outcome("ignored_effect", {"optimizer.warmup_steps": 0}, "is not a share such as 10%; no warm-up")
+    return _share(share) if 0 < share < 1 else Outcome("honoured", {"optimizer.warmup_steps": int(share)})
+
+
+def _has_none(values: Values) -> bool:
+    """Whether there is no warm-up there, whatever the keys say."""
+    return values["lr_scheduler"] == "constant" or OPTIMIZERS[optimizer_of(values) or "adamw"].schedule_free
 
 
 def _no_warmup(values: Values, key: str) -> Outcome:
-    """The constant schedule has none there; only one of the two keys sets the setting."""
-    settings = {"optimizer.warmup_steps": 0} if key == "lr_warmup_steps" else {}
+    """Only one of the two keys sets the setting."""
+    own = OPTIMIZERS[optimizer_of(values) or "adamw"].schedule_free  # among its arguments
+    settings = {"optimizer.warmup_steps": 0} if key == "lr_warmup_steps" and not own else {}
     if values[key] == values.default(key):
         return Outcome("ignored_default", settings)
-    return Outcome("ignored_effect", settings, "had no effect there either: the schedule constant has no warm-up")
+    return Outcome(
+        "ignored_effect", settings, "had no effect there either: this schedule or optimizer has no warm-up there"
+    )
 
 
-def _share(values: Values, share: float) -> Outcome:
+def _share(share: float) -> Outcome:
     if share == 0:
-        return Outcome("honoured", {"optimizer.warmup_steps": 0})
-    total = values.total_steps()
-    percent = f"{share * 100:g} %"
-    if total <= 0:
-        what = f"{percent} of the steps, which cannot be counted before the training folder is there"
-        return Outcome("ignored_effect", {"optimizer.warmup_steps": 0}, f"{what}; set optimizer.warmup_steps then")
-    steps = int(total * share)
-    return Outcome("converted", {"optimizer.warmup_steps": steps}, f"{percent} of {total} steps: {steps}")
+        return Outcome("honoured", {"optimizer.warmup_share": 0.0})
+    return Outcome("converted", {"optimizer.warmup_share": share}, f"{share * 100:g} % of the steps")

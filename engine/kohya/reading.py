@@ -14,7 +14,6 @@ from engine.kohya.receipt import Outcome, Receipt, black_out, make_receipt, secr
 from engine.kohya.rules import outcome_of
 from engine.kohya.sources import NAMES, Source, open_source
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Unreadable, Values, clean, documented, same
-from engine.plan import make_plan
 from engine.preset import Preset
 
 # Old names → the key of today (or of sd-scripts) that they mean
@@ -183,21 +182,10 @@ def _run_rules(values: Values, keys: Iterable[str]) -> dict[str, Outcome]:
     """The outcome of every key, in force or by default; their settings are collected in `values.settings`."""
     ordered = sorted(keys, key=lambda key: LAST.index(key) if key in LAST else -1)
     outcomes: dict[str, Outcome] = {}
-    values.total_steps = lambda: _total_steps(values.settings)
     for key in ordered:
         outcomes[key] = outcome_of(values, key)
         values.settings.update(outcomes[key].settings)
     return outcomes
-
-
-def _total_steps(settings: Mapping[str, Any]) -> int:
-    """Optimizer updates of the run, 0 where they cannot be counted yet."""
-    if settings.get("run.length") == "steps":
-        return settings["run.steps"]
-    try:
-        return make_plan(Preset().changed(settings)).steps
-    except PresetError:
-        return 0
 
 
 def _as_written(values: Values, key: str, raw: Any, outcome: Outcome) -> Outcome:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from engine.kohya import adapter, captions, families, inputs, layers, noise, saving
-from engine.kohya.arguments import network_args, optimizer_args
+from engine.kohya import adapter, captions, families, inputs, layers, noise, optimizer, saving
+from engine.kohya.arguments import network_args
 from engine.kohya.fates import COVERED, NOT_YET, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
 from engine.kohya.plain import plain, unused
@@ -40,9 +40,11 @@ CONVERSIONS: dict[str, Rule] = {
     **dict.fromkeys(layers.NAMES, layers.layer_key), "LyCORIS_preset": layers.lycoris_preset,
     "unet_lr": adapter.unet_rate, "text_encoder_lr": adapter.text_encoder_rate, "learning_rate": adapter.learning_rate,
     "network_train_unet_only": adapter.one_part_only, "network_train_text_encoder_only": adapter.one_part_only,
-    "optimizer": adapter.optimizer, "optimizer_type": adapter.optimizer, "optimizer_args": optimizer_args,
-    "lr_scheduler": adapter.scheduler,
-    "lr_scheduler_num_cycles": adapter.scheduler_shape, "lr_scheduler_power": adapter.scheduler_shape,
+    "optimizer": optimizer.optimizer, "optimizer_type": optimizer.optimizer,
+    "optimizer_args": optimizer.optimizer_args, "use_lion_optimizer": optimizer.older_switch,
+    "lr_scheduler": optimizer.scheduler, "lr_scheduler_args": optimizer.scheduler_args,
+    "lr_decay_steps": optimizer.decay_steps,
+    **dict.fromkeys(optimizer.NUMBERS, optimizer.scheduler_number),
     "lr_warmup": warmup_percent, "lr_warmup_steps": warmup_steps,
     "max_timestep": inputs.max_timestep,
     **noise.RULES,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -86,7 +85,6 @@ class Values:
     folder: Path
     settings: dict[str, Any] = field(default_factory=dict)
     options: set[str] = field(default_factory=set)
-    total_steps: Callable[[], int] = lambda: 0
 
     def __getitem__(self, key: str) -> Any:
         return self.effective.get(key)
