@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 
-from engine.adapters.flat import total_norm
+from engine.adapters.flat import FlatParameters, total_norm
 from engine.rate_groups import RateGroup
 from engine.rounding import RoundedStep
 
@@ -66,7 +67,8 @@ class Updater:
             else:
                 group["lr"] = rates[group["name"]]
         if self.averages:
-            self.optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
+            with self._frozen_as_they_are():
+                self.optimizer.train()  # pyright: ignore[reportAttributeAccessIssue]
             self._changed()
 
     def update(self, step: int) -> torch.Tensor:
@@ -89,7 +91,8 @@ class Updater:
             vector.grad = None
         self.optimizer.zero_grad(set_to_none=True)
         if self.averages:
-            self.optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
+            with self._frozen_as_they_are():
+                self.optimizer.eval()  # pyright: ignore[reportAttributeAccessIssue]
         self._changed()
         return norm
 
@@ -122,6 +125,17 @@ class Updater:
             self.optimizer.step()
         else:
             self.rounding.step(self.optimizer, step)
+
+    @contextmanager
+    def _frozen_as_they_are(self) -> Iterator[None]:
+        """Vectors that are not trained any more stay at the averaged weights, in a step as well."""
+        kept = [(vector, vector.clone()) for vector in (flat.vector.detach() for flat in self._frozen())]
+        yield
+        for vector, before in kept:
+            vector.copy_(before)
+
+    def _frozen(self) -> list[FlatParameters]:
+        return [flat for flat in self.flats if not flat.vector.requires_grad]
 
     def _changed(self) -> None:
         for flat in self.flats:
