@@ -29,6 +29,7 @@ def thinned(tmp_path_factory):
     return train_here(small_preset(folder, **changes))
 
 
+@pytest.mark.slow
 def test_the_last_and_the_newest_on_the_way_stay(thinned):
     saved = [event.path for event in events_of(thinned, events.Saved) if event.what == "checkpoint"]
     assert len(saved) > 4
@@ -38,6 +39,7 @@ def test_the_last_and_the_newest_on_the_way_stay(thinned):
     assert files(thinned.state) == ["step-00000009.safetensors"]
 
 
+@pytest.mark.slow
 def test_names_carry_the_epoch_where_one_ends(thinned):
     started = events_of(thinned, events.Started)[0]
     saved = {event.step: event.path for event in events_of(thinned, events.Saved) if event.what == "checkpoint"}
@@ -60,6 +62,7 @@ def test_states_at_the_end_only_or_more_often_than_checkpoints(tmp_path):
     assert losses_of(often) == losses_of(at_end)
 
 
+@pytest.mark.slow
 def test_checkpoints_by_the_clock(tmp_path, monkeypatch):
     clock = iter(range(0, 10**6, 40))  # every look at the clock is 40 s later
     monkeypatch.setattr(saving.time, "monotonic", lambda: float(next(clock)))
@@ -88,6 +91,7 @@ def test_a_full_disk_at_the_end_is_waited_for(tmp_path, monkeypatch):
     assert sum("tried again" in event.message for event in events_of(made, events.Warned)) == 3
 
 
+@pytest.mark.slow
 def test_a_disk_that_stays_full_ends_the_run_with_a_sentence(tmp_path, monkeypatch):
     fill_disk(monkeypatch, 10**6)
     monkeypatch.setattr(saving, "WAITS_FOR_SPACE", 2)
@@ -95,6 +99,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_a_sentence(tmp_path, monkeypat
         train_here(small_preset(tmp_path, run__steps=1))
 
 
+@pytest.mark.slow
 def test_stop_ends_the_waiting(tmp_path, monkeypatch):
     fill_disk(monkeypatch, 10**6)
     full = saving.save_adapter

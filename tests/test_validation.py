@@ -145,6 +145,7 @@ def same(first, second) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_validation_is_told_with_its_bands(watched):
     _, _, made = watched
     told = events_of(made, events.Validated)
@@ -182,12 +183,14 @@ def test_a_resume_measures_what_is_due_and_remembers_the_best(watched):
     assert (again.step, again.loss, again.best_step) == (4, first[-1].loss, first[-1].best_step)
 
 
+@pytest.mark.slow
 def test_the_same_value_each_time_whatever_the_training_seed(watched):
     folder, preset, made = watched
     other = train_here(preset.changed({"run.seed": 7, "run.steps": 1}), folder / "seed")
     assert events_of(other, events.Validated)[0].loss == events_of(made, events.Validated)[0].loss
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{"validation.seed": 5}, {"validation.most_batches": 1}, {"validation.bands": 1}])
 def test_what_is_measured_follows_the_settings(watched, changes):
     _, preset, made = watched
