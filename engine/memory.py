@@ -9,6 +9,7 @@ import psutil
 import torch
 
 from engine.errors import UserError
+from engine.optimizer_kinds import OPTIMIZERS
 from engine.preset import Preset
 from engine.sdxl.detect import ModelFacts
 from engine.sdxl.narrow import cpu_computes_fast_in
@@ -85,14 +86,14 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def advice(preset: Preset, stage: str) -> str:
     """What to change so that the run fits, from this run's own settings, the cheapest first."""
-    device = choose_device(preset)
+    device, kept_bytes = choose_device(preset), OPTIMIZERS[preset.optimizer.name].memory_bytes
     steps = [
         (not preset.memory.gradient_checkpointing, "switch on memory.gradient_checkpointing"),
         (preset.run.batch_size > 1, f"lower run.batch_size (now {preset.run.batch_size}) and raise run.accumulation"),
         (preset.memory.precision == "fp32", "set memory.precision to bf16"),
         (not preset.captions.cache_text, "switch on captions.cache_text and train the UNet only"),
         (not preset.data.cache_latents, "switch on data.cache_latents"),
-        (preset.optimizer.name == "adamw" and device.type == "cuda", "set optimizer.name to adamw_8bit"),
+        (device.type == "cuda" and kept_bytes > 4, "set optimizer.name to adamw_8bit"),
         (preset.adapter.rank > 16, f"lower adapter.rank (now {preset.adapter.rank})"),
         (
             preset.data.width_px * preset.data.height_px > 512 * 512,

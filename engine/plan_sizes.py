@@ -8,6 +8,7 @@ from pathlib import Path
 from engine.adapter_shapes import Place, options_of, trained_count
 from engine.errors import Problem
 from engine.layer_choice import chosen_layers
+from engine.optimizer_kinds import OPTIMIZERS
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
 from engine.sdxl.configs import ModelConfig
@@ -29,13 +30,15 @@ def adapter_parameters(config: ModelConfig, preset: Preset) -> int:
 def estimate_disk_bytes(preset: Preset, parameters: int, images: tuple[ImagePlan, ...], texts: int, saves: int) -> int:
     """Checkpoints and states at their most, and caches of latents and `texts` texts.
 
-    A state holds the weights and both AdamW moments in fp32. While files are written there is one more than are kept.
+    A state holds the weights in fp32 and what the optimizer keeps. While files are written there is one more than are
+    kept.
     """
     run, validation = preset.run, preset.validation
     checkpoints = min(saves, run.keep_last + 2) if run.keep_last else saves
     checkpoints += validation.keep_best and bool(validation.share or validation.folder)
     states = min(saves, run.keep_states) if run.keep_states > 2 else run.keep_states
-    total = checkpoints * parameters * BYTES_OF[run.save_precision] + states * 3 * 4 * parameters
+    state_bytes = round((4 + OPTIMIZERS[preset.optimizer.name].memory_bytes) * parameters)
+    total = checkpoints * parameters * BYTES_OF[run.save_precision] + states * state_bytes
     kept = BYTES_OF["fp32" if preset.memory.precision == "fp32" else "fp16"]
     if preset.data.cache_latents:
         cells = sum(image.bucket_px[0] * image.bucket_px[1] // 64 for image in images)

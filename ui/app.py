@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import UserError
-from ui import data_tab, last, plan_bar, preset_files, presets_tab, run_list, run_tab, training_tab
+from ui import data_tab, last, plan_bar, preset_files, presets_tab, rate_chart, run_list, run_tab, training_tab
 from ui import form as forms
 from ui.check import Check, check
 from ui.data_page import PAGE_IMAGES
@@ -28,6 +28,7 @@ class Page:
     tabs: gr.Tabs
     level: gr.Radio
     problems: gr.HTML
+    rates: gr.HTML
     data: data_tab.DataTab
     run: run_tab.RunTab
     presets: presets_tab.PresetsTab
@@ -47,19 +48,27 @@ def build() -> gr.Blocks:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
                 data = data_tab.build(form)
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
-                level, problems = training_tab.build(form)
+                level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
                 run = run_tab.build(timer)
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True):
                 presets = presets_tab.build(form)
         bar = plan_bar.build()
-        _connect(blocks, Page(form, header, tabs, level, problems, data, run, presets, bar, gr.State({})))
+        _connect(blocks, Page(form, header, tabs, level, problems, rates, data, run, presets, bar, gr.State({})))
     return blocks
 
 
 def _connect(blocks: gr.Blocks, page: Page) -> None:
     form, data = page.form, page.data
-    looked: list[Any] = [page.problems, page.bar.plan, page.bar.marks, page.bar.message, *data.outputs, page.seen]
+    looked: list[Any] = [
+        page.problems,
+        page.bar.plan,
+        page.bar.marks,
+        page.rates,
+        page.bar.message,
+        *data.outputs,
+        page.seen,
+    ]
     look: dict[str, Any] = {
         "fn": _look,
         "inputs": [page.seen, page.level, page.presets.chosen, data.subset, data.number, *form.inputs],
@@ -105,6 +114,7 @@ def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: flo
         ("problems", training_tab.problems_of(found)),
         ("plan", plan_bar.sentence(found)),
         ("marks", plan_bar.marks(found)),
+        ("rates", rate_chart.picture(found) or seen.get("rates")),
     ]
     updates = [gr.skip() if seen.get(name) == value else value for name, value in parts]
     message = gr.skip() if seen.get("plan") == plan_bar.sentence(found) else ""  # it was about another form

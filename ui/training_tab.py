@@ -31,8 +31,8 @@ _ABOUT = {
 _LEVELS = [("Basic", "basic"), ("Advanced", "advanced"), ("Expert", "expert")]
 
 
-def build(form: Form) -> tuple[gr.Radio, gr.HTML]:
-    """Draw the tab; returns the level switch and the place for problems."""
+def build(form: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
+    """Draw the tab; returns the level switch, the place for problems and that for the picture of the learning rate."""
     with gr.Row(elem_id="level-row", equal_height=True):
         level = gr.Radio(_LEVELS, value="basic", show_label=False, container=False, elem_id="level")
         gr.HTML(f'<span class="quiet">{_level_words()}</span>')
@@ -43,13 +43,13 @@ def build(form: Form) -> tuple[gr.Radio, gr.HTML]:
             continue
         lowest = min((item.level for item in items), key=LEVELS.index)
         title = section.capitalize() + (f" · {_ABOUT[section]}" if section in _ABOUT else "")
-        with (
-            gr.Accordion(title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{lowest}"]),
-            gr.Row(elem_classes="fields", equal_height=False),
-        ):
-            for item in items:
-                form.add(item.path)
-    return level, problems
+        with gr.Accordion(title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{lowest}"]):
+            with gr.Row(elem_classes="fields", equal_height=False):
+                for item in items:
+                    form.add(item.path)
+            if section == "optimizer":
+                rates = gr.HTML(elem_id="rate-chart")
+    return level, problems, rates
 
 
 def problems_of(check: Check) -> str:
