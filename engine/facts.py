@@ -21,6 +21,7 @@ from engine.adapters.metadata import (
     only_needed,
     tags,
 )
+from engine.merges import read_merges
 from engine.optimizer_kinds import OPTIMIZERS
 from engine.plan import Plan
 from engine.plan_model import model_kind
@@ -125,6 +126,8 @@ def training_facts(preset: Preset, plan: Plan) -> TrainingFacts:
         network_alpha=adapter.alpha,
         network_dropout=adapter.network_dropout or None,
         scale_weight_norms=adapter.norm_limit or None,
+        network_weights=Path(adapter.start_from).name or None,
+        base_weights=", ".join(f"{merge.path.name}: {merge.strength:g}" for merge in read_merges(preset)) or None,
         network_module=ADAPTERS[adapter.algorithm].NETWORK_MODULE,
         network_args=network_args(adapter) or None,
         resolution=(data.width_px, data.height_px),

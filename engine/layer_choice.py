@@ -84,10 +84,13 @@ class LayerChoice:
                 chosen = Chosen(**{**vars(chosen), **{key: value for key, value in told.items() if value is not None}})
         return chosen if chosen.rank and chosen.rate else None
 
-    def norm_rate(self, name: str) -> float:
-        """The share of the rate at which a norm learns; 0 where it is left out."""
+    def rate_of(self, name: str) -> float:
+        """The share of the rate at which a layer learns whose rank is not chosen here; 0 where it is left out."""
         block = block_of(name)
         rate = self.block_rates[block] if self.block_rates and block is not None else 1.0
+        for line in self.layer_settings:
+            if line.rate is not None and hits(line.pattern, name):
+                rate = line.rate
         return rate if self._wanted(name) else 0.0
 
     def _wanted(self, name: str) -> bool:
@@ -240,8 +243,8 @@ def chosen_layers(config: ModelConfig, adapter: Adapter) -> list[tuple[LayerShap
         for layer in layers
     ]
     found = [(layer, chosen) for layer, chosen in pairs if chosen is not None]
-    norms = [norm for norm in _trained_norms(config, adapter) if choice.norm_rate(norm.name)]
-    return found + [(norm, Chosen(1, 1.0, choice.norm_rate(norm.name))) for norm in norms]
+    norms = [norm for norm in _trained_norms(config, adapter) if choice.rate_of(norm.name)]
+    return found + [(norm, Chosen(1, 1.0, choice.rate_of(norm.name))) for norm in norms]
 
 
 def _trained_norms(config: ModelConfig, adapter: Adapter) -> list[LayerShape]:

@@ -21,6 +21,7 @@ from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_model import look_at_model, prediction_warnings
 from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
+from engine.plan_start import start_problems
 from engine.preset import Preset, resolve
 from engine.prompts import SamplePrompt, parse_prompts
 from engine.rules.families import SHOWN
@@ -126,6 +127,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     measured = _due(steps, per_epoch, every.every_steps, every.every_epochs) if pictures.validation else ()
     parameters = adapter_parameters(model.config, preset) if model else 0
     problems += layer_problems(model.config, preset.adapter) if model else []
+    problems += start_problems(model.config, preset) if model else []
     texts = cached_texts(preset, images, epochs, steps) + len(pictures.validation)
     disk_bytes = estimate_disk_bytes(preset, parameters, (*images, *pictures.validation), texts, len(save_steps))
     problems += disk_problems(run_folder or resolve(preset.run.folder), disk_bytes)

@@ -10,6 +10,7 @@ from engine.errors import Problem
 from engine.layer_choice import chosen_layers
 from engine.optimizer_kinds import OPTIMIZERS
 from engine.plan_images import ImagePlan
+from engine.plan_start import file_parameters
 from engine.preset import Preset
 from engine.sdxl.configs import ModelConfig
 
@@ -19,6 +20,8 @@ BYTES_OF = {"fp32": 4, "bf16": 2, "fp16": 2}
 def adapter_parameters(config: ModelConfig, preset: Preset) -> int:
     """How many numbers are trained with this preset on a model of this configuration."""
     adapter = preset.adapter
+    if adapter.start_from and adapter.rank_from_file:
+        return file_parameters(preset)
     options = options_of(adapter)
     total = 0
     for layer, chosen in chosen_layers(config, adapter):

@@ -16,12 +16,14 @@ from engine.average import Average
 from engine.errors import UserError
 from engine.facts import Biography
 from engine.kept import CheckpointRecord
+from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.optimizer_arguments import ruled_by_preset
 from engine.optimizers import pack_state, unpack_state
 from engine.plan import Plan
 from engine.preset import Preset, resolve
 from engine.report import Reporter
 from engine.run import checkpoint_name, epoch_checkpoint_name
+from engine.sdxl.layers import UNET
 from engine.sdxl.mark import model_mark
 from engine.state import State, save_state
 from engine.updater import Updater
@@ -206,5 +208,6 @@ def _fingerprint(preset: Preset, plan: Plan) -> str:
     run = preset.run.model_dump(include={"batch_size", "accumulation", "gpus", "seed"})
     vae = resolve(preset.model.vae) if preset.model.vae else None
     model = model_mark(plan.model, vae) if plan.model else ""
+    model += merge_mark(read_merges(preset), TEXT_PARTS | {UNET})
     content = json.dumps([model, images, settings, run, plan.steps], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()

@@ -9,7 +9,9 @@ import torch
 from engine import events
 from engine.adapters.attach import attach
 from engine.adapters.limits import NormLimit
+from engine.adapters.merging import merge_into
 from engine.adapters.recipe import recipe_of
+from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.atomic import write_text_whole
 from engine.average import Average, average_settings
 from engine.batches import BatchMaker
@@ -25,6 +27,7 @@ from engine.listeners import add_listeners
 from engine.losses import loss_terms
 from engine.mask_source import MaskSource, black_masks_warning
 from engine.memory import choose_computation, choose_device, device_name
+from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.objective import Objective
 from engine.optimizer_arguments import arguments_of
 from engine.optimizers import OPTIMIZERS, check_device, make_optimizer
@@ -104,9 +107,11 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
     stored = preset.memory.text_encoder_storage
     encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow, stored)
+    merges = read_merges(preset)
+    merge_into({TEXT_1: encoders.one, TEXT_2: encoders.two}, merges)
     text = TextSource(
         encoders,
-        checkpoint.part_digest(facts, "text") + ("" if stored == "same" else stored),
+        checkpoint.part_digest(facts, "text") + ("" if stored == "same" else stored) + merge_mark(merges, TEXT_PARTS),
         Store.open(cache, "text") if preset.captions.cache_text else None,
         text_reading(preset),
     )
@@ -120,6 +125,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     # The UNet, the adapter on it, and what updates the adapter
     report.stage("Loading the base model")
     unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow, preset.memory.unet_storage)
+    merge_into({UNET: unet}, merges)
     if preset.memory.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
     trained = {
@@ -131,6 +137,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     parts = {name: model for name, model in trained.items() if model is not None}
     del trained
     adapter = attach(parts, recipe_of(preset), device)
+    if adapter.started and state is None:
+        report.say(adapter.started)
     rates = {part: getattr(preset.optimizer, f"{part}_rate") for part in parts}
     rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed)
     groups = rate_groups(adapter.groups, rates, OPTIMIZERS[preset.optimizer.name].shaped, rounding)

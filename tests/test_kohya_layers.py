@@ -99,3 +99,26 @@ def test_a_lycoris_type_has_no_block_weights(tmp_path: Path) -> None:
     found = of_preset(tmp_path, LoRA_type="LyCORIS/LoCon", block_dims="4")
     assert adapter_of(found).block_ranks == ""
     assert [line.key for line in found.receipt.ignored_effect if line.key == "block_dims"] == ["block_dims"]
+
+
+def test_adapters_to_merge_take_their_strengths(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.toml"
+    path.write_text('base_weights = ["a.safetensors", "b.safetensors"]\nbase_weights_multiplier = [0.5]\n')
+    found = kohya.read(path)
+    assert found.preset is not None
+    assert found.preset.model.merged_adapters.splitlines() == ["a.safetensors: 0.5", "b.safetensors: 1"]
+    assert {"base_weights", "base_weights_multiplier"} <= {line.key for line in found.receipt.converted}
+
+
+def test_a_file_to_start_from_and_its_ranks(tmp_path: Path) -> None:
+    found = of_preset(tmp_path, network_weights="before.safetensors", dim_from_weights=True)
+    assert (adapter_of(found).start_from, adapter_of(found).rank_from_file) == ("before.safetensors", True)
+
+
+def test_dropouts_and_the_norm_limit(tmp_path: Path) -> None:
+    found = adapter_of(
+        of_preset(tmp_path, network_dropout=0.1, rank_dropout=0.2, module_dropout=0.3, scale_weight_norms=1)
+    )
+    assert (found.network_dropout, found.rank_dropout, found.module_dropout, found.norm_limit) == (0.1, 0.2, 0.3, 1)
+    found = adapter_of(of_toml(tmp_path, "rank_dropout=0.2", "module_dropout=0.3"))
+    assert (found.rank_dropout, found.module_dropout) == (0.2, 0.3)

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,9 @@ from engine.adapters.targets import Target, all_targets, norm_targets
 from engine.errors import ModelError
 from engine.layer_choice import Chosen, LayerChoice
 
+if TYPE_CHECKING:
+    from engine.adapters.starting import Start
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -30,8 +34,9 @@ class Recipe:
     k×k convolutions take conv_rank and conv_alpha; linears and 1×1 convolutions rank and alpha wherever they are.
     `options` are those of the algorithm; `norms`: the norms' weights and biases are trained as well, as differences.
     `rank_stabilised`: the scale is alpha / √rank (Kalajdzievski 2023, arXiv 2312.03732, equation 5).
-    `late_rates` {part: factor}: how much faster the matrices learn that start at zero (LoRA+, Hayou et al. 2024,
-    arXiv 2402.12354: B faster than A). `choice` says more about single layers; it then holds the ranks and alphas.
+    `start`: a file to begin with. `late_rates` {part: factor}: how much faster the matrices learn that start at zero
+    (LoRA+, Hayou et al. 2024, arXiv 2402.12354: B faster than A). `choice` says more about single layers; it then holds
+    the ranks and alphas.
     """
 
     algorithm: str = "lora"
@@ -46,6 +51,7 @@ class Recipe:
     late_rates: Mapping[str, float] = field(default_factory=dict)
     choice: LayerChoice | None = None
     dropout: Dropout = field(default_factory=Dropout)
+    start: Start | None = None
 
 
 @dataclass(frozen=True)
@@ -110,12 +116,17 @@ def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device
     layers or their order. The adapter's numbers are fp32 on `device` (else on that of each part); it computes in the
     dtype of the layers it is on. ModelError where a part has no layer to adapt.
     """
-    sites = [site for part, model in models.items() for site in _sites(part, model, recipe)]
+    start = recipe.start
+    if start is not None and start.gives_ranks:
+        sites = start.sites(models, recipe)
+    else:
+        sites = [site for part, model in models.items() for site in _sites(part, model, recipe)]
     adapter = Adapter(sites, recipe.late_rates)
     adapter.dropout = DropoutMasks(recipe.dropout, sites, recipe.seed)
     for site in sites:
         parameters, layer = adapter.parameters_of(site.target.name), base_layer(site.target.module)
         site.how.init(_generator(recipe.seed, site.target.name), parameters, layer)
+    adapter.started = start.fill(adapter) if start is not None else ""
     adapter.to(device)
     adapter.install()
     return adapter
@@ -135,7 +146,7 @@ def _sites(part: str, model: nn.Module, recipe: Recipe) -> list[Site]:
         what = f"{recipe.algorithm} cannot split layers of {unfit[0].place.outputs} outputs at rank {unfit[0].rank}."
         raise ModelError(f"{what} Choose a larger rank.", part)
     norms = norm_targets(part, model) if recipe.norms else []
-    rates = [(target, choice.norm_rate(target.name)) for target in norms]
+    rates = [(target, choice.rate_of(target.name)) for target in norms]
     return sites + [Site(target, 1, 1.0, rate, algorithm="full") for target, rate in rates if rate]
 
 
@@ -167,6 +178,7 @@ class Adapter:
         self.dropout = DropoutMasks(Dropout(), sites, 0)
         self.multiplier = 1.0
         self.enabled = True
+        self.started = ""
         self.part_of = {site.target.name: site.target.part for site in sites}
         self.shapes_of: dict[str, Mapping[str, tuple[int, ...]]] = {site.target.name: site.shapes for site in sites}
         self.groups = self._grouped(late_rates or {})
@@ -278,6 +290,10 @@ class Adapter:
         while self._installed:
             uninstall(*self._installed[-1])
             self._installed.pop()
+
+    def contexts(self) -> list[Context]:
+        """What the algorithm knows at each site beside the parameters, while the adapter is installed."""
+        return [replace(forward.context, multiplier=self.multiplier) for _, forward in self._installed]
 
     @contextmanager
     def disabled(self) -> Iterator[None]:

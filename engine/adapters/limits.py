@@ -103,7 +103,7 @@ class _LayerSet:
         self.trained = [suffix for suffix in each[0] if f"{sites[0].target.name}.{suffix}" in trained]
 
     def stacked(self) -> dict[str, Tensor]:
-        return {suffix: torch.stack(views) for suffix, views in self.views.items()}
+        return {suffix: torch.stack(views).float() for suffix, views in self.views.items()}
 
     def norm(self, stacked: Stacked) -> Tensor:
         """‖ΔW‖ of each layer, [n]."""

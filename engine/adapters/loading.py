@@ -155,13 +155,17 @@ def site_of(target: Target, layer: LoadedLayer) -> Site:
     return Site(target, layer.rank, layer.alpha, algorithm=layer.algorithm, options=options, loaded_shapes=shapes)
 
 
+def names_of(part: str, path: str, name: str) -> tuple[str, ...]:
+    """What files call a layer: the single-file way, diffusers' way, and in the UNet kohya's OFT's."""
+    names = (name, diffusers_name(part, path))
+    return (*names, _OFT_PREFIX + name.removeprefix(PREFIX[UNET])) if part == UNET else names
+
+
 def _known_layers(models: Mapping[str, nn.Module]) -> dict[str, Target]:
     found: dict[str, Target] = {}
     for part, model in models.items():
         for target in (*all_targets(part, model), *norm_targets(part, model)):
-            found[target.name] = found[diffusers_name(part, target.path)] = target
-            if part == UNET:
-                found[_OFT_PREFIX + target.name.removeprefix(PREFIX[UNET])] = target
+            found.update(dict.fromkeys(names_of(part, target.path, target.name), target))
     return found
 
 

@@ -50,6 +50,8 @@ class TrainingFacts:
     network_module: str = "networks.lora"
     network_args: Mapping[str, str | None] | None = None
     network_dropout: float | None = None
+    network_weights: str | None = None
+    base_weights: str | None = None
     unet_lr: float | None = None
     text_encoder_lr: float | list[float] | None = None
     lr_warmup_steps: int = 0
@@ -121,7 +123,7 @@ class TrainingFacts:
 
 
 _MODEL_FILES = {"sd_model_name", "sd_model_hash", "new_sd_model_hash", "vae_name", "vae_hash", "new_vae_hash"}
-_ONLY_WHEN_SET = _MODEL_FILES | {"network_args", "bucket_info"}
+_ONLY_WHEN_SET = _MODEL_FILES | {"network_args", "network_weights", "base_weights", "bucket_info"}
 
 
 @dataclass(frozen=True)

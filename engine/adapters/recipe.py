@@ -5,13 +5,17 @@ from __future__ import annotations
 from engine.adapter_shapes import options_of
 from engine.adapters.attach import Recipe
 from engine.adapters.dropout import Dropout
+from engine.adapters.starting import Start
 from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.layer_choice import read_choice
-from engine.preset import Preset
+from engine.preset import Preset, resolve
 
 
 def recipe_of(preset: Preset) -> Recipe:
-    """The adapter that a preset describes. Its start values are drawn from run.seed."""
+    """The adapter that a preset describes. Its start values are drawn from run.seed, or of the file to start from.
+
+    ModelError, in a sentence, where that file cannot be used.
+    """
     adapter = preset.adapter
     ratios = {UNET: adapter.loraplus_unet_ratio, TEXT_1: adapter.loraplus_text_ratio}
     return Recipe(
@@ -26,5 +30,6 @@ def recipe_of(preset: Preset) -> Recipe:
         norms=adapter.norms,
         late_rates={**ratios, TEXT_2: adapter.loraplus_text_ratio},
         choice=read_choice(adapter),
+        start=Start.read(resolve(adapter.start_from), adapter.rank_from_file) if adapter.start_from else None,
         dropout=Dropout(adapter.network_dropout, adapter.rank_dropout, adapter.module_dropout),
     )

@@ -133,6 +133,19 @@ def _ratio_paths(key: str) -> list[str]:
     return paths.get(key, ["adapter.loraplus_unet_ratio", "adapter.loraplus_text_ratio"])
 
 
+def base_weights(values: Values, key: str) -> Outcome:
+    """Adapters that are merged first, and their strengths: 1 for those without one, as there."""
+    paths = [str(path) for path in values["base_weights"] or ()]
+    strengths = [float(number) for number in values["base_weights_multiplier"] or ()]
+    if not values[key]:
+        return Outcome("ignored_default")
+    if not paths:
+        return unused(values, key, {}, "no base_weights are given")
+    strengths = (strengths + [1.0] * len(paths))[: len(paths)]
+    lines = [f"{path}: {strength:g}" for path, strength in zip(paths, strengths, strict=True)]
+    return Outcome("converted", {"model.merged_adapters": "\n".join(lines)})
+
+
 def lycoris_preset(values: Values, key: str) -> Outcome:
     """LyCORIS' named choices of layers; a file of one's own is not read."""
     if str(values["LoRA_type"]).lower().startswith("lycoris/"):

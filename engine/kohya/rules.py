@@ -38,6 +38,7 @@ CONVERSIONS: dict[str, Rule] = {
     "network_dim": adapter.rank, "network_alpha": adapter.alpha,
     "conv_dim": adapter.conv_rank, "conv_alpha": adapter.conv_alpha,
     **dict.fromkeys(layers.NAMES, layers.layer_key), "LyCORIS_preset": layers.lycoris_preset,
+    **dict.fromkeys(("base_weights", "base_weights_multiplier"), layers.base_weights),
     "unet_lr": adapter.unet_rate, "text_encoder_lr": adapter.text_encoder_rate, "learning_rate": adapter.learning_rate,
     "network_train_unet_only": adapter.one_part_only, "network_train_text_encoder_only": adapter.one_part_only,
     "optimizer": optimizer.optimizer, "optimizer_type": optimizer.optimizer,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from engine.adapter_shapes import DROPPING, LIMITED
 from engine.errors import Problem
 from engine.layer_choice import read_choice
+from engine.optimizer_kinds import OPTIMIZERS
 from engine.rules import families
 
 if TYPE_CHECKING:
@@ -70,6 +71,35 @@ def norm_limit_needs_a_product(preset: Preset) -> Iterator[Problem]:
         yield Problem("adapter.norm_limit", what)
 
 
+def norm_limit_needs_plain_weights(preset: Preset) -> Iterator[Problem]:
+    if preset.adapter.norm_limit and OPTIMIZERS[preset.optimizer.name].schedule_free:
+        what = f"{preset.optimizer.name} trains other weights than it shows, so their norms cannot be limited."
+        yield Problem("adapter.norm_limit", f"{what} Set it to 0, or use another optimizer.")
+
+
+def ranks_come_from_one_place(preset: Preset) -> Iterator[Problem]:
+    adapter = preset.adapter
+    if not adapter.rank_from_file:
+        return
+    if not adapter.start_from:
+        what = "no file is given to take the ranks from. Choose one in adapter.start_from, or switch this off."
+        yield Problem("adapter.rank_from_file", what)
+    for name in ("block_ranks", "block_alphas", "conv_block_ranks", "conv_block_alphas"):
+        if getattr(adapter, name).strip():
+            what = "layers, ranks and alphas come from the file (adapter.rank_from_file). Leave this empty."
+            yield Problem(f"adapter.{name}", what)
+
+
+def merging_needs_whole_weights(preset: Preset) -> Iterator[Problem]:
+    if not preset.model.merged_adapters.strip():
+        return
+    for name in ("unet_storage", "text_encoder_storage"):
+        kind = getattr(preset.memory, name)
+        if kind != "same":
+            what = f"adapters cannot be merged into weights that are stored in {kind}. Set memory.{name} to same."
+            yield Problem("model.merged_adapters", what)
+
+
 RULES = (
     something_is_trained,
     layer_texts_can_be_read,
@@ -78,5 +108,8 @@ RULES = (
     block_settings_need_the_unet,
     dropout_needs_ranks,
     norm_limit_needs_a_product,
+    norm_limit_needs_plain_weights,
+    ranks_come_from_one_place,
+    merging_needs_whole_weights,
     *families.RULES,
 )

@@ -244,6 +244,24 @@ class Adapter(Section):
         level="expert",
         kohya="down_lr_weight",
     )
+    start_from: str = setting(
+        "",
+        "An adapter file to go on from instead of starting anew; it must have the ranks and alphas set here.",
+        "起始权重",
+        kind="file",
+        level="advanced",
+        kohya="network_weights",
+        sd_scripts="network_weights",
+    )
+    rank_from_file: bool = setting(
+        False,
+        "Take layers, ranks and alphas from the file to start from.",
+        "从文件读取秩",
+        label="Ranks from the file",
+        level="advanced",
+        kohya="dim_from_weights",
+        sd_scripts="dim_from_weights",
+    )
     network_dropout: float = setting(
         0.0,
         "Share of single numbers inside the adapter that are left out at random in each step; 0.1 to 0.3 against "

@@ -43,3 +43,11 @@ class Model(Section):
         level="advanced",
         sd_scripts="zero_terminal_snr",
     )
+    merged_adapters: str = setting(
+        "",
+        "LoRA files that are merged into the base model in memory before training, one a line, such as style.safetensors: 0.8.",
+        "先合并的 LoRA",
+        kind="lines",
+        level="expert",
+        sd_scripts="base_weights",
+    )
