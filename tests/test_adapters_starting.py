@@ -109,7 +109,7 @@ def test_names_as_diffusers_has_them_are_found(models, file: Path, tmp_path: Pat
 MISFITS: dict[str, tuple[dict[str, Any], str]] = {
     "another rank": ({**SAME, "rank": 4}, "here it must have"),
     "another alpha": ({**SAME, "alpha": 3}, "has alpha 2; here it is 3"),
-    "another kind": ({**SAME, "algorithm": "full"}, "has the tensors"),
+    "another kind": ({"algorithm": "full", "text_encoder_1": True}, "has the tensors"),
 }
 
 
