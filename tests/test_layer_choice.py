@@ -68,7 +68,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "patterns": {"include_layers": "*attn*, *mlp*\nre:ff_net_[02]$", "exclude_layers": "*to_k"},
     "norms": {"norms": True, "exclude_layers": "*_op"},
     "norms of some blocks": {"norms": True, "blocks": "up_blocks", "block_rates": ", ".join(["0"] * 14 + ["2"] * 9)},
-    "full": {"algorithm": "full", "rank": 16, "blocks": "attention_and_feed_forward", "rank": 16},
+    "full": {"algorithm": "full", "rank": 16, "blocks": "attention_and_feed_forward"},
     "full with convolutions": {"algorithm": "full", "full_convolutions": True, "rank": 16, "norms": True},
     "frozen halves": {"algorithm": "lora_fa"},
     "decomposed": {"algorithm": "dora", "conv_rank": 2},
