@@ -15,7 +15,7 @@ from engine.caption_source import CaptionSource
 from engine.data import buckets, order
 from engine.data.caption_draws import Caption
 from engine.data.color import UNSHIFTED, draw_color
-from engine.data.draws import draw_below
+from engine.draws import draw_below
 from engine.latent_source import Cut, LatentSource
 from engine.mask_source import MaskSource
 from engine.noise_draws import shaped_noise

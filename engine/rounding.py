@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from engine.data.draws import draw_below
+from engine.draws import draw_below
 
 if TYPE_CHECKING:
     from engine.adapters.attach import Adapter

@@ -15,7 +15,7 @@ from itertools import accumulate, pairwise
 from statistics import NormalDist
 from typing import TYPE_CHECKING
 
-from engine.data.draws import draw_fraction, permutation
+from engine.draws import draw_fraction, permutation
 
 if TYPE_CHECKING:
     from engine.sections.noise import Noise

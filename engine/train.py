@@ -10,7 +10,6 @@ from engine import events
 from engine.adapters.attach import attach
 from engine.adapters.limits import NormLimit
 from engine.adapters.merging import merge_into
-from engine.adapters.recipe import recipe_of
 from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.atomic import write_text_whole
 from engine.average import Average, average_settings
@@ -19,7 +18,7 @@ from engine.caption_source import CaptionSource
 from engine.data.cache import Store
 from engine.data.caption_draws import Caption
 from engine.data.digests import FileDigests
-from engine.data.draws import draw_fraction
+from engine.draws import draw_fraction
 from engine.errors import PresetError, UserError
 from engine.facts import Biography
 from engine.latent_source import LatentSource
@@ -36,6 +35,7 @@ from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.processes import ALONE, Processes, in_turn
 from engine.rate_groups import rate_groups
+from engine.recipe import recipe_of
 from engine.report import Reporter
 from engine.rounding import make_rounded
 from engine.sample import Artist, Sampler

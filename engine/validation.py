@@ -18,7 +18,7 @@ import torch
 from engine import events
 from engine.caption_source import CaptionSource
 from engine.data import order
-from engine.data.draws import draw_below, draw_fraction
+from engine.draws import draw_below, draw_fraction
 from engine.latent_source import Cut, LatentSource
 from engine.objective import Objective
 from engine.plan import Plan

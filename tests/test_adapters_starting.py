@@ -14,13 +14,13 @@ from torch import nn
 
 from engine.adapters.attach import Adapter, Recipe, attach
 from engine.adapters.files import save_adapter
-from engine.adapters.recipe import recipe_of
 from engine.adapters.starting import Start
 from engine.adapters.targets import UNET, all_targets, diffusers_name
 from engine.errors import ModelError, PresetError
 from engine.plan_sizes import adapter_parameters
 from engine.plan_start import start_problems
 from engine.preset import Preset
+from engine.recipe import recipe_of
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from PIL import Image
 
 from engine.batches import Batch, BatchMaker
 from engine.data.digests import FileDigests
-from engine.data.draws import draw_below
 from engine.data.images import load_pixels
 from engine.data.masks import to_latent_size
+from engine.draws import draw_below
 from engine.latent_source import LatentSource
 from engine.mask_source import MaskSource
 from engine.noise_draws import shaped_noise

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.data.caption_draws import CaptionRules, Drawing, draw_caption, is_dropped, variant_of, warmup_tag_count
-from engine.data.draws import draw_fractions
 from engine.data.tags import join_tags, split_tags
 from engine.data.wildcards import expand_wildcards
+from engine.draws import draw_fractions
 
 CASES = json.loads((REFERENCE / "captions.json").read_text(encoding="utf-8"))
 # Where Atelier means to differ: name of the case → its own text, and why

@@ -9,12 +9,12 @@ from adapter_models import full_size, small
 from torch import nn
 
 from engine.adapters.attach import attach, weight_shape
-from engine.adapters.recipe import recipe_of
 from engine.adapters.targets import all_targets
 from engine.errors import ModelError, PresetError, Problem
 from engine.layer_choice import BLOCK_CHOICES, chosen_layers, hits, layer_problems, read_choice
 from engine.plan_sizes import adapter_parameters
 from engine.preset import BY_PATH, Preset
+from engine.recipe import recipe_of
 from engine.sdxl.configs import ModelConfig
 from engine.sdxl.layers import PREFIX, block_of, part_layers
 

@@ -13,7 +13,8 @@ from engine.settings_table import TARGET, table
 
 def test_the_sections_are_those_of_the_design_in_order():
     assert SECTIONS == (
-        "model", "data", "captions", "adapter", "optimizer", "noise", "loss", "run", "sample", "memory", "logging",
+        "model", "data", "captions", "adapter", "optimizer", "noise", "loss", "run", "sample", "validation", "memory",
+        "logging", "sharing",
     )  # fmt: skip
 
 

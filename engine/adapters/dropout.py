@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from engine.adapters.algorithm import Context, Elements
-from engine.data.draws import draw_below
+from engine.draws import draw_below
 
 if TYPE_CHECKING:
     from engine.adapters.attach import Site

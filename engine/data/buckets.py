@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from engine.data.draws import draw_below, draw_fraction
+from engine.draws import draw_below, draw_fraction
 from engine.errors import DatasetError, Problem
 
 Size = tuple[int, int]

@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from engine.data.draws import Part, draw_below, draw_fraction, draw_fractions, permutation
 from engine.data.tags import join_tags, split_tags
 from engine.data.wildcards import expand_wildcards
+from engine.draws import Part, draw_below, draw_fraction, draw_fractions, permutation
 
 Lines = Literal["first", "random", "all"]
 

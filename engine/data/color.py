@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.draws import draw_fraction
+from engine.draws import draw_fraction
 
 Pixels = NDArray[np.uint8]
 

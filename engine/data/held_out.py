@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.data.draws import draw_fraction
+from engine.draws import draw_fraction
 
 # Marks that copies of one picture carry: "cat (2)", "cat copy", "cat_flip", "cat-crop2", "cat_aug_3"
 _COPY_MARK = re.compile(

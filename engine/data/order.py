@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from engine.data.buckets import Size
-from engine.data.draws import permutation
+from engine.draws import permutation
 
 
 @dataclass(frozen=True)

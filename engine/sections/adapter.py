@@ -141,9 +141,9 @@ class Adapter(Section):
     )
     on_input: bool = setting(
         False,
-        "(IA)³: learn factors for the inputs of layers instead of their outputs.",
+        "Learn factors for the inputs of layers instead of their outputs (with (IA)³).",
         "IA3 作用于输入",
-        label="(IA)³ on inputs",
+        label="IA³ on inputs",
         level="expert",
         when={"adapter.algorithm": "ia3"},
         kohya="train_on_input",
