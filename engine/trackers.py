@@ -52,12 +52,10 @@ def open_wandb(preset: Preset, run: RunFolder, first_step: int) -> Tracker:
     from accelerate.tracking import WandBTracker
 
     mode = os.environ.get("WANDB_MODE") or ("online" if _has_wandb_key() else "offline")
-    folder = tracker_folder(preset, run)
-    folder.mkdir(parents=True, exist_ok=True)
     return WandBTracker(
         preset.logging.project,
         name=tracked_name(preset, run),
-        dir=str(folder),
+        dir=str(tracker_folder(preset, run)),
         id=_run_id(run),
         resume="allow",
         mode=mode,
@@ -152,6 +150,15 @@ def tracking(preset: Preset, run: RunFolder, first_step: int, warn: Callable[[st
     """The trackers that a preset asks for, begun; None without any. What is missing was told by `tracker_problems`."""
     chosen = TRACKERS[preset.logging.tracker]
     if not chosen:
+        return None
+    from accelerate import PartialState
+
+    PartialState()  # accelerate's trackers and their log ask it which process this is
+    folder = tracker_folder(preset, run)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        warn(f"{folder} cannot be written ({error.strerror}), so {preset.logging.tracker} records nothing.")
         return None
     trackers = {open_.__name__.removeprefix("open_"): open_(preset, run, first_step) for open_ in chosen}
     return Tracking(trackers, preset.values() if preset.logging.settings else {}, warn)

@@ -63,8 +63,12 @@ class Uploads:
 
     def _work(self, again: bool = False) -> None:
         """See that a process is at work. `again`: one more after it, lest it was about to end."""
-        if again or self.worker is None or self.worker.poll() is not None:
+        if not again and self.worker is not None and self.worker.poll() is None:
+            return
+        try:
             self.worker = self.start(self.run)
+        except OSError as error:
+            self._warn_once(f"no process for uploads can be started ({error}).")
 
     def __call__(self, event: events.Event) -> None:
         if isinstance(event, events.Saved) and self._is_wanted(event):
@@ -94,9 +98,10 @@ class Uploads:
         try:
             place.with_suffix(".fault").unlink(missing_ok=True)
             write_text_whole(place, json.dumps(wish, ensure_ascii=False) + "\n")
-            self._work()
         except (UserError, OSError) as error:
             self._warn_once(f"{name} cannot be uploaded ({error}).")
+            return
+        self._work()
 
     def _tell_faults(self) -> None:
         for fault in sorted(uploads_folder(self.run).glob("*.fault")):

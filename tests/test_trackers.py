@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import math
 import sys
 import types
@@ -143,12 +144,14 @@ def test_tensorboard_has_every_step_once_also_after_a_resume_and_no_key_is_in_an
 def wandb(monkeypatch):
     """A stand-in for the package: what it was called with."""
     told = types.ModuleType("wandb")
-    told.inits = []  # type: ignore[attr-defined]
+    told.inits, told.books = [], []  # type: ignore[attr-defined]
 
     def init(**about):
         told.inits.append(about)  # type: ignore[attr-defined]
-        return Notebook()
+        told.books.append(Notebook())  # type: ignore[attr-defined]
+        return told.books[-1]  # type: ignore[attr-defined]
 
+    told.__spec__ = importlib.machinery.ModuleSpec("wandb", None)
     told.init = init  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "wandb", told)
     monkeypatch.setenv("HOME", "/nonexistent")
@@ -162,10 +165,15 @@ def test_wandb_goes_on_with_its_run_and_asks_nobody_for_a_key(tmp_path, monkeypa
     first, second = create(preset), create(preset)
     for run in (first, second):
         events.EventLog(run.events).emit(events.Stage("Looking at the images"))
-    tracking(preset, first, 0, print)
+    warned = []
+    listen = tracking(preset, first, 0, warned.append)
+    assert listen is not None
+    listen(step(1))
     monkeypatch.setenv("WANDB_API_KEY", KEY)
-    tracking(preset, first, 100, print)
-    tracking(preset, second, 0, print)
+    tracking(preset, first, 100, warned.append)
+    tracking(preset, second, 0, warned.append)
+    assert warned == []
+    assert wandb.books[0].calls == [("log", 1, values_of(step(1))[1])]  # pyright: ignore[reportOptionalSubscript]
     one, again, other = wandb.inits
     assert (one["project"], one["name"], one["resume"]) == ("cats", "tiny", "allow")
     assert one["id"] == again["id"] != other["id"]

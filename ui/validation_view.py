@@ -43,10 +43,9 @@ def bands(found: Validations) -> str:
         name = "before" if step == 0 else f"step {step:,}" + (" (best)" if step == best else "")
         cells = "".join(f"<td>{_number(value)}</td>" for value in [*found[step].bands, found[step].loss])
         rows.append(f'<tr class="{"best" if step == best else ""}"><td>{name}</td>{cells}</tr>')
-    return (
-        f'<table class="plain bands"><thead><tr><th>Validation loss at timesteps</th>{head}<th>all</th></tr></thead>'
-        f"<tbody>{''.join(rows)}</tbody></table>"
-    )
+    top = f"<tr><th>Validation loss at timesteps</th>{head}<th>all</th></tr>"
+    table = f'<table class="plain bands"><thead>{top}</thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
 
 
 def _best(found: Validations) -> int:
