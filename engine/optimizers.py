@@ -53,7 +53,7 @@ def make_optimizer(name: str, groups: Sequence[RateGroup], arguments: Mapping[st
     optimizer_class = _class_of(name, kind)
     try:
         with _quiet():
-            return optimizer_class(made, lr=groups[0].rate, **keywords)
+            return optimizer_class(made, lr=max(rates), **keywords)
     except (ValueError, TypeError, NotImplementedError) as error:
         raise UserError(f"{name} refuses these numbers: {error}", "optimizer.extra") from error
 

@@ -43,6 +43,7 @@ class Updater:
         self.rounding = rounding
         self.groups = groups
         self.flats = [group.flat for group in groups]
+        self._rates = {group.name: group.rate for group in groups}
         self.clip_norm = clip_norm
         self.scaled = scaled
         self.scale = torch.tensor(INITIAL_LOSS_SCALE if scaled else 1.0, device=device)
@@ -61,6 +62,7 @@ class Updater:
         `frozen`: groups that are not trained any more.
         """
         rates = {group.name: 0.0 if group.name in frozen else group.rate * factor for group in self.groups}
+        self._rates = rates
         for group in self.optimizer.param_groups:
             if isinstance(group["lr"], torch.Tensor):
                 group["lr"].fill_(rates[group["name"]])
@@ -98,9 +100,10 @@ class Updater:
 
     def rates(self) -> dict[str, float]:
         """The learning rate in force of each group; times its own estimate, for an optimizer that finds its rate."""
-        found: dict[str, float] = {}
+        found = dict(self._rates)  # not from the optimizer's groups: on a GPU that would wait for it
         for group in self.optimizer.param_groups:
-            found.setdefault(group["name"], float(group["lr"]) * float(group.get("d", 1.0)))
+            if "d" in group:
+                found[group["name"]] = self._rates[group["name"]] * float(group["d"])
         return found
 
     def _holding_gradients(self) -> list[torch.nn.Parameter]:

@@ -117,6 +117,8 @@ def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(
     rate.locator("input, textarea").fill("2e-4")
     expect(page.locator("#plan-sentence")).to_contain_text("rank 4", timeout=WAIT_MS)
     expect(rank.locator(".problem-text")).to_be_hidden()
+    top = page.locator("#rate-chart svg.chart text.y").last  # the picture of the learning rate follows the form
+    expect(top).to_have_text("2e-4", timeout=WAIT_MS)
 
 
 def test_the_form_is_kept_when_the_page_is_loaded_again(home: Path, server: Server, page: Page) -> None:

@@ -28,7 +28,7 @@ _DIVERGES = "it diverged in our trials; prodigy finds its rate too, and is stead
 REFUSED = {"dadaptadan": _DIVERGES, "dadaptadanip": _DIVERGES}
 # What the optimizers there do where no argument is given, other than here
 _THERE: dict[str, dict[str, str]] = {
-    **{name: {"weight_decouple": "False"} for name in ("dadapt_adam", "dadapt_adagrad", "dadapt_lion", "dadapt_sgd")},
+    **{name: {"weight_decouple": "False"} for name in ("dadapt_adam", "dadapt_adagrad", "dadapt_sgd")},
     "adafactor": {"scale_parameter": "True"},
 }
 _DECAY_OF_0_01 = (

@@ -49,13 +49,30 @@ def a_multiplier_is_near_1(preset: Preset) -> Iterator[Problem]:
 
 
 def one_rate_for_optimizers_that_have_one(preset: Preset) -> Iterator[Problem]:
-    rates = _trained_rates(preset)
-    if OPTIMIZERS[preset.optimizer.name].one_rate and len(set(rates.values())) > 1:
+    name, rates = preset.optimizer.name, _trained_rates(preset)
+    if not OPTIMIZERS[name].one_rate:
+        return
+    if len(set(rates.values())) > 1:
         found = ", ".join(f"{rate:g}" for rate in rates.values())
-        what = (
-            f"{preset.optimizer.name} trains all parts at one learning rate (got {found}). Give them the same number."
-        )
+        what = f"{name} trains all parts at one learning rate (got {found}). Give them the same number."
         yield Problem(list(rates)[-1], what)
+    for where, value in _finer_rates(preset).items():
+        yield Problem(where, f"{name} trains everything at one learning rate (got {value}). Leave this at its default.")
+
+
+def _finer_rates(preset: Preset) -> dict[str, str]:
+    """{setting: value} of those that give single layers or matrices a rate of their own."""
+    adapter = preset.adapter
+    ratios = {
+        "adapter.loraplus_unet_ratio": (adapter.unet, adapter.loraplus_unet_ratio),
+        "adapter.loraplus_text_ratio": (adapter.text_encoder_1 or adapter.text_encoder_2, adapter.loraplus_text_ratio),
+    }
+    found = {where: f"{ratio:g}" for where, (on, ratio) in ratios.items() if on and ratio != 1}
+    if len(set(adapter.block_rates.replace(",", " ").split()) - {"0", "0.0"}) > 1:
+        found["adapter.block_rates"] = adapter.block_rates
+    if "rate" in adapter.layer_settings:
+        found["adapter.layer_settings"] = adapter.layer_settings.strip()
+    return found
 
 
 def schedule_free_means_constant(preset: Preset) -> Iterator[Problem]:
