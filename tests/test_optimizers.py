@@ -140,6 +140,7 @@ def test_views_of_the_flat_vector_are_stepped_like_parameters_of_their_own(name:
             assert_close(view, plain[part][key].detach(), rtol=2e-5, atol=2e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_optimizers_learn_with_a_lora_on_a_small_text_encoder(name: str):
     model = small()["text_encoder_1"]
