@@ -91,6 +91,18 @@ def advice(preset: Preset, stage: str) -> str:
         (not preset.memory.gradient_checkpointing, "switch on memory.gradient_checkpointing"),
         (preset.run.batch_size > 1, f"lower run.batch_size (now {preset.run.batch_size}) and raise run.accumulation"),
         (preset.memory.precision == "fp32", "set memory.precision to bf16"),
+        (
+            preset.memory.unet_storage == "same" and preset.memory.precision != "fp32",
+            "set memory.unet_storage to int8 (the UNet in half of its memory)",
+        ),
+        (
+            preset.memory.unet_storage in ("fp8", "int8"),
+            "set memory.unet_storage to nf4 (less exact, in half of that again)",
+        ),
+        (
+            preset.run.ema_decay > 0 and preset.run.ema_device == "same" and device.type == "cuda",
+            "set run.ema_device to cpu",
+        ),
         (not preset.captions.cache_text, "switch on captions.cache_text and train the UNet only"),
         (not preset.data.cache_latents, "switch on data.cache_latents"),
         (device.type == "cuda" and kept_bytes > 4, "set optimizer.name to adamw_8bit"),

@@ -19,6 +19,7 @@ from engine.layer_choice import layer_problems
 from engine.plan_captions import caption_warnings
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
+from engine.plan_memory import MemoryForecast, forecast_memory
 from engine.plan_model import look_at_model, prediction_warnings
 from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
 from engine.plan_start import start_problems
@@ -61,6 +62,7 @@ class Plan:
     validation_steps: tuple[int, ...]
     adapter_parameters: int
     disk_bytes: int
+    memory: MemoryForecast
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
 
@@ -81,6 +83,7 @@ class Plan:
         """The plan as `check --json` prints it and plan.json holds it."""
         content: dict[str, Any] = dataclasses.asdict(self)
         content["checkpoints"], content["samples"] = self.checkpoints, self.samples
+        content["memory"]["total_bytes"] = self.memory.total_bytes
         if self.model is not None:
             content["model"] = {
                 name: getattr(self.model, name)
@@ -148,6 +151,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
         validation_steps=(0, *measured) if measured else (),
         adapter_parameters=parameters,
         disk_bytes=disk_bytes,
+        memory=forecast_memory(preset, model, parameters, images),
         problems=tuple(problems),
         warnings=tuple(warnings),
     )
@@ -180,8 +184,14 @@ def sentence(preset: Preset, plan: Plan) -> str:
     return (
         f"{what}, {rank}: {images}, {shown} shown per epoch ÷ batch {batch}{on} = "
         f"{_count(plan.steps_per_epoch, 'step')} an epoch × {_count(plan.epochs, 'epoch')} → {plan.steps} steps; "
-        f"{files}, about {size_text(plan.disk_bytes)} of disk."
+        f"{files}, about {size_text(plan.disk_bytes)} of disk{_memory_words(preset, plan)}."
     )
+
+
+def _memory_words(preset: Preset, plan: Plan) -> str:
+    if preset.memory.device == "cpu" or not plan.memory.total_bytes:
+        return ""
+    return f", about {size_text(plan.memory.total_bytes)} of GPU memory"
 
 
 def _count(number: int, noun: str) -> str:

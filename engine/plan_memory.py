@@ -39,7 +39,9 @@ class MemoryForecast:
         return self.weights_bytes + self.adapter_bytes + self.activations_bytes
 
 
-def forecast_memory(preset: Preset, model: ModelFacts | None, trained: int, images: tuple[ImagePlan, ...]) -> MemoryForecast:
+def forecast_memory(
+    preset: Preset, model: ModelFacts | None, trained: int, images: tuple[ImagePlan, ...]
+) -> MemoryForecast:
     """The estimate for a run that trains `trained` numbers; zeros where the model or the images are not known."""
     if model is None or not images or model.kind != "base":
         return MemoryForecast()
@@ -54,7 +56,8 @@ def _weights_bytes(preset: Preset, model: ModelFacts) -> int:
     memory = preset.memory
     parts: list[tuple[Part, str]] = [("unet", memory.unet_storage)]
     if not preset.captions.cache_text:
-        parts += [("text_1", memory.text_encoder_storage), ("text_2", memory.text_encoder_storage)]
+        parts.append(("text_1", memory.text_encoder_storage))
+        parts.append(("text_2", memory.text_encoder_storage))
     if not preset.data.cache_latents:
         parts.append(("vae", "same"))
     plain = BYTES_OF[memory.precision]
@@ -102,7 +105,9 @@ def _blocks(config: Config, rank: int, conv_rank: int) -> Iterator[_Block]:
     """Everything that a gradient flows through: on the way down only what comes after the first adapted layer."""
     widths, layers = config["block_out_channels"], config["layers_per_block"]
     down = [_depths(depth, layers) for depth in config["transformer_layers_per_block"]]
-    up_of = config.get("reverse_transformer_layers_per_block") or tuple(reversed(config["transformer_layers_per_block"]))
+    up_of = config.get("reverse_transformer_layers_per_block") or tuple(
+        reversed(config["transformer_layers_per_block"])
+    )
     has_attention = [kind.startswith("CrossAttn") for kind in config["down_block_types"]]
     live, width, skips = conv_rank > 0, widths[0], [widths[0]]
     for level, out in enumerate(widths):
