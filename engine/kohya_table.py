@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from engine.atomic import write_text_whole
-from engine.kohya.dataset import DATASET_ARGUMENTS, FOLDER_KEYS
-from engine.kohya.fates import COVERED, NOT_YET, REFUSED
+from engine.kohya.dataset import DATASET_ARGUMENTS, DATASET_REFUSED, FOLDER_KEYS, FOLDERS
+from engine.kohya.fates import COVERED, REFUSED
 from engine.kohya.reading import LEGACY
 from engine.kohya.rules import CONVERSIONS, PLAIN, outcome_of
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Values, Vocabulary, documented
@@ -67,6 +68,11 @@ TOLD = {
     "wandb_api_key": _SECRET,
     "huggingface_token": _SECRET,
 }
+SUBSETS = """
+`general`, `datasets` and `subsets` are tables of such keys. Where subsets differ in a key, the first trained one
+decides for all, and the receipt names each line that says otherwise: Atelier has one value for the whole data set,
+except for the repeats, which are in the folders' names, and `loss.image_weights`.
+"""
 TITLES = {
     "sdxl": "Keys of kohya_ss presets",
     "legacy": "Older keys of kohya_ss presets",
@@ -86,10 +92,8 @@ def page() -> str:
     parts.append(f"\nKeys of other model families, without effect for SDXL: {', '.join(others)}.\n")
     arguments = (KeyFact("help", "flag", False), *ARGUMENTS.values())
     parts.append(_table(TITLES["arguments"], ((fact, _fate(fact, "sd_scripts")) for fact in arguments)))
-    parts.append(f"\n## {TITLES['data']}\n\nRead like the arguments of the same name: ")
-    parts.append(", ".join(f"`{name}`" for name in DATASET_ARGUMENTS) + ".\n\n")
-    parts.append(", ".join(f"`{name}`" for name in FOLDER_KEYS) + " become `data.folder` and ")
-    parts.append("`data.regularization_folder` where the folders are named like `10_name`.\n")
+    parts.append(_table(TITLES["data"], _dataset_rows()))
+    parts.append(SUBSETS)
     return "".join(parts)
 
 
@@ -106,7 +110,17 @@ def _fate(fact: KeyFact, vocabulary: Vocabulary) -> str:
         return f"`{PLAIN[vocabulary][name].path}`"
     if name in COVERED:
         return f"covered: {COVERED[name]}"
-    return f"refused: {REFUSED[name]}" if name in REFUSED else f"not yet: {NOT_YET}"
+    return f"refused: {REFUSED[name]}"
+
+
+def _dataset_rows() -> Iterable[tuple[KeyFact, str]]:
+    """The keys of data-set files: most are the arguments of that name."""
+    for key, name in DATASET_ARGUMENTS.items():
+        yield replace(ARGUMENTS[name], name=key), _fate(ARGUMENTS[name], "sd_scripts")
+    for key in FOLDER_KEYS:
+        yield KeyFact(key, "str", None), FOLDERS
+    for key, why in DATASET_REFUSED.items():
+        yield KeyFact(key, "str", None), f"refused: {why}"
 
 
 def _targets(fact: KeyFact, vocabulary: Vocabulary) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,19 @@ from hypothesis import strategies as st
 
 from engine import kohya
 from engine.errors import UserError
+from engine.kohya.dataset import DATASET_ARGUMENTS, DATASET_REFUSED, FOLDER_KEYS
 from engine.kohya.fates import COVERED, REFUSED
 from engine.kohya.reading import LEGACY
 from engine.kohya.rules import CONVERSIONS, GATES, PLAIN
 from engine.kohya.values import ARGUMENTS, HIDDEN, PRESET_KEYS
+from engine.kohya_table import page
 from engine.preset import BY_PATH, SETTINGS
 
 REFERENCE = Path(__file__).parent / "reference"
 KEYS = json.loads((REFERENCE / "kohya_preset_keys.json").read_text(encoding="utf-8"))
 FACTS = {fact["key"]: fact for fact in KEYS}
+# What LyCORIS calls some of its arguments, which are keys of no preset
+LYCORIS_NAMES = ("constraint", "block_size", "full_matrix")
 # Keys that make a file one for another model
 ELSEWHERE = {"v2", *(name for name in FACTS if name.endswith("_checkbox"))} - {"use_wandb_checkbox"}
 # For each type a value
@@ -68,7 +73,7 @@ def test_names_in_the_settings_are_keys_there():
 
 
 def test_rules_and_notes_are_for_keys_that_exist():
-    known = set(PRESET_KEYS) | set(ARGUMENTS) | {"help"}
+    known = set(PRESET_KEYS) | set(ARGUMENTS) | {"help", *LYCORIS_NAMES}
     assert (set(CONVERSIONS) | set(COVERED) | set(REFUSED) | set(LEGACY) | set(GATES)) <= known
     assert not set(CONVERSIONS) & set(COVERED) and not set(COVERED) & set(REFUSED)
 
@@ -300,8 +305,33 @@ def test_what_stands_in_the_way_is_told_with_the_receipt(tmp_path):
 def test_what_did_nothing_there_is_told_apart_from_what_is_lost(tmp_path, key, value, gate):
     idle, lost = (imported(tmp_path, {"sdxl": True, key: value, **more}) for more in ({}, gate))
     assert "had no effect there either" in line_of(idle, key)[1].note
-    assert "Atelier has no setting for it yet" in line_of(lost, key)[1].note
+    assert line_of(lost, key)[1].note == REFUSED[key]
 
 
 def test_plain_names_come_from_the_settings():
     assert all(BY_PATH[item.path].kohya == name for name, item in PLAIN["kohya"].items())
+
+
+@pytest.mark.parametrize("vocabulary", ["kohya", "sd_scripts"])
+def test_every_key_is_a_setting_or_covered_or_refused_with_the_reason(vocabulary):
+    """319 keys of kohya_ss; sd-scripts' 197 arguments, of which --help is no key of a file."""
+    facts = PRESET_KEYS if vocabulary == "kohya" else ARGUMENTS
+    assert len(ARGUMENTS) == 196 and "help" in COVERED
+    renamed = LEGACY if vocabulary == "kohya" else ()
+    homes = (PLAIN[vocabulary], CONVERSIONS, COVERED, REFUSED, renamed)
+    assert [name for name in facts if not any(name in home for home in homes)] == []
+    assert all(len(reason.split()) >= 3 for reason in (*COVERED.values(), *REFUSED.values()))
+
+
+def test_every_key_of_a_data_set_file_has_its_fate():
+    listed = json.loads((REFERENCE / "dataset_toml_keys.json").read_text(encoding="utf-8"))
+    assert {*DATASET_ARGUMENTS, *FOLDER_KEYS, *DATASET_REFUSED, "subsets"} == set(listed)
+
+
+def test_every_row_of_the_table_names_settings_that_exist_or_says_why_not():
+    rows = [line.split(" | ") for line in page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 319 - 150 + 197 + 30
+    for key, _, fate in rows:
+        named = re.findall(r"`([a-z]+\.[a-z0-9_]+)`", fate)
+        assert all(path in BY_PATH for path in named if not path.endswith(".json")), (key, fate)
+        assert named or len(fate.split()) >= 2, (key, fate)

@@ -35,6 +35,14 @@ DATASET_ARGUMENTS: dict[str, str] = {
     },
 }  # fmt: skip
 FOLDER_KEYS = ("image_dir", "num_repeats", "is_reg", "class_tokens")
+FOLDERS = "`data.folder` or `data.regularization_folder`, where the folders are named like `10_name`"
+# Keys without a setting, and why
+DATASET_REFUSED: dict[str, str] = {
+    "network_multiplier": "Atelier has one strength for all images; loss.image_weights lets some count for more",
+    "metadata_file": "Atelier reads captions from text files beside the images: write them out once",
+    "custom_attributes": "free notes; the one that is read there keeps the general class, for which Atelier has "
+    "data.regularization_folder",
+}
 _LAYOUT = "Atelier trains one folder with sub-folders named like 10_name, 10 being the repeats: put the images there"
 
 
@@ -195,8 +203,4 @@ def _folder_outcome(place: _Place, key: str, raw: Any, targets: Mapping[bool, Ma
 def _other_key(key: str, raw: Any) -> Outcome:
     if raw in ("", None, False, [], {}) or (key == "network_multiplier" and raw == 1):
         return Outcome("ignored_default")
-    known = {
-        "network_multiplier": "Atelier has one strength for all images",
-        "metadata_file": "Atelier reads captions from files beside the images",
-    }
-    return Outcome("ignored_effect", note=known.get(key, "sd-scripts does not know such a key here"))
+    return Outcome("ignored_effect", note=DATASET_REFUSED.get(key, "sd-scripts does not know such a key here"))

@@ -1,6 +1,6 @@
 """What becomes of another trainer's keys that no setting carries: covered by something better, or refused, and why.
 
-Every argument of sd-scripts ends as a setting, in `COVERED` or in `REFUSED`; a test proves it.
+Every key ends as a setting, in `COVERED` or in `REFUSED`; a test proves it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ COVERED: dict[str, str] = {
     "log_prefix": "the tracker's folder is named for the run; logging.run_name gives it another name",
     "async_upload": "uploads always happen beside the training",
     "debug_dataset": "the tab Data set, or `python -m engine check`, shows every image, its bucket and its caption",
+    "additional_parameters": "each option is read like the argument of that name",
+    "noise_offset_type": "noise.offset and noise.pyramid_levels are settings; the chosen one is taken over",
+    "bypass_mode": "Atelier never rebuilds the base weights in a step; the results are the same",
+    "rank_dropout_scale": "what rank dropout leaves is always scaled up, so that the strength stays",
     "config_file": _PRESETS, "output_config": _PRESETS,
     "initial_epoch": _PLACE, "initial_step": _PLACE, "skip_until_initial_step": _PLACE,
 }  # fmt: skip
@@ -39,7 +43,7 @@ COVERED: dict[str, str] = {
 _OTHER = "belongs to another model family; " + NO_EFFECT + " for SDXL"
 _FINETUNING = "of full fine-tuning or DreamBooth; " + NO_EFFECT + " for a LoRA"
 _HUB = "Atelier resumes from a run folder on disk: fetch the state from the hub first"
-_LAUNCH = "how the trainer was started; Atelier runs on one GPU for now"
+_LAUNCH = "how the trainer was started; Atelier is started on several GPUs by launchers/, see docs"
 _TRACKER = "options of the tracker itself: give them to W&B by its own WANDB_ variables"
 _COMPILING = (
     "compiling takes minutes, again for every bucket size; Atelier's step dispatches fewer operations instead, "
@@ -81,7 +85,8 @@ REFUSED: dict[str, str] = {
     "v2": "Stable Diffusion 2; Atelier trains SDXL only",
     "resume": "to resume a run of Atelier: python -m engine train RUN_FOLDER; states of sd-scripts are not read",
     "full_fp16": "fp16 rounds small updates of the trained weights away; they stay in fp32, which is little memory",
+    **dict.fromkeys(
+        ("use_cp", "use_tucker"), "a core matrix between those of a convolution; Atelier trains the two without it"),
+    "use_scalar": "a learned factor in the place of a start at zero; Atelier starts at zero",
     "train_inpainting": "for inpainting models, which Atelier does not train",
 }  # fmt: skip
-# Transitional: what no one has decided yet
-NOT_YET = "it had an effect there; Atelier has no setting for it yet"

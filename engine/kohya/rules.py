@@ -11,7 +11,7 @@ from functools import partial
 
 from engine.kohya import adapter, captions, families, inputs, layers, noise, optimizer, saving
 from engine.kohya.arguments import network_args
-from engine.kohya.fates import COVERED, NOT_YET, REFUSED
+from engine.kohya.fates import COVERED, REFUSED
 from engine.kohya.length import epochs, max_train_epochs, max_train_steps, warmup_percent, warmup_steps
 from engine.kohya.plain import plain, unused
 from engine.kohya.receipt import Outcome
@@ -98,4 +98,4 @@ def outcome_of(values: Values, key: str) -> Outcome:
         return Outcome("ignored_default")
     if key in COVERED:
         return Outcome("converted", note=COVERED[key])
-    return Outcome("ignored_effect", note=REFUSED.get(key, NOT_YET))
+    return Outcome("ignored_effect", note=REFUSED[key])
