@@ -16,6 +16,7 @@ from engine.caption_source import cached_texts
 from engine.data import order
 from engine.errors import Problem
 from engine.layer_choice import layer_problems
+from engine.plan_adapter import reader_warnings, split_problems
 from engine.plan_captions import caption_warnings
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
@@ -130,6 +131,8 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     measured = _due(steps, per_epoch, every.every_steps, every.every_epochs) if pictures.validation else ()
     parameters = adapter_parameters(model.config, preset) if model else 0
     problems += layer_problems(model.config, preset.adapter) if model else []
+    problems += split_problems(model.config, preset.adapter) if model else []
+    warnings += reader_warnings(model.config, preset.adapter) if model else []
     problems += start_problems(model.config, preset) if model else []
     texts = cached_texts(preset, images, epochs, steps) + len(pictures.validation)
     disk_bytes = estimate_disk_bytes(preset, parameters, (*images, *pictures.validation), texts, len(save_steps))
