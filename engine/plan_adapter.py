@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 
 
 def split_problems(config: ModelConfig, adapter: Adapter) -> list[Problem]:
-    """Layers whose outputs BOFT cannot split into blocks of the rank."""
+    """Layers whose outputs OFT or BOFT cannot split into blocks of two or more at the rank."""
     options, widths = options_of(adapter), set[int]()
     for layer, chosen in chosen_layers(config, adapter):
         place = Place(layer.weight_shape, chosen.rank, layer.has_bias, options)
-        if layer.kernel and not SHAPES[adapter.algorithm](place):
+        shapes = SHAPES[adapter.algorithm](place) if layer.kernel else {"norm": (1,)}
+        if not shapes or shapes.get("oft_blocks", (2,))[-1] == 1:
             widths.add(place.outputs)
     if not widths:
         return []
     shown = ", ".join(map(str, sorted(widths)))
     what = f"{SHOWN[adapter.algorithm]} cannot split layers of {shown} outputs at this rank (got {adapter.rank})."
-    return [Problem("adapter.rank", f"{what} Choose a larger one; conv rank and ranks of blocks count, too.")]
+    other = "a smaller one" if adapter.algorithm == "oft" else "a larger one"
+    return [Problem("adapter.rank", f"{what} Choose {other}; conv rank and ranks of blocks count, too.")]
 
 
 def reader_warnings(config: ModelConfig, adapter: Adapter) -> list[Problem]:

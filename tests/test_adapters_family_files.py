@@ -23,10 +23,11 @@ from engine.errors import ModelError
 TEXT, POOLED = torch.randn(2, 7, CONTEXT_WIDTH).double(), torch.randn(2, POOLED_WIDTH).double()
 KINDS: dict[str, Recipe] = {
     **{name: Recipe(name, rank=8, alpha=4, conv_rank=8, conv_alpha=2) for name in ADAPTERS},
+    "oft": Recipe("oft", rank=4, conv_rank=4),  # at most the square root of the widths, or the blocks get smaller
     "dora by output": Recipe("dora", rank=4, options=Options(dora_norm="output")),
     "lokr decomposed": Recipe("lokr", rank=1, alpha=0.5, options=Options(decompose_both=True)),
     "lokr whole": Recipe("lokr", options=Options(full_matrix=True, factor=4)),
-    "oft constrained": Recipe("oft", rank=8, options=Options(constraint=0.002, rescaled=True)),
+    "oft constrained": Recipe("oft", rank=4, options=Options(constraint=0.002, rescaled=True)),
     "ia3 on inputs": Recipe("ia3", options=Options(on_input=True)),
     "norms beside lora": Recipe(rank=4, norms=True),
     "rank-stabilised": Recipe(rank=4, alpha=4, rank_stabilised=True),
@@ -78,6 +79,7 @@ def test_a_saved_adapter_does_what_it_did(tmp_path: Path, kind: str) -> None:
     assert (tmp_path / "b.safetensors").stat().st_size == (tmp_path / "a.safetensors").stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_step_never_waits_for_the_device(kind: str) -> None:
     """Forward and backward in bf16 with tensors that have no values: reading one on the host raises."""
@@ -90,6 +92,7 @@ def test_a_step_never_waits_for_the_device(kind: str) -> None:
     assert all(vector.grad is not None and vector.grad.shape == vector.shape for vector in adapter.vectors.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_all_that_is_trained_gets_a_gradient_and_nothing_else(kind: str) -> None:
     models = unet()

@@ -55,3 +55,9 @@ def test_boft_is_told_the_widths_that_it_cannot_split(config: ModelConfig) -> No
     assert problem.where == "adapter.rank"
     assert "BOFT cannot split layers of 640, 1280, 5120, 10240 outputs at this rank (got 8)" in problem.message
     assert split_problems(config, preset(algorithm="boft", rank=10).adapter) == []
+
+
+def test_oft_is_told_the_widths_of_which_no_block_would_turn(config: ModelConfig) -> None:
+    assert split_problems(config, preset(algorithm="oft", rank=8).adapter) == []
+    [problem] = split_problems(config, preset(algorithm="oft", rank=32, conv_rank=32).adapter)
+    assert "OFT cannot split layers of 32 outputs at this rank (got 32). Choose a smaller one" in problem.message
