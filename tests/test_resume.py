@@ -109,9 +109,21 @@ def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(hundred, t
     assert_same_outcome(made, whole)
 
 
+OTHER_OPTIMIZERS = {
+    "8-bit moments": {"optimizer__name": "adamw_8bit", "adapter__rank": 16},
+    "each matrix by itself, its own rate, averaged weights": {
+        "optimizer__name": "prodigy_plus_schedule_free",
+        "optimizer__unet_rate": 1.0,
+        "optimizer__schedule": "constant",
+        "optimizer__extra": "d0=1e-4",
+    },
+}
+
+
 @pytest.mark.slow
-def test_a_state_for_8_bit_moments_resumes_bit_for_bit_too(tmp_path):
-    changes = {"optimizer__name": "adamw_8bit", "run__steps": 8, "adapter__rank": 16}
+@pytest.mark.parametrize("kind", OTHER_OPTIMIZERS)
+def test_states_of_other_optimizers_resume_bit_for_bit_too(tmp_path, kind):
+    changes = {"run__steps": 8, **OTHER_OPTIMIZERS[kind]}
     whole = train_here(small_preset(tmp_path, **changes), tmp_path / "whole")
     half = train_here(small_preset(tmp_path, run__save_every_steps=4, **changes), tmp_path / "half")
     (half.state / "step-00000008.safetensors").unlink()
