@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from engine.adapters.loading import apply_file
+from engine.adapters.merging import merge_into
 from engine.errors import PresetError, Problem, UserError
 from engine.memory import choose_computation, choose_device
+from engine.merges import read_merges
 from engine.plan_model import model_kind
 from engine.preset import Preset, resolve
 from engine.prompts import parse_prompts
@@ -22,6 +24,8 @@ def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: P
     prompts, problems = parse_prompts(preset.sample)
     if not prompts:
         problems = (*problems, Problem("sample.prompts", "there is no prompt. Give one with --prompt."))
+    problems = [*problems]
+    merges = read_merges(preset, problems)
     if problems:
         raise PresetError(problems)
     vae_path = resolve(preset.model.vae) if preset.model.vae else None
@@ -35,7 +39,8 @@ def draw_pictures(preset: Preset, loras: Sequence[tuple[Path, float]], folder: P
     encoders = checkpoint.load_text_encoders(facts, dtype, device, keep_narrow)
     unet = checkpoint.load_unet(facts, dtype, device, keep_narrow)
     models = {"unet": unet, "text_encoder_1": encoders.one, "text_encoder_2": encoders.two}
-    names = [facts.path.stem]
+    merge_into(models, merges)
+    names = [facts.path.stem, *(f"{merge.path.stem} {merge.strength:g}" for merge in merges)]
     for path, strength in loras:
         apply_file(models, path, strength)
         names.append(f"{path.stem} {strength:g}")

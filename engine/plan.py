@@ -174,7 +174,9 @@ def sentence(preset: Preset, plan: Plan) -> str:
     ]
     what = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
     rank = SHOWN[adapter.algorithm]
-    if adapter.algorithm not in RANKLESS:
+    if adapter.rank_from_file:
+        rank += f" with the ranks of {Path(adapter.start_from).name}"
+    elif adapter.algorithm not in RANKLESS:
         rank += f" of rank {adapter.rank}" + (f", conv rank {adapter.conv_rank}" if adapter.conv_rank else "")
     rank += f", {adapter.blocks.replace('_', ' ')} only" if adapter.blocks != "all" else ""
     rank += f", {count_text(plan.adapter_parameters)} parameters" if plan.adapter_parameters else ""

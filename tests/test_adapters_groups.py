@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from adapter_models import run_unet, small
+from training import small_preset, steps_of, train_here
 
 from engine.adapters.attach import Adapter, Recipe, Site, attach
 from engine.adapters.targets import targets
+from engine.sdxl.safefile import read_header
 
 ROWS, POOLED = torch.randn(2, 77, 96), torch.randn(2, 64)
 
@@ -51,3 +54,20 @@ def test_an_adapter_in_groups_computes_what_it_does_in_one() -> None:
     parted.load_tensors(numbers)
     parted.install()
     assert torch.equal(run_unet(model, ROWS, POOLED), expected)
+
+
+@pytest.mark.slow
+def test_each_group_of_a_run_learns_and_is_told_at_its_own_rate(tmp_path) -> None:
+    values = {"layer_settings": "*attn2*: rate 0.5\n*ff_net*: rate 0", "loraplus_unet_ratio": 16}
+    made = train_here(
+        small_preset(
+            tmp_path, run__steps=2, optimizer__unet_rate=1e-3, optimizer__schedule="constant",
+            **{f"adapter__{name}": value for name, value in values.items()},
+        )
+    )  # fmt: skip
+    rates = steps_of(made)[-1].lr
+    assert rates == pytest.approx({"unet": 1e-3, "unet ×0.5": 5e-4, "unet ×8": 8e-3, "unet ×16": 16e-3})
+    [path] = made.checkpoints.glob("*.safetensors")
+    names = list(read_header(path).tensors)
+    assert any("attn2" in name for name in names)
+    assert not any("ff_net" in name for name in names)
