@@ -5,23 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
+from engine.adapter_header import Merge, parts_of_file
 from engine.errors import ModelError, Problem
 from engine.preset import Preset, resolve
-from engine.sdxl.layers import PREFIX, TEXT_1, TEXT_2, UNET
-from engine.sdxl.safefile import Header, read_header
+from engine.sdxl.layers import TEXT_1, TEXT_2
 
 TEXT_PARTS = frozenset((TEXT_1, TEXT_2))
-
-
-@dataclass(frozen=True)
-class Merge:
-    """An adapter file and how strongly it is merged."""
-
-    path: Path
-    strength: float = 1.0
 
 
 def read_merges(preset: Preset, problems: list[Problem] | None = None) -> tuple[Merge, ...]:
@@ -53,16 +43,6 @@ def _faults(merge: Merge) -> list[str]:
     except ModelError as error:
         return [f"{problem.where} {problem.message}" for problem in error.problems]
     return [] if parts else [f"{merge.path} is not an SDXL adapter with kohya's names. Choose a LoRA file."]
-
-
-def parts_of_file(path: Path) -> frozenset[str]:
-    """The parts ("unet", "text_encoder_1", "text_encoder_2") that an adapter file has layers for. ModelError."""
-    return parts_of_header(read_header(path))
-
-
-def parts_of_header(header: Header) -> frozenset[str]:
-    prefixes = [(part, prefix) for part, prefix in PREFIX.items()] + [(UNET, "oft_unet_")]
-    return frozenset(part for part, prefix in prefixes if any(name.startswith(prefix) for name in header.tensors))
 
 
 def merge_mark(merges: Sequence[Merge], parts: frozenset[str]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from engine.adapter_header import parts_of_header
 from engine.adapter_shapes import FROZEN, SHAPES, Place, options_of
 from engine.errors import ModelError, Problem
 from engine.layer_choice import chosen_layers, read_choice, trained_layers
-from engine.merges import parts_of_header, read_merges
+from engine.merges import read_merges
 from engine.preset import Preset, resolve
 from engine.sdxl.configs import ModelConfig
 from engine.sdxl.layers import PREFIX

@@ -13,12 +13,13 @@ from torch import nn
 from training import events_of, losses_of, small_preset, train_here
 
 from engine import events
+from engine.adapter_header import Merge, parts_of_file
 from engine.adapters.attach import Recipe, attach
 from engine.adapters.files import save_adapter
 from engine.adapters.loading import apply_file
 from engine.adapters.merging import merge_into
 from engine.errors import ModelError, PresetError
-from engine.merges import TEXT_PARTS, Merge, merge_mark, parts_of_file, read_merges
+from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.preset import Preset
 from engine.sdxl.narrow import NarrowLinear, make_narrow
 from engine.sdxl.safefile import read_header

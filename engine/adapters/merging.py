@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from engine.adapter_header import Merge, parts_of_file
 from engine.adapters.attach import Adapter
 from engine.adapters.loading import apply_file
-from engine.merges import Merge, parts_of_file
 
 
 def merge_into(models: Mapping[str, nn.Module], merges: Sequence[Merge]) -> None:
