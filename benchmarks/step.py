@@ -8,7 +8,7 @@ A step is noising, the UNet forward, the loss, backward, clipping, AdamW, zeroin
 PyTorch has: its fused attention and fused AdamW. One round times one step of each in turn, so that a busy machine
 slows all alike; the figures are medians of rounds, and the ratio is the median of the rounds'
 ratios. Operations are those that torch dispatches in a step. Memory is the peak of tensors alive: on a GPU what torch
-reserved, on a CPU counted operation by operation, both with weights and optimizer.
+allocated, on a CPU counted operation by operation, both with weights and optimizer.
 """
 
 from __future__ import annotations
@@ -204,17 +204,20 @@ CONTENDERS: dict[str, Callable[[Task], Contender]] = {"atelier": atelier, "diffu
 
 
 def peak_bytes(make: Callable[[Task], Contender], task: Task) -> int:
-    """Peak memory of making a contender and of two steps; on a CPU without what operations take inside themselves."""
+    """Peak memory of two steps, weights included; on a CPU without what operations take inside themselves."""
     gc.collect()
     if task.device.startswith("cuda"):
+        contender = make(task)
+        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        contender = make(task)
         contender.step()
         contender.step()
-        return torch.cuda.max_memory_reserved()
+        return torch.cuda.max_memory_allocated()
     with Allocations() as taken:
         contender = make(task)
+        gc.collect()
+        taken.peak_bytes = taken.now_bytes
         contender.step()
         contender.step()
     return taken.peak_bytes
@@ -266,7 +269,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     task = _task(options)
-    peaks = {name: peak_bytes(make, task) for name, make in CONTENDERS.items()}
+    peaks = {name: peak_bytes(make, task) for name, make in CONTENDERS.items()}  # one at a time
     made = {name: make(task) for name, make in CONTENDERS.items()}
     for contender in made.values():
         contender.step()

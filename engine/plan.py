@@ -20,7 +20,7 @@ from engine.plan_adapter import reader_warnings, split_problems
 from engine.plan_captions import caption_warnings
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
-from engine.plan_memory import MemoryForecast, forecast_memory
+from engine.plan_memory import MemoryForecast, average_problems, forecast_memory
 from engine.plan_model import look_at_model, prediction_warnings
 from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
 from engine.plan_start import start_problems
@@ -118,6 +118,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     per_epoch = order.steps_per_epoch(batches, preset.run.accumulation) if batches else 0
     steps, epochs = _length(preset, batches)
     warnings += _batch_warnings(preset, bucket_plans)
+    problems += average_problems(preset, steps)
     warnings += caption_warnings(preset, images, steps)
     warnings += rate_warnings(preset)
     problems += schedule_problems(preset.optimizer, steps) if steps else ()

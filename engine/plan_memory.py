@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
+from engine.errors import Problem
 from engine.optimizer_kinds import OPTIMIZERS
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
@@ -49,6 +50,15 @@ def forecast_memory(
     width = BYTES_OF[preset.memory.precision]
     kept = activation_numbers(model.config.unet, preset, cells * preset.run.batch_size)
     return MemoryForecast(_weights_bytes(preset, model), _adapter_bytes(preset, trained), round(kept * width))
+
+
+def average_problems(preset: Preset, steps: int) -> list[Problem]:
+    """An average of the weights that would begin after the end, where epochs decide when that is."""
+    run = preset.run
+    if not run.ema_decay or run.length == "steps" or not 0 < steps <= run.ema_start_step:
+        return []
+    what = f"the average would begin after the last step (got {run.ema_start_step} of {steps}). Give an earlier step."
+    return [Problem("run.ema_start_step", what)]
 
 
 def _weights_bytes(preset: Preset, model: ModelFacts) -> int:

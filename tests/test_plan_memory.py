@@ -133,3 +133,10 @@ def test_advice_names_storages_that_take_less():
     settled = {"memory__gradient_checkpointing": True, "memory__device": "cpu", "memory__precision": "bf16"}
     assert "memory.unet_storage to int8" in advice(preset(**settled), "Training")
     assert "memory.unet_storage to nf4" in advice(preset(**settled, memory__unet_storage="int8"), "Training")
+
+
+def test_an_average_that_would_begin_after_the_last_epoch_is_told(tmp_path):
+    late = small_preset(tmp_path, run__length="epochs", run__epochs=1, run__ema_decay=0.9, run__ema_start_step=8)
+    (problem,) = make_plan(late).problems
+    assert problem.where == "run.ema_start_step" and "8 of 8" in problem.message
+    assert make_plan(late.changed({"run.ema_start_step": 7})).problems == ()

@@ -9,6 +9,7 @@ import pytest
 import torch
 from adapter_models import run_unet, small
 from loaded_model import CPU
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from benchmarks.allocations import Allocations
@@ -17,6 +18,8 @@ from engine.preset import BY_PATH
 from engine.sdxl.checkpoint import load_text_encoders, load_unet
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.storage import STORAGES, StoredConv2d, StoredLinear, make_stored
+from tests.test_resume import resume_here
+from tests.training import losses_of, small_preset, train_here
 
 COMPUTE = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -231,3 +234,22 @@ def test_storing_again_what_was_stored_changes_nothing_but_by_rounding(storage):
 def test_the_settings_offer_every_storage():
     for path in ("memory.unet_storage", "memory.text_encoder_storage"):
         assert BY_PATH[path].choices == ("same", *STORAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("storage", STORAGES)
+def test_a_run_on_a_packed_model_follows_the_plain_one_draws_and_resumes_bit_for_bit(tmp_path, storage):
+    changes = {"memory__precision": "bf16", "run__steps": 4, "sample__prompts": "a thing", "sample__at_start": False}
+    changes["memory__gradient_checkpointing"] = storage == "int8"
+    plain = train_here(small_preset(tmp_path, **changes), tmp_path / "plain")
+    changes |= {"memory__unet_storage": storage, "run__save_every_steps": 2}
+    whole = train_here(small_preset(tmp_path, **changes), tmp_path / "whole")
+    assert losses_of(whole) == pytest.approx(losses_of(plain), rel=0.3 if storage == "nf4" else 0.1)
+    assert losses_of(whole) != losses_of(plain)
+    assert list(whole.samples.glob("step-000004_*.png"))
+    before = load_file(whole.checkpoints / "tiny.safetensors")
+    (whole.state / "step-00000004.safetensors").unlink()
+    (whole.checkpoints / "tiny.safetensors").unlink()
+    resume_here(whole)
+    after = load_file(whole.checkpoints / "tiny.safetensors")
+    assert all(torch.equal(after[name], before[name]) for name in before)
