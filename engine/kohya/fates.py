@@ -85,9 +85,9 @@ REFUSED: dict[str, str] = {
     "v2": "Stable Diffusion 2; Atelier trains SDXL only",
     "resume": "to resume a run of Atelier: python -m engine train RUN_FOLDER; states of sd-scripts are not read",
     "cpu_offload_checkpointing":
-    "copies activations to main memory and back at every block; with gradient checkpointing they are a tenth already, and "
+    "copies activations to main memory and back at every block; with gradient checkpointing they are a tenth already; "
     "memory.unet_storage spares more",
-    "full_fp16": "fp16 rounds small updates of the trained weights away; memory.adapter_precision=bf16 halves them and loses none",
+    "full_fp16": "fp16 rounds small updates away; memory.adapter_precision=bf16 takes as little and loses none",
     **dict.fromkeys(
         ("use_cp", "use_tucker"), "a core matrix between those of a convolution; Atelier trains the two without it"),
     "use_scalar": "a learned factor in the place of a start at zero; Atelier starts at zero",
