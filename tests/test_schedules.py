@@ -54,7 +54,8 @@ def test_every_figure_with_rates_is_matched():
     st.floats(0, 1), st.sampled_from(sorted(DECAYS)),
 )  # fmt: skip
 def test_factors_stay_between_0_and_1(name, step, warmup_steps, total_steps, min_ratio, decay_shape):
-    shape = Shape(total_steps, warmup_steps, 3, 2.0, 0, total_steps // 3, decay_shape, ((20, 0.5),))
+    decay_steps = max(1, total_steps // 3)
+    shape = Shape(total_steps, warmup_steps, 3, 2.0, 0, decay_steps, decay_shape, ((20, 0.5),))
     value = factor(name, step, shape, min_ratio)
     assert 0.0 <= value <= 1.0 + 1e-12
     if name in FALLING and step >= total_steps > warmup_steps:
