@@ -2,8 +2,9 @@
 
 What may change, in the order in which a run makes it: "plan" (buckets, steps, when files are due), "data" (what the
 batches hold), "loss" (of the first step), "rates", "weights" (after the last step), "samples" (pixels), "validation",
-"files" (their names), "numbers" (format and count of the saved ones), "card" (what the saved file tells; most
-settings are told there, which is not asked for) and "work" (how often the VAE is called). `plan()` rows end there: that a run follows its plan is another test's matter.
+"files" (their names), "numbers" (format and count of the saved ones), "card" (what the saved file tells; most settings
+are told there, which is not asked for) and "work" (how often the VAE is called). `plan()` rows end there: that a run
+follows its plan is another test's matter.
 """
 
 from __future__ import annotations
@@ -55,6 +56,7 @@ ROWS: dict[str, Row] = {
     "model.vae": proven("test_sdxl_checkpoint.py::test_a_separate_vae_in_every_layout"),
     "model.prediction": row("v_prediction", LEARNED),
     "model.zero_terminal_snr": row("yes", LEARNED),
+    "model.merged_adapters": proven("test_adapters_merging.py::test_a_run_trains_on_the_merged_model_and_says_so"),
     # data
     "data.folder": row("{others}", ALL_DATA),
     "data.regularization_folder": row("{others}", ALL_DATA),
@@ -126,10 +128,12 @@ ROWS: dict[str, Row] = {
     "adapter.full_matrix": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),
     "adapter.block_size": row(2, {WEIGHTS}, adapter__algorithm="dylora"),
     "adapter.min_rank": row(1, {WEIGHTS}, adapter__algorithm="tlora", adapter__rank=4, adapter__min_rank=2),
-    "adapter.constraint": row(1e-3, {WEIGHTS}, adapter__algorithm="oft", adapter__alpha=16.0),
+    "adapter.constraint": row(1e-7, {WEIGHTS}, adapter__algorithm="oft", adapter__alpha=16.0),
     "adapter.rescaled": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="oft", adapter__alpha=16.0),
     "adapter.on_input": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="ia3", **UNRANKED),
     "adapter.full_convolutions": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="full", **UNRANKED),
+    "adapter.start_from": proven("test_adapters_starting.py::test_without_a_step_the_same_numbers_are_saved"),
+    "adapter.rank_from_file": proven("test_adapters_starting.py::test_without_a_step_the_same_numbers_are_saved"),
     "adapter.norm_limit": row(1e-4, {WEIGHTS}),
     "adapter.unet": row(False, {PLAN, RATES, WEIGHTS, NUMBERS}, **TE),
     "adapter.text_encoder_1": row(True, {PLAN, RATES, WEIGHTS, NUMBERS}, captions__cache_text=False),
