@@ -8,6 +8,7 @@ from engine.atomic import write_text_whole
 from engine.optimizer_arguments import ARGUMENTS, places
 from engine.optimizer_kinds import OPTIMIZERS, Kind
 from engine.preset import ROOT
+from engine.rules.memory import STEPS_BY_SEGMENT
 from engine.schedules import SCHEDULES
 
 TARGET = ROOT / "docs" / "optimizers.md"
@@ -23,7 +24,7 @@ An optimizer turns gradients into steps. Not sure? Stay with `adamw`, or `adamw_
 - Every one of them resumes exactly: a run that was stopped and goes on gives the same weights, bit for bit, as one that
   was not. A test holds each of them to that.
 - **Shape** means that it looks at each matrix by itself, one after the other: slower than those that take all numbers
-  at once. With `memory.adapter_precision` = bf16 only `adamw` and `adamw_8bit` work.
+  at once. With `memory.adapter_precision` = bf16 only SEGMENTED work.
 - Paged ones need an NVIDIA GPU: what does not fit there moves to main memory for a while.
 
 | optimizer | memory | rate | good for | notes |
@@ -76,7 +77,8 @@ def page() -> str:
     shapes = "".join(
         f"| `{name}` | {_SHAPES[name][0]} | {_code(_SHAPES[name][1].split(', '))} |\n" for name in SCHEDULES
     )
-    return HEAD + rows + NUMBERS + numbers + SCHEDULE_HEAD + shapes + TAIL
+    head = HEAD.replace("SEGMENTED", ", ".join(f"`{name}`" for name in STEPS_BY_SEGMENT))
+    return head + rows + NUMBERS + numbers + SCHEDULE_HEAD + shapes + TAIL
 
 
 def _row(name: str, kind: Kind) -> str:

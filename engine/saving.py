@@ -81,7 +81,7 @@ class Saver:
         while True:
             try:
                 self._write(path, step)
-                if asked or self.preset.run.state_saves == "with_checkpoints":
+                if asked or self.preset.run.state_saves == "with_checkpoints" or self._is_state_due(step):
                     self._write_state(step, course)
                 if not asked:
                     self._thin_out(path, step)
@@ -94,19 +94,23 @@ class Saver:
                     raise
                 what = f"step {step} could not be saved: {error} Training goes on; earlier files are whole."
                 self.report.warn(what)
+                self.saved_at_seconds = time.monotonic()  # by the clock it is tried again after the same time
                 return None
             self.saved_at_seconds = time.monotonic()
             return path
 
     def save_state_if_due(self, step: int, course: Course) -> None:
         """A state alone, where the preset asks for more of them than of checkpoints."""
-        every = self.preset.run.state_every_steps
-        if not every or step % every:
+        if not self._is_state_due(step):
             return
         try:
             self._write_state(step, course)
         except UserError as error:
             self.report.warn(f"the state of step {step} could not be saved: {error} Training goes on.")
+
+    def _is_state_due(self, step: int) -> bool:
+        every = self.preset.run.state_every_steps
+        return every > 0 and step % every == 0
 
     def keep_best(self, step: int) -> None:
         """Write NAME-best.safetensors anew; a refusal of the disk is a warning."""

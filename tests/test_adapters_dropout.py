@@ -158,6 +158,17 @@ def test_text_of_other_length_and_count_than_the_images_is_masked_too() -> None:
     assert not torch.equal(run_text(models)[0], plain)
 
 
+@pytest.mark.parametrize("dropout", [Dropout(rank=0.5), Dropout(network=0.3)], ids=str)
+def test_the_chunks_of_a_caption_have_the_masks_of_their_image(dropout: Dropout) -> None:
+    """So that they are the same however many processes share the batch."""
+    adapter = adapted({"unet": small()["unet"]}, dropout)
+    x = torch.randn(4, 5, 64)  # two images, two chunks each
+    adapter.dropout.draw(5, Drawn(torch.zeros(2, 4, 8, 8)))
+    whole = changes(adapter, "attn1_to_q", x)
+    adapter.dropout.draw(5, Drawn(torch.zeros(1, 4, 8, 8), first=1, whole=2))
+    torch.testing.assert_close(changes(adapter, "attn1_to_q", x[2:]), whole[2:], rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("dropout", [Dropout(0.3, 0.3, 0.3), Dropout(network=0.3)], ids=str)
 def test_a_share_of_a_batch_has_the_masks_of_its_images(dropout: Dropout) -> None:
     adapter = adapted({"unet": small()["unet"]}, dropout)

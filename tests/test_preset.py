@@ -43,6 +43,7 @@ BROKEN = {
     ),
     "steps_of_one_image_spread_nothing": ({"noise.timestep_spread": "antithetic"}, "noise.timestep_spread"),
     "random_offset_has_a_strength": ({"noise.offset_random": True}, "noise.offset_random"),
+    "an_offset_that_is_lowered_is_there": ({"noise.offset_adaptive": -0.1}, "noise.offset_adaptive"),
     "random_perturbation_has_a_strength": ({"noise.perturbation_random": True}, "noise.perturbation_random"),
     "adaptive_offset_and_pyramid_stay_on_one_gpu": (
         {"noise.offset_adaptive": 0.1, "noise.pyramid_levels": 6, "run.gpus": 2},
@@ -94,6 +95,10 @@ BROKEN = {
     "text_encoders_that_leave_are_not_packed": ({"memory.text_encoder_storage": "nf4"}, "memory.text_encoder_storage"),
     "bf16_numbers_are_trained_in_bf16": (
         {"memory.adapter_precision": "bf16", "memory.precision": "fp16"},
+        "memory.adapter_precision",
+    ),
+    "factors_around_one_are_not_bf16": (
+        {"memory.adapter_precision": "bf16", "memory.precision": "bf16", "adapter.algorithm": "dora"},
         "memory.adapter_precision",
     ),
     "weights_are_averaged_once": (

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from engine import events, saving
 from engine.atomic import whole_file
+from engine.errors import UserError
 from engine.plan_sizes import estimate_disk_bytes
 from engine.run import RunFolder
+from engine.validation import Course
 from tests.training import events_of, losses_of, resume_here, small_preset, train_here
 
 
@@ -60,6 +63,32 @@ def test_states_at_the_end_only_or_more_often_than_checkpoints(tmp_path):
     resume_here(often)
     assert events_of(often, events.Started)[-1].from_step == 3
     assert losses_of(often) == losses_of(at_end)
+
+
+@pytest.mark.slow
+def test_a_state_that_is_due_with_a_checkpoint_is_written_whatever_the_others_do(tmp_path):
+    changes = {"run__save_every_steps": 1, "run__state_every_steps": 2, "run__keep_states": 9}
+    made = train_here(small_preset(tmp_path, run__state_saves="at_end", **changes))
+    assert files(made.state) == ["step-00000002.safetensors", "step-00000004.safetensors"]
+
+
+def test_a_checkpoint_by_the_clock_that_the_disk_refuses_waits_for_its_time(tmp_path, monkeypatch):
+    now = iter(range(0, 10**4, 30))
+    monkeypatch.setattr(saving.time, "monotonic", lambda: float(next(now)))
+    saver = object.__new__(saving.Saver)
+    saver.preset = small_preset(tmp_path, run__save_every_minutes=1)
+    told: list[str] = []
+    saver.report = SimpleNamespace(run=RunFolder(tmp_path), warn=told.append)  # pyright: ignore[reportAttributeAccessIssue]
+    saver.plan = SimpleNamespace(steps_per_epoch=9)  # pyright: ignore[reportAttributeAccessIssue]
+    saver.saved_at_seconds = -60.0
+
+    def refused(*_: object) -> None:
+        raise UserError("is full.", "disk")
+
+    monkeypatch.setattr(saver, "_write", refused)
+    assert saver.is_time
+    saver.save(3, Course(), last=False, asked=False)
+    assert "step 3 could not be saved" in told[0] and not saver.is_time and saver.is_time
 
 
 @pytest.mark.slow

@@ -30,8 +30,10 @@ class Elements:
         """`hidden` [B, …, r], or [B, r, h, w], with zeros where it is left out; not scaled."""
         images, tokens = hidden.shape[0], hidden[0].numel() // len(self.columns)
         rows = self.rows
-        if images > rows.shape[0] or tokens > rows.shape[1]:  # more texts than images, or an image of many tokens
-            rows = rows.repeat(-(-images // rows.shape[0]), -(-tokens // rows.shape[1]))
+        if tokens > rows.shape[1]:
+            rows = rows.repeat(1, -(-tokens // rows.shape[1]))
+        if images > rows.shape[0]:  # the chunks of a caption follow each other
+            rows = rows.repeat_interleave(-(-images // rows.shape[0]), 0)
         rows = rows[:images, :tokens]
         if hidden.dim() == 4:
             products = rows.reshape(images, 1, *hidden.shape[2:]) * self.columns.view(1, -1, 1, 1)

@@ -118,8 +118,8 @@ class DropoutMasks:
 
 
 def _rows(mask: Tensor, count: int) -> Tensor:
-    """The first `count` rows of a mask [B, r]; of a longer text or a larger batch they come again."""
-    return mask[:count] if count <= len(mask) else mask.repeat(-(-count // len(mask)), 1)[:count]
+    """`count` rows of a mask [B, r]: each image's for all chunks of its caption, which follow each other."""
+    return mask[:count] if count <= len(mask) else mask.repeat_interleave(-(-count // len(mask)), 0)[:count]
 
 
 def _random_bits(count: int, generator: torch.Generator) -> Tensor:

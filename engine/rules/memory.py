@@ -55,6 +55,19 @@ def bf16_numbers_are_trained_in_bf16(preset: Preset) -> Iterator[Problem]:
         )
 
 
+def factors_around_one_are_not_bf16(preset: Preset) -> Iterator[Problem]:
+    """bf16 has steps of 1/128 above 1: even the start of a magnitude, the norm of a weight, would be rounded."""
+    adapter = preset.adapter
+    rescaled = adapter.rescaled and adapter.algorithm in ("oft", "boft")
+    if preset.memory.adapter_precision == "bf16" and (adapter.algorithm == "dora" or rescaled):
+        what = "DoRA's magnitudes" if adapter.algorithm == "dora" else "the factors of adapter.rescaled"
+        yield Problem(
+            "memory.adapter_precision",
+            f"{what} need more digits than bf16 has, or the model is changed before it learns (got bf16). Set this to "
+            "fp32, or choose another adapter.",
+        )
+
+
 def weights_are_averaged_once(preset: Preset) -> Iterator[Problem]:
     name = preset.optimizer.name
     if preset.run.ema_decay and OPTIMIZERS[name].schedule_free:
@@ -69,5 +82,6 @@ RULES = (
     a_packed_base_is_computed_with_in_half_precision,
     text_encoders_that_leave_are_not_packed,
     bf16_numbers_are_trained_in_bf16,
+    factors_around_one_are_not_bf16,
     weights_are_averaged_once,
 )

@@ -62,6 +62,14 @@ def random_offset_has_a_strength(preset: Preset) -> Iterator[Problem]:
         )
 
 
+def an_offset_that_is_lowered_is_there(preset: Preset) -> Iterator[Problem]:
+    """The strength never falls below 0."""
+    noise = preset.noise
+    if noise.offset_adaptive < 0 and not noise.offset:
+        what = f"takes away from noise.offset, which is 0 (got {noise.offset_adaptive:g}). Set one, or this to 0."
+        yield Problem("noise.offset_adaptive", what)
+
+
 def random_perturbation_has_a_strength(preset: Preset) -> Iterator[Problem]:
     if preset.noise.perturbation_random and not preset.noise.perturbation:
         yield Problem(
@@ -148,6 +156,7 @@ RULES = (
     the_range_leaves_timesteps,
     steps_of_one_image_spread_nothing,
     random_offset_has_a_strength,
+    an_offset_that_is_lowered_is_there,
     random_perturbation_has_a_strength,
     adaptive_offset_and_pyramid_stay_on_one_gpu,
     huber_scale_has_a_threshold,
