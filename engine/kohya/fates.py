@@ -87,7 +87,7 @@ REFUSED: dict[str, str] = {
     "cpu_offload_checkpointing":
     "copies activations to main memory and back at every block; with gradient checkpointing they are a tenth already; "
     "memory.unet_storage spares more",
-    "full_fp16": "fp16 rounds small updates away; memory.adapter_precision=bf16 takes as little and is right on average",
+    "full_fp16": "fp16 rounds small updates away; memory.adapter_precision=bf16 takes as little, unbiased",
     **dict.fromkeys(
         ("use_cp", "use_tucker"), "a core matrix between those of a convolution; Atelier trains the two without it"),
     "use_scalar": "a learned factor in the place of a start at zero; Atelier starts at zero",
