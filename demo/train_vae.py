@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from demo.captions import random_scene
+from demo.pair import OtherHalf
 from demo.pictures import draw_anything, draw_scene
 from demo.tiny_sdxl import new_vae
 from engine.sdxl.latents import SCALE, decode, encode_moments
@@ -59,30 +60,41 @@ def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
         vae.load_state_dict(state["vae"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
+    other = OtherHalf([vae], lambda step: step_loss(vae, step, half=1))
     started = time.monotonic()
     for step in range(first, steps):
         for group in optimizer.param_groups:
             group["lr"] = RATE * min(1, (step + 1) / 30) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-        torch.manual_seed(step)
-        pixels = training_pixels(step)
-        posterior = vae.encode(pixels, return_dict=False)[0]
-        latents = posterior.mean + posterior.std * torch.randn_like(posterior.mean)
-        shown = vae.decode(latents, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
-        kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
-        reconstruction = F.l1_loss(shown, pixels) + F.mse_loss(shown, pixels)
-        loss = reconstruction + 0.5 * edges_loss(shown, pixels) + KL_WEIGHT * kl
+        other.begin(step)
         optimizer.zero_grad()
+        loss = step_loss(vae, step, half=0)
         loss.backward()
+        value = 0.5 * (loss.item() + other.add())
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         if step % 50 == 0:
             seconds = (time.monotonic() - started) / (step - first + 1)
-            print(f"vae {step}/{steps}: loss {reconstruction.item():.4f}, {seconds:.3f} s/step", flush=True)
+            print(f"vae {step}/{steps}: loss {value:.4f}, {seconds:.3f} s/step", flush=True)
         if (step + 1) % 500 == 0:
             torch.save({"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, state_path)
+    other.end()
     vae = vae.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
     rescale(vae)
     return vae
+
+
+def step_loss(vae: AutoencoderKL, step: int, half: int) -> Tensor:
+    """The loss of one half (0 or 1) of a step's pictures."""
+    every = training_pixels(step)
+    pixels = every.chunk(2)[half]
+    posterior = vae.encode(pixels, return_dict=False)[0]
+    shape = (len(every), *posterior.mean.shape[1:])
+    torch.manual_seed(step)
+    noise = torch.randn_like(torch.empty(shape).contiguous(memory_format=torch.channels_last)).chunk(2)[half]
+    shown = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
+    kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
+    reconstruction = F.l1_loss(shown, pixels) + F.mse_loss(shown, pixels)
+    return reconstruction + 0.5 * edges_loss(shown, pixels) + KL_WEIGHT * kl
 
 
 @torch.no_grad()
