@@ -103,6 +103,8 @@ def values_of(event: events.Event) -> tuple[int, dict[str, float]] | None:
             "seconds_per_step": event.seconds_per_step,
             "memory_gb": event.memory_bytes / 1e9,
             "epoch": event.epoch,
+            "norm_limit/shrunk_layers": event.shrunk_layers,
+            "norm_limit/mean_norm": event.mean_norm,
             **{f"lr/{name}": rate for name, rate in event.lr.items()},
         }
     elif isinstance(event, events.Validated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.machinery
 import math
 import sys
@@ -64,6 +65,8 @@ def test_values_of_a_step_and_a_validation():
         {"validation/loss": 0.3, "validation/timesteps 0-499": 0.1, "validation/timesteps 500-999": 0.5},
     )
     assert values_of(events.Stage("x")) is None
+    limited = values_of(dataclasses.replace(step(7), shrunk_layers=3, mean_norm=0.5))
+    assert limited is not None and limited[1]["norm_limit/shrunk_layers"] == 3
     assert "loss/current" not in (values_of(step(1, None)) or (0, {}))[1]
 
 
