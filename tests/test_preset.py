@@ -118,6 +118,41 @@ BROKEN = {
         "adapter.block_rates",
     ),
     "dropout_needs_ranks": ({"adapter.algorithm": "full", "adapter.network_dropout": 0.5}, "adapter.network_dropout"),
+    "norm_limit_needs_a_product": ({"adapter.algorithm": "dora", "adapter.norm_limit": 1.0}, "adapter.norm_limit"),
+    "norm_limit_needs_plain_weights": (
+        {"adapter.norm_limit": 1.0, "optimizer.name": "adamw_schedule_free", "optimizer.schedule": "constant"},
+        "adapter.norm_limit",
+    ),
+    "ranks_come_from_one_place": ({"adapter.rank_from_file": True}, "adapter.rank_from_file"),
+    "merging_needs_whole_weights": (
+        {"model.merged_adapters": "a.safetensors", "memory.unet_storage": "nf4", "memory.precision": "bf16"},
+        "model.merged_adapters",
+    ),
+    "ranks_belong_to_algorithms_with_ranks": ({"adapter.algorithm": "ia3", "adapter.rank": 4}, "adapter.rank"),
+    "alphas_belong_to_algorithms_with_alphas": ({"adapter.algorithm": "oft", "adapter.alpha": 4.0}, "adapter.alpha"),
+    "constraint_and_rescaling_are_for_rotations": ({"adapter.constraint": 0.1}, "adapter.constraint"),
+    "lora_plus_needs_two_matrices": (
+        {"adapter.algorithm": "lora_fa", "adapter.loraplus_unet_ratio": 4.0},
+        "adapter.loraplus_unet_ratio",
+    ),
+    "a_block_turns_two_outputs_at_least": ({"adapter.algorithm": "boft", "adapter.rank": 1}, "adapter.rank"),
+    "dylora_ranks_are_whole_blocks": (
+        {"adapter.algorithm": "dylora", "adapter.rank": 6, "adapter.block_size": 4},
+        "adapter.rank",
+    ),
+    "tlora_s_least_rank_is_within_the_rank": (
+        {"adapter.algorithm": "tlora", "adapter.min_rank": 16},
+        "adapter.min_rank",
+    ),
+    "tlora_is_for_the_unet": (
+        {"adapter.algorithm": "tlora", "adapter.text_encoder_1": True, "captions.cache_text": False},
+        "adapter.text_encoder_1",
+    ),
+    "lokr_factor_is_a_size": ({"adapter.algorithm": "lokr", "adapter.factor": 0}, "adapter.factor"),
+    "lokr_matrices_are_whole_or_decomposed": (
+        {"adapter.algorithm": "lokr", "adapter.full_matrix": True, "adapter.decompose_both": True},
+        "adapter.decompose_both",
+    ),
     "paths_can_be_looked_up": ({"model.base": "~nobody-here/x"}, "model.base"),
     "hub_repo_is_a_repo": ({"sharing.hub_repo": "a b/c"}, "sharing.hub_repo"),
     "hub_settings_have_a_repo": ({"sharing.hub_folder": "loras"}, "sharing.hub_folder"),

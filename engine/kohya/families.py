@@ -92,6 +92,9 @@ def _outcome(name: str, algorithm: str, more: Mapping[str, Any]) -> Outcome:
     if algorithm == "oft" and name == "networks.oft":
         what = "there the rank is the number of blocks, here the size of a block: choose it anew"
         return Outcome("ignored_effect", settings, what)
+    if algorithm == "dylora":
+        what = "each step trains the ranks below a drawn one, as the paper does; there one block of all ranks"
+        return Outcome("converted", settings, what)
     if algorithm:
         return Outcome("converted", settings)
     what = f"Atelier does not have {name}; the preset makes a LoRA of the same rank"
