@@ -169,6 +169,13 @@ def test_every_setting_is_set_by_one_key_only(tmp_path):
 # key and value, further keys → settings that must follow, and the group of the key
 CASES = {
     "full bf16": ("full_bf16", True, {"mixed_precision": "bf16"}, {"memory.adapter_precision": "bf16"}, "converted"),
+    "full bf16 with CAME": ("full_bf16", True, {"mixed_precision": "bf16", "optimizer": "CAME"},
+        {"memory.adapter_precision": "fp32"}, "converted"),
+    "full bf16 with DoRA": ("full_bf16", True,
+        {"mixed_precision": "bf16", "LoRA_type": "LyCORIS/LoCon", "dora_wd": True},
+        {"memory.adapter_precision": "fp32", "adapter.algorithm": "dora"}, "converted"),
+    "fp8 with merged weights": ("fp8_base", True,
+        {"additional_parameters": "--base_weights a.safetensors"}, {"memory.unet_storage": "same"}, "ignored_effect"),
     "fp8 with cached text": ("fp8_base", True, {"sdxl_cache_text_encoder_outputs": True},
         {"memory.unet_storage": "fp8", "memory.text_encoder_storage": "same"}, "converted"),
     "fp8 everywhere": ("fp8_base", True, {"sdxl_cache_text_encoder_outputs": False},

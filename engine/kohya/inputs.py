@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 
 from engine.kohya.adapter import text_encoder_rate_of
+from engine.kohya.families import algorithm_of
+from engine.kohya.optimizer import optimizer_of
 from engine.kohya.plain import NO_EFFECT, plain
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import Values
 from engine.preset import BY_PATH, Sample, resolve
 from engine.prompts import parse_prompts
+from engine.rules.memory import STEPS_BY_SEGMENT
 
 _MODEL_ENDINGS = (".safetensors", ".ckpt", ".pt", ".bin")
 SAMPLERS = {"euler": "euler", "k_euler": "euler", "euler_a": "euler_a", "k_euler_a": "euler_a", "ddim": "ddim",
@@ -130,6 +133,11 @@ def precision(values: Values, key: str) -> Outcome:
 def full_bf16(values: Values, key: str) -> Outcome:
     if not values[key]:
         return Outcome("ignored_default", setting="memory.adapter_precision")
+    name, algorithm = optimizer_of(values) or "adamw", algorithm_of(values)
+    if name not in STEPS_BY_SEGMENT or algorithm == "dora":
+        why = "DoRA's magnitudes need" if algorithm == "dora" else f"{name} needs"
+        note = f"{why} the adapter in fp32: more exact, for a few megabytes; the frozen parts are in bf16 anyway"
+        return Outcome("converted", {"memory.adapter_precision": "fp32"}, note)
     note = "with updates rounded by chance, so that small ones are not lost; the frozen parts are in bf16 anyway"
     return Outcome("converted", {"memory.adapter_precision": "bf16"}, note)
 
@@ -138,6 +146,9 @@ def fp8_base(values: Values, key: str) -> Outcome:
     """`fp8_base_unet` leaves the text encoders as they are; cached, they leave the memory."""
     if not values[key]:
         return Outcome("ignored_default", setting="memory.unet_storage" if key == "fp8_base" else "")
+    if values["base_weights"]:
+        what = "adapters are merged into whole weights, so the base model is not packed; it takes more memory"
+        return Outcome("ignored_effect", {"memory.unet_storage": "same"}, what)
     cached = values["cache_text_encoder_outputs"] or values["sdxl_cache_text_encoder_outputs"]
     settings = {"memory.unet_storage": "fp8"}
     if key == "fp8_base" and not values["fp8_base_unet"] and not cached:
