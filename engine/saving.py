@@ -209,7 +209,8 @@ def _fingerprint(preset: Preset, plan: Plan) -> str:
         for image in plan.images
     ]
     settings = preset.model_dump(include={"data", "captions", "adapter", "optimizer", "noise", "loss", "memory"})
-    run = preset.run.model_dump(include={"batch_size", "accumulation", "gpus", "seed"})
+    average = {"ema_decay", "ema_warmup", "ema_start_step"}
+    run = preset.run.model_dump(include={"batch_size", "accumulation", "gpus", "seed", *average})
     vae = resolve(preset.model.vae) if preset.model.vae else None
     model = model_mark(plan.model, vae) if plan.model else ""
     model += merge_mark(read_merges(preset), TEXT_PARTS | {UNET})

@@ -11,6 +11,7 @@ import pytest
 from engine import events, saving
 from engine.atomic import whole_file
 from engine.errors import UserError
+from engine.plan import make_plan
 from engine.plan_sizes import estimate_disk_bytes
 from engine.run import RunFolder
 from engine.validation import Course
@@ -89,6 +90,15 @@ def test_a_checkpoint_by_the_clock_that_the_disk_refuses_waits_for_its_time(tmp_
     assert saver.is_time
     saver.save(3, Course(), last=False, asked=False)
     assert "step 3 could not be saved" in told[0] and not saver.is_time and saver.is_time
+
+
+def test_a_resume_is_told_of_another_average_but_not_of_other_saves(tmp_path):
+    preset = small_preset(tmp_path, run__ema_decay=0.9)
+    marks = [
+        saving._fingerprint(changed, make_plan(changed))
+        for changed in (preset, preset.changed({"run.ema_decay": 0.5}), preset.changed({"run.keep_states": 7}))
+    ]
+    assert marks[0] != marks[1] and marks[0] == marks[2]
 
 
 @pytest.mark.slow
