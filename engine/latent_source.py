@@ -56,7 +56,8 @@ class LatentSource:
         self.files = files
         self._keys: dict[tuple[ImagePlan, Cut], bytes] = {}
         self.store = store
-        self.background, self.resampling = look
+        self.background: str = look[0]
+        self.resampling: Resampling = look[1]
         self.warn = warn
         self.kept = kept_dtype(vae.dtype)
 

@@ -141,7 +141,7 @@ def _value(text: str, kind: str) -> Any:
     wanted = _KINDS[base] + (" or None" if rest == "or none" else "")
     if value is None and rest == "or none":
         return None
-    if base == "float" and _is_number(value):
+    if base == "float" and isinstance(value, int | float) and _is_number(value):
         return float(value)
     right = {
         "int": _is_number(value) and isinstance(value, int),

@@ -36,7 +36,9 @@ READ_AS = {"lora_fa": "lora", "dylora": "lora", "tlora": "lora"}
 
 
 def unet(dtype: torch.dtype = torch.float64) -> dict[str, nn.Module]:
-    return {"unet": tiny_unet().to(dtype).requires_grad_(False)}
+    made = tiny_unet()
+    made.to(dtype)  # pyright: ignore[reportArgumentType]
+    return {"unet": made.requires_grad_(False)}
 
 
 def trained(models: dict[str, nn.Module], recipe: Recipe) -> Adapter:

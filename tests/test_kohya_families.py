@@ -56,6 +56,7 @@ def adapter_settings(found: kohya.Import) -> dict[str, object]:
 def test_types_of_kohya_ss(tmp_path: Path, theirs: dict[str, object], ours: dict[str, object]) -> None:
     found = of_preset(tmp_path, **theirs)
     assert adapter_settings(found).items() >= ours.items()
+    assert found.preset is not None
     assert [problem for problem in rule_problems(found.preset) if problem.where.startswith("adapter.")] == []
 
 
@@ -89,6 +90,7 @@ def test_types_of_kohya_ss(tmp_path: Path, theirs: dict[str, object], ours: dict
 def test_modules_of_sd_scripts(tmp_path: Path, lines: str, ours: dict[str, object]) -> None:
     found = of_toml(tmp_path, lines + "\nmax_train_steps = 10\n")
     assert adapter_settings(found).items() >= ours.items()
+    assert found.preset is not None
     assert [problem for problem in rule_problems(found.preset) if problem.where.startswith("adapter.")] == []
 
 

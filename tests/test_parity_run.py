@@ -8,6 +8,7 @@ gradient clipping, AdamW, cosine schedule.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ from engine.preset import Preset, resolve
 from engine.sdxl import checkpoint
 from engine.sdxl.detect import identify
 from engine.sdxl.tokenizer import Tokenizers
+from engine.text_source import TextSource
 from tests.training import losses_of, small_preset, train_here
 
 STEPS = 200
@@ -65,6 +67,13 @@ def put_plain_lora_on(unet: nn.Module, preset: Preset) -> dict[str, PlainLoRA]:
     return made
 
 
+class NoWords:
+    """Captions as they are: the plain loop reads them itself."""
+
+    def words(self, captions):
+        return captions
+
+
 def drawn_batches(preset: Preset) -> list[Batch]:
     plan = make_plan(preset)
     assert plan.model is not None
@@ -74,7 +83,7 @@ def drawn_batches(preset: Preset) -> list[Batch]:
     vae = checkpoint.load_vae(plan.model, torch.float32, cpu, None)
     digest = checkpoint.part_digest(plan.model, "vae", None)
     latents = LatentSource(vae, digest, FileDigests(cache), Store.open(cache, "latents"), look, print)
-    maker = BatchMaker(preset, plan, (latents, None), cpu)
+    maker = BatchMaker(preset, plan, (latents, None, cast(TextSource, NoWords())), cpu)
     return [batch for step in range(STEPS) for batch in maker.batches(step)]
 
 
