@@ -22,7 +22,7 @@ An optimizer turns gradients into steps. Not sure? Stay with `adamw`, or `adamw_
   about 46 million numbers: 8 bytes are 370 MB.
 - **Rate** is a learning rate to begin with, for LoRA. "1, finds its own" means: set the learning rates to 1.
 - Every one of them resumes exactly: a run that was stopped and goes on gives the same weights, bit for bit, as one that
-  was not. A test holds each of them to that.
+  was not. A test holds each of them to that (paged ones on a processor only: no GPU was at hand).
 - **Shape** means that it looks at each matrix by itself, one after the other: slower than those that take all numbers
   at once. With `memory.adapter_precision` = bf16 only SEGMENTED work.
 - Paged ones need an NVIDIA GPU: what does not fit there moves to main memory for a while.
