@@ -122,7 +122,7 @@ ROWS: dict[str, Row] = {
     "adapter.module_dropout": row(0.5, {WEIGHTS}),
     "adapter.loraplus_unet_ratio": row(4.0, {RATES, WEIGHTS}),
     "adapter.loraplus_text_ratio": row(4.0, {RATES, WEIGHTS}, **TE),
-    "adapter.dora_norm": row("output", {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="dora"),
+    "adapter.dora_norm": row("output", {PLAN, LOSS, WEIGHTS, NUMBERS}, adapter__algorithm="dora"),  # loss: rounding
     "adapter.factor": row(4, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),
     "adapter.decompose_both": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),
     "adapter.full_matrix": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),
@@ -140,7 +140,7 @@ ROWS: dict[str, Row] = {
     "adapter.text_encoder_2": row(True, {PLAN, RATES, WEIGHTS, NUMBERS}, captions__cache_text=False),
     "adapter.text_encoder_stop": row(1.0, {RATES, WEIGHTS}, **TE),
     # optimizer
-    "optimizer.name": row("adamw_8bit", {WEIGHTS}),
+    "optimizer.name": row("adamw_8bit", {PLAN, WEIGHTS}),
     "optimizer.unet_rate": row(1e-2, {RATES, WEIGHTS}),
     "optimizer.text_encoder_1_rate": row(1e-2, {RATES, WEIGHTS}, **TE),
     "optimizer.text_encoder_2_rate": row(1e-2, {RATES, WEIGHTS}, **TE),
@@ -248,8 +248,8 @@ ROWS: dict[str, Row] = {
     # memory
     "memory.precision": proven("test_train.py::test_half_precision_follows_full_precision"),
     "memory.gradient_checkpointing": proven("test_train.py::test_gradient_checkpointing_changes_no_number"),
-    "memory.unet_storage": row("int8", LEARNED, memory__precision="bf16"),
-    "memory.text_encoder_storage": row("int8", LEARNED, memory__precision="bf16", captions__cache_text=False),
+    "memory.unet_storage": row("int8", {PLAN, *LEARNED}, memory__precision="bf16"),
+    "memory.text_encoder_storage": row("int8", {PLAN, *LEARNED}, memory__precision="bf16", captions__cache_text=False),
     "memory.adapter_precision": proven(
         "test_rounding.py::test_a_run_in_bf16_follows_one_in_fp32_and_resumes_bit_for_bit"
     ),

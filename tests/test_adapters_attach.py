@@ -267,8 +267,8 @@ def test_gradients_of_accumulated_batches_add_up() -> None:
 
 def test_a_model_that_is_trained_itself_or_has_no_layers_is_refused() -> None:
     models = small()
-    with pytest.raises(ModelError, match="unet: has no attention"):
-        attach({"unet": nn.Sequential(nn.Linear(2, 2))}, Recipe())
+    with pytest.raises(ModelError, match="text_encoder_1: has no attention"):
+        attach({"text_encoder_1": nn.Sequential(nn.Linear(2, 2))}, Recipe())
     models["text_encoder_2"].requires_grad_(True)
     with pytest.raises(ValueError, match="frozen"):
         attach(models, Recipe(rank=2))

@@ -18,7 +18,8 @@ def paths_can_be_looked_up(preset: Preset) -> Iterator[Problem]:
     from engine.preset import SETTINGS
 
     for item in SETTINGS:
-        text = preset.get(item.path) if item.kind in ("file", "folder") else ""
+        holds_paths = item.kind in ("file", "folder") or item.path == "model.merged_adapters"
+        text = preset.get(item.path) if holds_paths else ""
         if "\0" in text:
             yield Problem(item.path, "holds a zero byte, which no path can hold. Choose it anew.")
             continue
