@@ -30,11 +30,19 @@ fi
 
 echo "ruff"
 "$py" -m ruff check .
-echo "pyright"
-"$py" -m pyright
-echo "pytest"
+echo "pytest, pyright beside it"
+types=$(mktemp)
+trap 'rm -f "$types"' EXIT
+"$py" -m pyright >"$types" 2>&1 &
+checking=$!
 set -- -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@" # of two -n, pytest takes the last
 if [ -n "$fast" ]; then
     set -- -m "not slow and not browser" "$@"
 fi
-exec "$py" -m pytest "$@"
+found=0
+"$py" -m pytest "$@" || found=$?
+if ! wait "$checking"; then
+    cat "$types"
+    [ "$found" != 0 ] || found=1
+fi
+exit "$found"

@@ -58,6 +58,7 @@ def run(models: dict[str, nn.Module]) -> torch.Tensor:
         return run_unet(models["unet"], TEXT, POOLED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_saved_adapter_does_what_it_did(tmp_path: Path, kind: str) -> None:
     models, recipe = unet(), KINDS[kind]

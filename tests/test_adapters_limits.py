@@ -97,6 +97,7 @@ def test_the_limit_never_waits_for_the_device() -> None:
         bound.apply()
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_limit_and_tells_it(tmp_path) -> None:
     made = train_here(small_preset(tmp_path, run__steps=2, adapter__norm_limit=0.001, optimizer__unet_rate=0.05))
     last = steps_of(made)[-1]

@@ -96,6 +96,7 @@ def test_the_algorithm_may_be_another_one_with_the_same_tensors(models, file: Pa
         attached(models, preset(file, rank_from_file=True, algorithm="full"))
 
 
+@pytest.mark.slow
 def test_names_as_diffusers_has_them_are_found(models, file: Path, tmp_path: Path) -> None:
     names = {target.name: diffusers_name(UNET, target.path) for target in all_targets(UNET, models["unet"])}
     tensors = load_file(file)

@@ -40,10 +40,12 @@ def share_right(pairs: list[tuple[Scene, Image.Image]]) -> float:
     return right / len(pairs)
 
 
+@pytest.mark.slow
 def test_judge_is_right_on_painted_pictures():
     assert share_right(painted(100, seed=11)) >= 0.98
 
 
+@pytest.mark.slow
 def test_judge_is_right_on_soft_and_noisy_pictures():
     noise = np.random.default_rng(0)
     pairs = []

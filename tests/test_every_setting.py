@@ -207,6 +207,7 @@ def test_what_two_steps_cannot_show_another_test_does(path: str):
     assert f"def {name}(" in (TESTS / file).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_vae_computes_in_fp32_where_asked(home: Path, monkeypatch: pytest.MonkeyPatch):
     """On a processor that is fast in bf16, where the run's precision would be the VAE's."""
     monkeypatch.setattr("engine.memory.cpu_computes_fast_in", lambda dtype: True)

@@ -50,6 +50,7 @@ def watched(monkeypatch):
     return alive, moves
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("changes", "kept"), [
     ({}, 0),
     ({"captions__cache_text": False}, 2),
@@ -61,6 +62,7 @@ def test_text_encoders_are_alive_only_where_they_are_needed(tmp_path, watched, c
     assert alive == [kept]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cached", "moves"), [(True, ["cpu"]), (False, [])])
 def test_the_vae_leaves_the_device_once_latents_are_cached(tmp_path, watched, cached, moves):
     _, moved = watched

@@ -133,6 +133,7 @@ def test_states_of_other_optimizers_resume_bit_for_bit_too(tmp_path, kind):
     assert_same_outcome(half, whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path):
     whole = train_here(small_preset(tmp_path, run__steps=6), tmp_path / "whole")
     made = train_here(small_preset(tmp_path, run__steps=6, run__save_every_steps=2), tmp_path / "made")
@@ -144,6 +145,7 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(tmp_path):
     assert_same_outcome(made, whole)
 
 
+@pytest.mark.slow
 def test_without_any_readable_state_a_sentence_says_so(tmp_path):
     made = train_here(small_preset(tmp_path))
     for path in made.state.iterdir():
@@ -178,6 +180,7 @@ def test_another_adapter_cannot_resume(tmp_path):
     assert "another adapter" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_changed_caption_is_told_on_resume(tmp_path):
     made = train_here(small_preset(tmp_path))
     (tmp_path / "images" / "2_sks thing" / "0.txt").write_text("something else")
@@ -194,6 +197,7 @@ def test_stopped_before_the_first_step_it_keeps_its_place(tmp_path, monkeypatch)
     assert made.status() == "stopped"
 
 
+@pytest.mark.slow
 def test_another_base_model_is_told_on_resume(tmp_path):
     copy = shutil.copy(resolve("demo/model.safetensors"), tmp_path / "base.safetensors")
     made = train_here(small_preset(tmp_path, model__base=str(copy)))

@@ -31,6 +31,7 @@ def inputs() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 def test_the_unet_predicts_the_same_bit_for_bit_and_gradients_up_to_rounding(facts: ModelFacts):
     results = []
     for keep_narrow in (False, True):
@@ -44,6 +45,7 @@ def test_the_unet_predicts_the_same_bit_for_bit_and_gradients_up_to_rounding(fac
     assert torch.allclose(results[0][1], results[1][1], rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_gradients_are_the_same_with_checkpointing(facts: ModelFacts):
     unet = load_unet(facts, torch.float32, CPU, keep_narrow=True)
     found = []

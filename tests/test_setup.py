@@ -249,6 +249,7 @@ def test_an_environment_whose_python_is_gone_is_made_anew(machine: Machine) -> N
     assert set_up(machine, "--if-needed") == [["venv"], CPU, REQUIREMENTS]
 
 
+@pytest.mark.slow
 def test_two_set_ups_at_once_do_the_work_once(machine: Machine) -> None:
     both = [machine.start("setup.sh", STUB_SLEEP="0.5") for _ in range(2)]
     outputs = [process.communicate(timeout=60)[0] for process in both]

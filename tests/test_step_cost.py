@@ -48,6 +48,7 @@ def test_a_packed_base_costs_few_operations_more_than_that(made, storage):
     assert operations_of(packed.step) < 1.1 * operations_of(made["diffusers + peft"].step)
 
 
+@pytest.mark.slow
 def test_a_step_takes_no_more_memory_than_by_diffusers_and_peft():
     """But for the padding of the flat vectors, which is large on matrices as small as these."""
     assert peak_bytes(atelier, SMALL) < 1.01 * peak_bytes(diffusers_and_peft, SMALL)

@@ -121,6 +121,7 @@ def test_samples_change_as_the_adapter_learns(whole_run):
     assert len(set(pictures)) == 3
 
 
+@pytest.mark.slow
 def test_the_same_preset_gives_the_same_weights(whole_run, tmp_path):
     preset, made = whole_run
     again = train_here(preset, tmp_path / "again")
@@ -135,6 +136,7 @@ def test_cached_and_uncached_features_give_the_same_losses(plain_run):
     assert losses_of(live) == pytest.approx(losses, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_changes_no_number(plain_run):
     folder, (losses, _, _) = plain_run
     checkpointed = train_here(small_preset(folder, memory__gradient_checkpointing=True))
@@ -167,6 +169,7 @@ def test_text_encoders_are_trained_at_their_own_rates(tmp_path):
         assert any(tensor.any() for name, tensor in tensors.items() if name.startswith(prefix) and "lora_up" in name)
 
 
+@pytest.mark.slow
 def test_prior_weight_scales_only_regularization_images(tmp_path):
     make_images(tmp_path / "images", ((64, 64), (96, 64)))
     preset = small_preset(tmp_path, run__length="epochs", run__epochs=1)
