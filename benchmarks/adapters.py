@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import torch
 from torch import nn
 
 from benchmarks.lora_linear import DTYPES, Contender, Stack
+from benchmarks.turns import seconds_in_turns
 from engine.adapter_shapes import saved_count
 from engine.adapters import ADAPTERS
 from engine.adapters.attach import Recipe, Site, attach
@@ -34,16 +34,8 @@ def contender(algorithm: str, width: int, layers: int, rank: int, dtype: torch.d
 def step_seconds(contenders: dict[str, Contender], x: torch.Tensor, rounds: int) -> dict[str, float]:
     """Median seconds of a step of each."""
     steps = {name: each.stepper(x) for name, each in contenders.items()}
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for number in range(rounds + 2):
-        for name, step in steps.items():
-            begun = time.perf_counter()
-            step()
-            if x.device.type == "cuda":
-                torch.cuda.synchronize()
-            if number > 1:
-                times[name].append(time.perf_counter() - begun)
-    return {name: statistics.median(found) for name, found in times.items()}
+    times = seconds_in_turns(steps, rounds + 2, x.device.type)
+    return {name: statistics.median(found[2:]) for name, found in times.items()}  # the first two warm up
 
 
 def file_bytes_on_sdxl(algorithm: str, rank: int, bytes_each: int = 2) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from benchmarks.turns import seconds_in_turns
 from engine.adapters.attach import Recipe, attach
 from engine.adapters.flat import total_norm
 
@@ -134,24 +134,6 @@ def operations_of(step: Callable[[], object]) -> int:
     return count.operations
 
 
-def measure(steps: dict[str, Callable[[], None]], rounds: int, device: str) -> dict[str, float]:
-    """Median seconds of each step, the contenders taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            _wait(device)
-            start = time.perf_counter()
-            step()
-            _wait(device)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--width", type=int, default=640)
@@ -171,7 +153,8 @@ def main() -> None:
     for step in steps.values():
         step()
     counts = {name: operations_of(step) for name, step in steps.items()}
-    seconds = measure(steps, options.rounds, options.device)
+    turns = seconds_in_turns(steps, options.rounds, options.device)
+    seconds = {name: statistics.median(times) for name, times in turns.items()}
     least = seconds["no adapter"]
     print(f"{options.layers} linears of {options.width}, {options.rows} rows, rank {options.rank}, {options.dtype}")
     for name, value in seconds.items():

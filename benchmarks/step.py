@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import gc
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -27,6 +26,7 @@ from torch import Tensor, nn
 
 from benchmarks.allocations import Allocations
 from benchmarks.lora_linear import operations_of
+from benchmarks.turns import seconds_in_turns
 from engine.adapters.attach import Recipe, attach
 from engine.losses import LossTerms
 from engine.objective import Objective
@@ -223,24 +223,6 @@ def peak_bytes(make: Callable[[Task], Contender], task: Task) -> int:
     return taken.peak_bytes
 
 
-def measure(steps: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
-    """Seconds of each step, round by round, the contenders taking turns."""
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            _wait(device)
-            start = time.perf_counter()
-            step()
-            _wait(device)
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize()
-
-
 def _task(options: argparse.Namespace) -> Task:
     return Task(
         width=options.width,
@@ -274,7 +256,7 @@ def main() -> None:
     for contender in made.values():
         contender.step()
     counts = {name: operations_of(contender.step) for name, contender in made.items()}
-    seconds = measure({name: contender.step for name, contender in made.items()}, options.rounds, task.device)
+    seconds = seconds_in_turns({name: contender.step for name, contender in made.items()}, options.rounds, task.device)
     base = "diffusers + peft"
     for name, values in seconds.items():
         ratio = statistics.median(ours / theirs for ours, theirs in zip(values, seconds[base], strict=True))

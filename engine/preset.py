@@ -1,4 +1,4 @@
-"""The preset: all settings of a run in one frozen object. Each setting is one entry of a file in `sections/`.
+"""The preset: all settings of a run in one frozen object. Each setting is one line of a file in `sections/`.
 
 Relative paths in a preset are relative to Atelier's own folder (`ROOT`), so that a preset means the same wherever it
 lies.
