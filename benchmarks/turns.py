@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
 
-def seconds_in_turns(steps: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
+def seconds_in_turns(steps: Mapping[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
     """Seconds of each step, round by round; on a GPU the device's work is waited for."""
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for _ in range(rounds):

@@ -27,7 +27,10 @@ def start_problems(config: ModelConfig, preset: Preset) -> list[Problem]:
         header = read_header(resolve(preset.adapter.start_from))
     except ModelError as error:
         return found + [Problem("adapter.start_from", f"{each.where} {each.message}") for each in error.problems]
-    if not parts_of_header(header) & set(trained_layers(config, preset.adapter)):
+    if not parts_of_header(header):
+        what = f"{resolve(preset.adapter.start_from)} is not an SDXL adapter with kohya's names. Choose a LoRA file."
+        found.append(Problem("adapter.start_from", what))
+    elif not parts_of_header(header) & set(trained_layers(config, preset.adapter)):
         what = f"{resolve(preset.adapter.start_from)} has no layer that this preset trains. Choose another file."
         return [*found, Problem("adapter.start_from", what)]
     return found if preset.adapter.rank_from_file else found + _misfits(header, config, preset)

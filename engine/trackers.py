@@ -86,8 +86,8 @@ def tracker_problems(preset: Preset) -> list[Problem]:
     missing = [name for name in wanted if not _is_installed(name)]
     return [
         MissingPackage(
-            f"needs the package {name}, which is not installed. Install it: .venv/bin/python -m pip install "
-            f"{PACKAGES[name]}",
+            f"needs the package {name}, which is not installed. "
+            f"Install it with: .venv/bin/python -m pip install {PACKAGES[name]} (in Atelier's folder).",
             "logging.tracker",
         ).problems[0]
         for name in missing

@@ -169,6 +169,15 @@ def test_linked_folders_are_read_once_even_in_circles(tmp_path: Path):
     assert [subset.name for subset in look(tmp_path / "data").subsets] == ["2_x"]
 
 
+def test_links_that_lead_to_themselves_do_not_stop_the_search(tmp_path: Path):
+    picture(tmp_path / "1_x" / "a.png")
+    (tmp_path / "1_x" / "loop").symlink_to(tmp_path / "1_x" / "loop")
+    (tmp_path / "1_x" / "b.png").symlink_to(tmp_path / "1_x" / "b.png")
+    found = look(tmp_path)
+    assert list(captions_of(found)) == ["a.png"]
+    assert "b.png" in only(found.broken)
+
+
 # Captions
 
 
@@ -244,6 +253,10 @@ def test_a_missing_folder_is_named_with_the_part_that_exists(tmp_path: Path):
     sentence = only(look(tmp_path / "no" / "such").problems)
     assert sentence.startswith(f"data.folder: there is no such folder (got {tmp_path / 'no' / 'such'})")
     assert f"The part that exists is {tmp_path}." in sentence
+
+
+def test_a_whole_disk_is_never_searched():
+    assert "is the whole disk, which is never searched (got /)" in only(look(Path("/")).problems)
 
 
 def test_a_file_instead_of_a_folder_is_named(tmp_path: Path):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -82,8 +82,8 @@ def _walk(folder: Path, name: str, seen: set[tuple[int, int]], problems: list[Pr
             Problem(str(folder), f"cannot be opened ({error.strerror}). Change its permissions or move it.")
         )
         return
-    folders = [entry for entry in visible if entry.is_dir()]
-    listing = _listing(folder, name, [entry for entry in visible if not entry.is_dir()])
+    folders = [entry for entry in visible if _is(entry.is_dir)]
+    listing = _listing(folder, name, [entry for entry in visible if not _is(entry.is_dir)])
     if (
         listing.images
         or listing.dead_links
@@ -98,12 +98,20 @@ def _listing(folder: Path, name: str, entries: list[os.DirEntry[str]]) -> Listin
     images, others, dead_links = [], [], []
     for entry in entries:
         kind = images if stem_and_suffix(entry.name)[1] in image_suffixes() else others
-        if entry.is_file():
+        if _is(entry.is_file):
             kind.append(entry.name)
         elif kind is images:
             dead_links.append(entry.name)
     images.sort(key=natural_order)
     return Listing(folder, name, tuple(images), tuple(sorted(others)), tuple(sorted(dead_links)))
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    """False where the system does not let one follow a link: what cannot be looked at is neither folder nor file."""
+    try:
+        return kind()
+    except OSError:
+        return False
 
 
 def _passed_over(name: str) -> bool:

@@ -41,7 +41,9 @@ def folder_fault(folder: Path, regularization: bool) -> Problem | None:
     where = "data.regularization_folder" if regularization else "data.folder"
     try:
         with os.scandir(folder):
-            return None
+            whole = folder.resolve() == Path(folder.resolve().anchor)
+        what = f"is the whole disk, which is never searched (got {folder}). Choose the folder that the images are in."
+        return Problem(where, what) if whole else None
     except FileNotFoundError:
         there = next((parent for parent in folder.parents if os.path.lexists(parent)), None)
         hint = f" The part that exists is {there}." if there and str(there) not in (".", folder.anchor) else ""
