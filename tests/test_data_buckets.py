@@ -39,6 +39,14 @@ def valid_rules(draw: st.DrawFn) -> BucketRules:
     return rules
 
 
+@given(valid_rules(), SIZES)
+def test_the_bucket_found_by_bisection_is_the_nearest_of_all(rules: BucketRules, size_px: tuple[int, int]):
+    assume(rules.upscale)
+    sizes, aspect = bucket_sizes(rules), size_px[0] / size_px[1]
+    nearest = size_px if size_px in sizes else min(sizes, key=lambda size: abs(size[0] / size[1] - aspect))
+    assert place(size_px, rules).bucket_px == nearest
+
+
 @pytest.mark.parametrize("config", CONFIGS)
 def test_bucket_lists_equal_the_reference(config: dict):
     rules = rules_of(config)

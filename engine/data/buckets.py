@@ -7,6 +7,7 @@ the cut that is reported is the cut that is made: conditions built from it descr
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -125,13 +126,30 @@ def _nearest_bucket(size_px: Size, rules: BucketRules) -> tuple[Size, Size]:
     """The bucket of the nearest aspect ratio (the first of equals), and the smallest size that covers it."""
     width_px, height_px = size_px
     aspect = width_px / height_px
-    sizes = bucket_sizes(rules)
-    bucket_px = size_px if size_px in sizes else min(sizes, key=lambda size: abs(size[0] / size[1] - aspect))
+    bucket_px = size_px if size_px in bucket_sizes(rules) else _nearest_aspect(aspect, rules)
     if aspect > bucket_px[0] / bucket_px[1]:
         scale = bucket_px[1] / height_px
     else:
         scale = bucket_px[0] / width_px
     return bucket_px, (_nearest(width_px * scale), _nearest(height_px * scale))
+
+
+def _nearest_aspect(aspect: float, rules: BucketRules) -> Size:
+    """The bucket whose aspect ratio is nearest; of equals the first in ascending order of sizes."""
+    aspects, first_sizes = _by_aspect(rules)
+    at = bisect_left(aspects, aspect)
+    near = range(max(at - 1, 0), min(at + 1, len(aspects)))
+    return min((abs(aspects[n] - aspect), first_sizes[n]) for n in near)[1]
+
+
+@lru_cache(maxsize=64)
+def _by_aspect(rules: BucketRules) -> tuple[tuple[float, ...], tuple[Size, ...]]:
+    """The aspect ratios of all buckets in ascending order, and of each the first size that has it."""
+    first: dict[float, Size] = {}
+    for size in bucket_sizes(rules):
+        first.setdefault(size[0] / size[1], size)
+    aspects = tuple(sorted(first))
+    return aspects, tuple(first[aspect] for aspect in aspects)
 
 
 def _own_bucket(size_px: Size, rules: BucketRules) -> tuple[Size, Size]:

@@ -6,12 +6,13 @@ import codecs
 import os
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CAPTION_SUFFIXES = (".txt", ".caption", ".tags")  # what tools write; a missing caption is looked for among these
 
 _UNDEFINED_IN_CP1252 = frozenset((0x81, 0x8D, 0x8F, 0x90, 0x9D))
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_BINARY", 0)
+_FIRST_BYTES = 1 << 11  # nearly every caption is shorter, and room for more costs time for each of thousands of files
 _BLOCK_BYTES = 1 << 16
 _MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -22,8 +23,7 @@ _MARKS = (  # longest first: the mark of UTF-32 begins with that of UTF-16
 )
 
 
-@dataclass(frozen=True)
-class CaptionText:
+class CaptionText(NamedTuple):
     """A caption file's text; `guessed` names the encoding when the file does not tell and is not UTF-8.
 
     `unread_lines`: how many lines with anything in them follow the one that was read.
@@ -41,10 +41,10 @@ def read_caption(path: str | os.PathLike[str], all_lines: bool = False) -> Capti
     """
     descriptor = os.open(path, _READ_FLAGS)
     try:
-        raw = block = os.read(descriptor, _BLOCK_BYTES)
-        while len(block) == _BLOCK_BYTES:
-            block = os.read(descriptor, _BLOCK_BYTES)
-            raw += block
+        raw = os.read(descriptor, _FIRST_BYTES)
+        if len(raw) == _FIRST_BYTES:
+            while block := os.read(descriptor, _BLOCK_BYTES):
+                raw += block
     finally:
         os.close(descriptor)
     decoded = decode_caption(raw)
@@ -56,6 +56,8 @@ def read_caption(path: str | os.PathLike[str], all_lines: bool = False) -> Capti
 
 def decode_caption(raw: bytes) -> CaptionText:
     """Text of `raw`: by its byte-order mark, else UTF-8, else UTF-16 without a mark or a Western 8-bit encoding."""
+    if raw.isascii() and b"\0" not in raw:
+        return CaptionText(raw.decode("ascii"))
     for mark, encoding in _MARKS:
         if raw.startswith(mark):
             return CaptionText(raw.decode(encoding, errors="replace"))
@@ -96,8 +98,12 @@ class CaptionIndex:
                 stem = name[: -len(wanted)]
                 if name.endswith(extension) or stem not in self._by_stem:
                     self._by_stem[stem] = name
-        self._by_normal_stem = {unicodedata.normalize("NFC", stem): name for stem, name in self._by_stem.items()}
+        self._by_normal_stem = {_normal(stem): name for stem, name in self._by_stem.items()}
 
     def of(self, stem: str) -> str | None:
         """File name of the caption of the image called `stem`, or None."""
-        return self._by_stem.get(stem) or self._by_normal_stem.get(unicodedata.normalize("NFC", stem))
+        return self._by_stem.get(stem) or self._by_normal_stem.get(_normal(stem))
+
+
+def _normal(stem: str) -> str:
+    return stem if stem.isascii() else unicodedata.normalize("NFC", stem)

@@ -95,13 +95,17 @@ def _walk(folder: Path, name: str, seen: set[tuple[int, int]], problems: list[Pr
 
 
 def _listing(folder: Path, name: str, entries: list[os.DirEntry[str]]) -> Listing:
-    images, others, dead_links = [], [], []
+    images: list[str] = []
+    others: list[str] = []
+    dead_links: list[str] = []
+    endings = tuple(image_suffixes())
     for entry in entries:
-        kind = images if stem_and_suffix(entry.name)[1] in image_suffixes() else others
+        file = entry.name
+        kind = images if file.lower().endswith(endings) else others
         if _is(entry.is_file):
-            kind.append(entry.name)
+            kind.append(file)
         elif kind is images:
-            dead_links.append(entry.name)
+            dead_links.append(file)
     images.sort(key=natural_order)
     return Listing(folder, name, tuple(images), tuple(sorted(others)), tuple(sorted(dead_links)))
 

@@ -11,8 +11,10 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.data.buckets import Size
 from engine.data.captions import CaptionIndex, CaptionText, read_caption
@@ -41,16 +43,21 @@ class Item:
     `second_caption`: what only the second text encoder reads; None where both read `caption`.
     """
 
-    path: Path
+    folder: Path
+    name: str
     size_px: Size
     caption: str
     caption_name: str | None
     second_caption: str | None = None
 
+    @cached_property
+    def path(self) -> Path:
+        return self.folder / self.name
+
     @property
     def caption_path(self) -> Path | None:
         """The caption file, which lies beside the image; None where the folder's name is the caption."""
-        return self.path.with_name(self.caption_name) if self.caption_name else None
+        return self.folder / self.caption_name if self.caption_name else None
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,8 @@ class _SubsetScan:
 def _scan_subset(listing: Listing, root: Path, reading: CaptionReading, regularization: bool) -> _SubsetScan:
     repeats, class_token = _meaning(listing, root) or (1, "")
     captions = _Captions(
-        str(listing.folder),
+        listing.folder,
+        f"{listing.folder}{os.sep}",
         CaptionIndex(listing.other_files, reading.extension),
         CaptionIndex(listing.other_files, reading.second_extension) if reading.second_extension else None,
         class_token,
@@ -141,8 +149,7 @@ def _scan_subset(listing: Listing, root: Path, reading: CaptionReading, regulari
     return _SubsetScan(Subset(name, listing.folder, repeats, class_token, regularization, items), warnings, broken)
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(NamedTuple):
     """What became of one image file: an item, or the fault that makes it unusable."""
 
     name: str
@@ -156,7 +163,8 @@ class _Read:
 class _Captions:
     """The caption files of one folder: what belongs to an image is found by its stem."""
 
-    folder: str
+    folder: Path
+    start: str  # of a path to a file in the folder
     first: CaptionIndex
     second: CaptionIndex | None
     class_token: str
@@ -164,7 +172,7 @@ class _Captions:
 
     def read(self, name: str, image: str) -> CaptionText:
         """The text of one file. Raises DatasetError, which names the image too, where it cannot be read."""
-        path = f"{self.folder}{os.sep}{name}"
+        path = self.start + name
         try:
             return read_caption(path, self.all_lines)
         except OSError as error:
@@ -196,7 +204,7 @@ def _read_items(listing: Listing, captions: _Captions) -> list[_Read]:
 
 
 def _read_item(name: str, captions: _Captions) -> _Read:
-    path = f"{captions.folder}{os.sep}{name}"
+    path = captions.start + name
     if not name.isascii() and (fault := _name_fault(path)):
         return _Read(name, broken=fault)
     try:
@@ -213,8 +221,8 @@ def _read_item(name: str, captions: _Captions) -> _Read:
         caption = captions.read(caption_name, name) if caption_name else CaptionText(captions.class_token)
     except DatasetError as error:
         return _Read(name, broken=error.problems[0])
-    item = Item(Path(path), header.size_px, caption.text, caption_name, second)
-    return _Read(name, item, guessed=caption.guessed, unread_lines=caption.unread_lines)
+    item = Item(captions.folder, name, header.size_px, caption.text, caption_name, second)
+    return _Read(name, item, None, caption.guessed, caption.unread_lines)
 
 
 def _name_fault(path: str) -> Problem | None:

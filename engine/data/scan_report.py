@@ -6,9 +6,8 @@ import os
 import re
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engine.data.captions import CAPTION_SUFFIXES
 from engine.data.folders import UNREAD_SUFFIXES, Listing, stem_and_suffix
@@ -22,8 +21,7 @@ _FOLDERS_NAMED_AT_MOST = 10
 _ODD_REPEATS = 1000  # a folder called 2024_photos is a year far more often than 2,024 repeats
 
 
-@dataclass(frozen=True)
-class ItemNotes:
+class ItemNotes(NamedTuple):
     """What is worth saying of one usable image; `guessed` is the encoding assumed for its caption file.
 
     `unread_lines`: how many further lines its caption file has.
@@ -128,7 +126,8 @@ def _odd_repeats(repeats: int) -> str:
 
 
 def _unread_files(files: Sequence[str]) -> str:
-    counts = Counter(suffix for file in files if (suffix := stem_and_suffix(file)[1]) in UNREAD_SUFFIXES)
+    unread = [file for file in files if file.lower().endswith(UNREAD_SUFFIXES)]
+    counts = Counter(suffix for file in unread if (suffix := stem_and_suffix(file)[1]))
     if not counts:
         return ""
     kinds = ", ".join(f"{count:,} {suffix}" for suffix, count in sorted(counts.items()))
@@ -136,6 +135,8 @@ def _unread_files(files: Sequence[str]) -> str:
 
 
 def _shared_stems(notes: Sequence[ItemNotes]) -> str:
+    if len({note.name.rpartition(".")[0] for note in notes}) == len(notes):
+        return ""
     by_stem: dict[str, list[ItemNotes]] = defaultdict(list)
     for note in notes:
         by_stem[stem_and_suffix(note.name)[0]].append(note)
@@ -177,8 +178,8 @@ def _unread_lines(notes: Sequence[ItemNotes]) -> str:
 
 def second_caption_warnings(listing: Listing, items: Sequence[Item], extension: str) -> list[Problem]:
     """Images without a caption for the second text encoder, where there should be one."""
-    missing = [item.path.name for item in items if item.second_caption is None]
-    if not extension or not missing:
+    missing = [item.name for item in items if item.second_caption is None] if extension else []
+    if not missing:
         return []
     what = f"{len(missing):,} of {_count(len(items), 'image')} without a {extension} file, so that both text encoders "
     return [Problem(str(listing.folder), f"{what}read the same caption there: {_some(missing)}.")]
