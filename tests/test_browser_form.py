@@ -197,3 +197,25 @@ def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, ser
     assert requests
     hosts = {urlsplit(url).hostname for url in requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")}
     assert hosts == {"127.0.0.1"}, json.dumps(sorted(requests), indent=1)
+
+
+def test_a_setting_is_found_by_its_kohya_name_and_sections_tell_what_was_changed(
+    home: Path, server: Server, page: Page
+) -> None:
+    open_page(page, server.url)
+    tab(page, "training")
+    warmup, rank = page.locator(f"#{field_id('captions.token_warmup')}"), page.locator(f"#{field_id('adapter.rank')}")
+    expect(warmup).to_be_hidden()
+    page.fill("#find-setting", "token_warmup steps")
+    expect(warmup).to_be_visible(timeout=WAIT_MS)  # an expert's setting is found on the basic level
+    expect(rank).to_be_hidden()
+    page.fill("#find-setting", "")
+    expect(rank).to_be_visible()
+
+    count = page.locator('#section-list [data-section="noise"] i')
+    expect(count).to_have_text("")
+    page.get_by_label("Advanced", exact=True).click()
+    page.locator(f"#{field_id('noise.offset')} input").first.fill("0.1")
+    expect(count).to_have_text("1", timeout=WAIT_MS)
+    page.click('#section-list [data-section="sharing"]')
+    expect(page.locator("#section-sharing")).to_be_in_viewport()

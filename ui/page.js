@@ -7,18 +7,24 @@ window.atelier = (() => {
     document.body.dataset.level = level || "basic";
   }
 
-  // marks: JSON of {problems: {path: [sentences]}, off: [paths]}. Kept for fields whose tab is drawn later.
-  let marked = { problems: {}, off: [] };
+  // marks: JSON of {problems: {path: [sentences]}, off: [paths], changed: [paths]}. Kept for fields whose tab is drawn
+  // later.
+  let marked = { problems: {}, off: [], changed: [] };
   function showMarks(marks) {
-    marked = JSON.parse(marks || '{"problems": {}, "off": []}');
+    if (marks) marked = JSON.parse(marks);
     markFields(document.querySelectorAll(".field"));
+    tellMarks();
+  }
+  function tellMarks() {
+    document.dispatchEvent(new CustomEvent("atelier-marks", { detail: marked }));
   }
   function markFields(fields) {
-    const { problems, off } = marked;
+    const { problems, off, changed } = marked;
     fields.forEach((field) => {
       field.dataset.marked = "1";
       const path = field.id.slice("field-".length).replace("-", ".");
       field.classList.toggle("is-off", off.includes(path));
+      markChanged(field, changed.includes(path));
       const text = (problems[path] || []).join(" ");
       field.classList.toggle("has-problem", text !== "");
       let place = field.querySelector(":scope > .problem-text");
@@ -32,6 +38,12 @@ window.atelier = (() => {
       if (place) place.hidden = text === "";
       addKohyaName(field);
     });
+  }
+
+  function markChanged(field, isChanged) {
+    field.classList.toggle("is-changed", isChanged);
+    const label = field.querySelector('[data-testid="block-info"], .label-text');
+    if (label) label.title = isChanged ? "Changed; the default is " + (window.atelierDefaults || {})[field.id] : "";
   }
 
   function addKohyaName(field) {
@@ -52,6 +64,7 @@ window.atelier = (() => {
     if (!field) return;
     const tab = field.closest(".tabitem")?.id?.replace("tab-", "");
     if (tab) openTab(tab);
+    field.closest(".section")?.querySelector(":scope > .label-wrap:not(.open)")?.click();
     setTimeout(() => {
       field.scrollIntoView({ block: "center", behavior: "smooth" });
       field.querySelector("input, textarea")?.focus({ preventScroll: true });
@@ -158,7 +171,9 @@ window.atelier = (() => {
   }, true);
   let followed = 0;
   new MutationObserver(() => {
-    markFields(document.querySelectorAll(".field:not([data-marked])"));
+    const drawn = document.querySelectorAll(".field:not([data-marked])");
+    markFields(drawn);
+    if (drawn.length) tellMarks();
     document.querySelectorAll("details[data-keep]:not([open])").forEach((item) => {
       if (opened.has(item.dataset.keep)) item.open = true;
     });

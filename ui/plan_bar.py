@@ -60,12 +60,12 @@ def _model(check: Check) -> str:
 
 
 def marks(check: Check) -> str:
-    """JSON for page.js: the sentences beside each field, and the fields that make no sense at present."""
+    """JSON for page.js: the sentences beside each field, what makes no sense now, what is not at its default."""
     beside: dict[str, list[str]] = {}
     for problem in check.problems:
         if problem.where in BY_PATH:
             beside.setdefault(problem.where, []).append(problem.message)
-    return json.dumps({"problems": beside, "off": check.off}, ensure_ascii=False)
+    return json.dumps({"problems": beside, "off": check.off, "changed": check.changed}, ensure_ascii=False)
 
 
 def blocked(problems: Iterable[Problem]) -> str:

@@ -9,7 +9,8 @@ import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
 from engine.preset import SETTINGS
-from ui.form import field_id
+from engine.settings import Setting
+from ui.form import field_id, show
 
 _HERE = Path(__file__).parent
 _SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Ubuntu", "Cantarell", "sans-serif")
@@ -89,12 +90,24 @@ def theme() -> gr.themes.Base:
 
 
 def head() -> str:
-    """The page's own style and script, with the names that settings have in kohya_ss.
+    """The page's own styles and scripts, with what they tell about each setting.
 
     The style is not given to Gradio as `css`, which would confine it to the inside of the page's container.
     """
-    style = (_HERE / "page.css").read_text(encoding="utf-8")
+    style = "\n".join(path.read_text(encoding="utf-8") for path in sorted(_HERE.glob("*.css")))
+    first, *others = sorted(_HERE.glob("*.js"), key=lambda path: (path.name != "page.js", path.name))
+    script = "\n".join(path.read_text(encoding="utf-8") for path in (first, *others))
     names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
-    script = (_HERE / "page.js").read_text(encoding="utf-8")
-    facts = json.dumps(names).replace("<", "\\u003c")
-    return f"<style>{style}</style><script>window.atelierKohyaNames = {facts};\n{script}</script>"
+    defaults = {field_id(item.path): _default_text(item) for item in SETTINGS}
+    facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierDefaults = {_json(defaults)};"
+    return f"<style>{style}</style><script>{facts}\n{script}</script>"
+
+
+def _default_text(item: Setting) -> str:
+    if item.type is bool:
+        return "on" if item.default else "off"
+    return str(show(item, item.default)) or "empty"
+
+
+def _json(content: object) -> str:
+    return json.dumps(content).replace("<", "\\u003c")

@@ -10,7 +10,7 @@ from ui import data_tab
 from ui.check import Check
 from ui.data_page import problem_list
 from ui.form import Form
-from ui.words import plural
+from ui.words import escape, plural
 
 # What a section is about, after its name; a section that is not here is shown with its name alone.
 _ABOUT = {
@@ -36,20 +36,50 @@ def build(form: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
     with gr.Row(elem_id="level-row", equal_height=True):
         level = gr.Radio(_LEVELS, value="basic", show_label=False, container=False, elem_id="level")
         gr.HTML(f'<span class="quiet">{_level_words()}</span>')
-    problems = gr.HTML(elem_id="training-problems")
+    with gr.Row(elem_id="training-body", equal_height=False):
+        gr.HTML(_section_list(), elem_id="section-list")
+        with gr.Column(elem_id="training-sections"):
+            problems = gr.HTML(elem_id="training-problems")
+            rates = _sections(form)
+    return level, problems, rates
+
+
+def _sections(form: Form) -> gr.HTML:
+    """Draw the sections; returns the place for the picture of the learning rate."""
+    rates = None
     for section in SECTIONS:
         items = [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
         if not items:
             continue
-        lowest = min((item.level for item in items), key=LEVELS.index)
         title = section.capitalize() + (f" · {_ABOUT[section]}" if section in _ABOUT else "")
-        with gr.Accordion(title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{lowest}"]):
+        with gr.Accordion(
+            title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{_lowest(section)}"]
+        ):
             with gr.Row(elem_classes="fields", equal_height=False):
                 for item in items:
                     form.add(item.path)
             if section == "optimizer":
                 rates = gr.HTML(elem_id="rate-chart")
-    return level, problems, rates
+    assert rates is not None
+    return rates
+
+
+def _section_list() -> str:
+    """What stands beside the sections: a search over all settings, and a way to each section; sections.js fills it."""
+    links = "".join(
+        f'<a href="#" class="level-{_lowest(section)}" data-section="{section}" '
+        f'title="{escape(_ABOUT.get(section, ""))}"><span>{section.capitalize()}</span><i></i></a>'
+        for section in SECTIONS
+    )
+    find = '<input type="search" id="find-setting" placeholder="Find a setting" aria-label="Find a setting">'
+    only = '<label><input type="checkbox" id="only-changed"> only what differs from the default</label>'
+    return f'<nav class="sections">{find}{only}<p id="find-count" class="quiet" hidden></p>{links}</nav>'
+
+
+def _lowest(section: str) -> str:
+    """The level from which on a section shows anything on this tab."""
+    items = [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
+    return min((item.level for item in items), key=LEVELS.index, default=LEVELS[0])
 
 
 def problems_of(check: Check) -> str:
