@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from captioning.journal import Entry, Journal
-from engine.atomic import write_bytes_whole
+from captioning.journal import Journal
 from engine.data.captions import CaptionIndex, decode_caption, first_line
 from engine.data.folders import UNREAD_SUFFIXES, Listing, image_suffixes, list_folders, stem_and_suffix
 from engine.data.scan_report import folder_fault
@@ -44,23 +43,23 @@ def survey(folder: Path, extension: str, existing: Existing) -> Survey:
     """
     check_extension(extension)
     if fault := folder_fault(folder, regularization=False):
-        raise DatasetError(fault.message, "the images folder")
+        raise DatasetError(fault.message, "folder")
     listings, unlisted = list_folders(folder.resolve())
     found = Survey(failed=unlisted)
     for listing in listings:
         _survey_folder(listing, extension, existing, found)
     if not (found.items or found.kept or found.failed):
         what = f"holds no images (got {folder}). Choose the folder that the images, or folders of images, are in."
-        raise DatasetError(what, "the images folder")
+        raise DatasetError(what, "folder")
     return found
 
 
 def check_extension(extension: str) -> None:
     """Refuse what is no extension, and those of images, which must never be written over."""
     if not re.fullmatch(r"\.[A-Za-z0-9_-]+", extension):
-        raise UserError(f"must be a point and letters, such as .txt (got {extension!r}).", "--extension")
+        raise UserError(f"must be a point and letters, such as .txt (got {extension!r}).", "extension")
     if extension.lower() in image_suffixes() or extension.lower() in UNREAD_SUFFIXES:
-        raise UserError(f"belongs to images, which are never written over (got {extension!r}).", "--extension")
+        raise UserError(f"belongs to images, which are never written over (got {extension!r}).", "extension")
 
 
 def _survey_folder(listing: Listing, extension: str, existing: Existing, found: Survey) -> None:
@@ -128,8 +127,7 @@ def write_caption(item: Item, text: str, existing: Existing, journal: Journal) -
     if old and after.rstrip() == before.rstrip():
         return False
     new = after.rstrip().encode() + b"\n"
-    journal.note(Entry(item.caption, old, new))
-    write_bytes_whole(item.caption, new)
+    journal.write(item.caption, new, expected=old)
     return True
 
 

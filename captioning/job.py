@@ -1,83 +1,58 @@
-"""Caption the images of a survey: they are decoded while the captioner works; no fault of one stops the rest."""
+"""Caption images: they are decoded while the captioner works; no fault of one stops the rest."""
 
 from __future__ import annotations
 
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
 
 from PIL import Image
 
-from captioning.caption_files import Existing, Item, Survey, write_caption
-from captioning.journal import Journal
+from captioning.caption_files import Existing, Item, write_caption
 from captioning.protocol import Captioner
+from captioning.tool import Report, Row
 from engine.data.images import open_upright
-from engine.errors import Problem, UserError
+from engine.errors import UserError
 
 _DECODERS = 2
 _AHEAD = 2  # batches that are being decoded or wait, decoded
 
 
 @dataclass
-class Outcome:
-    """What became of every image. `defects` are tracebacks of faults that are not the user's."""
-
-    written: list[Path] = field(default_factory=list)
-    kept: list[Path] = field(default_factory=list)
-    failed: list[Problem] = field(default_factory=list)
-    defects: list[str] = field(default_factory=list)
-    stopped: bool = False
-
-    @property
-    def exit_code(self) -> int:
-        """As the engine's: 1 defect, 2 something that the user can mend, 0 else."""
-        return 1 if self.defects else UserError.exit_code if self.failed else 0
-
-
-@dataclass
-class Job:
-    """Captions for the images of a survey. `tell` is called after every batch with the images done so far."""
+class Captioning:
+    """Captions for images, told row by row in the report."""
 
     captioner: Captioner
     existing: Existing
-    journal: Journal
     batch: int
-    tell: Callable[[int], None]
+    report: Report
 
-    def run(self, found: Survey) -> Outcome:
-        """Write every caption that the survey asks for. Ctrl-C ends it between two files."""
-        outcome = Outcome(kept=[item.image for item in found.kept], failed=list(found.failed))
-        done = 0
+    def run(self, items: Sequence[Item]) -> None:
+        """Write every caption. A stop that is asked for ends it between two batches."""
         pool = ThreadPoolExecutor(_DECODERS)
-        decoded = _decoded(found.items, pool, self.batch * _AHEAD)
+        decoded = _decoded(items, pool, self.batch * _AHEAD)
         try:
-            while batch := list(islice(decoded, self.batch)):
-                self._caption(batch, outcome)
-                done += len(batch)
-                self.tell(done)
-        except KeyboardInterrupt:
-            outcome.stopped = True
+            while not self.report.is_stop_asked() and (batch := list(islice(decoded, self.batch))):
+                self._caption(batch)
         finally:
             pool.shutdown(cancel_futures=True)
-        return outcome
 
-    def _caption(self, batch: Sequence[tuple[Item, Future[Image.Image]]], outcome: Outcome) -> None:
+    def _caption(self, batch: Sequence[tuple[Item, Future[Image.Image]]]) -> None:
         items, images = [], []
         for item, future in batch:
             try:
                 images.append(future.result())
                 items.append(item)
             except UserError as error:
-                outcome.failed += error.problems
-        for item, text in zip(items, self._texts(items, images, outcome), strict=True):
+                self._failed(item, error.problems[0].message)
+        for item, text in zip(items, self._texts(items, images), strict=True):
             if text is not None:
-                self._write(item, " ".join(text.split()), outcome)
+                self._write(item, " ".join(text.split()))
 
-    def _texts(self, items: Sequence[Item], images: Sequence[Image.Image], outcome: Outcome) -> list[str | None]:
+    def _texts(self, items: Sequence[Item], images: Sequence[Image.Image]) -> list[str | None]:
         """A caption for each image; a batch that fails is taken image by image, and None stands for those that fail."""
         if not images:
             return []
@@ -89,24 +64,31 @@ class Job:
         except Exception as error:  # whatever a model does with one image, the others get their captions
             if len(images) > 1:
                 pairs = zip(items, images, strict=True)
-                return [text for item, image in pairs for text in self._texts([item], [image], outcome)]
+                return [text for item, image in pairs for text in self._texts([item], [image])]
             reason = " ".join(str(error).split())[:300] or type(error).__name__
-            outcome.failed.append(Problem(str(items[0].image), f"the captioner failed ({reason})."))
+            self._failed(items[0], f"the captioner failed ({reason}).")
             if not isinstance(error, UserError):
-                outcome.defects.append(traceback.format_exc())
+                self.report.defect(traceback.format_exc())
             return [None]
 
-    def _write(self, item: Item, text: str, outcome: Outcome) -> None:
+    def _write(self, item: Item, text: str) -> None:
         if not text:
             what = "the captioner found nothing to say, so nothing was written. Lower its threshold."
-            outcome.failed.append(Problem(str(item.image), what))
+            self._failed(item, what)
             return
         try:
-            written = write_caption(item, text, self.existing, self.journal)
+            written = write_caption(item, text, self.existing, self.report.journal)
         except UserError as error:
-            outcome.failed += error.problems
+            self._failed(item, error.problems[0].message)
             return
-        (outcome.written if written else outcome.kept).append(item.image)
+        self.report.done(_row(item), "done" if written else "kept", text if written else "")
+
+    def _failed(self, item: Item, message: str) -> None:
+        self.report.done(_row(item), "failed", message)
+
+
+def _row(item: Item) -> Row:
+    return Row(str(item.image), "caption", str(item.caption))
 
 
 def _decoded(items: Sequence[Item], pool: Executor, ahead: int) -> Iterator[tuple[Item, Future[Image.Image]]]:

@@ -1,7 +1,8 @@
-"""Every caption that is written is first noted here with the bytes that it replaces, so that it can be undone.
+"""Everything that a tool does to the user's files is first noted here, so that each of it can be undone.
 
-One JSON object a line, one file a job: `{"v": 1, "time", "path", "old", "new"}`; `old` is base64, null where there was
-no file. A line is on the disk before its caption is written, so what a killed job did can be undone as well.
+One JSON object a line, one file a job: `{"v": 2, "kind", "time", "group", …}` with the kinds of `journal_entries`
+(write, move, make), and `{"v": 2, "mark", "entry"}` for what was undone or done again since. A line is on the disk
+before its deed is done, so what a killed job did can be undone as well. Format 1 (captions only) is still read.
 """
 
 from __future__ import annotations
@@ -12,65 +13,114 @@ import errno
 import json
 import os
 import secrets
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, Literal
 
+from captioning.journal_entries import KINDS, Deed, Make, Move, Undone, Write
 from engine.atomic import storage_refusal, write_bytes_whole
-from engine.errors import Problem, UserError
+from engine.data.folders import UNREAD_SUFFIXES, image_suffixes
+from engine.errors import UserError
 
-FORMAT = 1
-FOLDER_NAME = "captions-journal"
+FORMAT = 2
+FILE_NAME = "journal.jsonl"
+Mark = Literal["done", "undone", "void"]  # void: was noted, could not be done
+ANYTHING = object()
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One write: the caption file, its bytes before (None: there was no file) and after."""
+    """A deed, the group of deeds that are undone together (a name; "" for none), and what became of it."""
 
-    path: Path
-    old: bytes | None
-    new: bytes
-
-
-@dataclass
-class Undone:
-    """What became of a journal's writes."""
-
-    restored: list[Path] = field(default_factory=list)
-    already: list[Path] = field(default_factory=list)
-    failed: list[Problem] = field(default_factory=list)
+    deed: Deed
+    id: str
+    group: str = ""
+    state: Mark = "done"
 
 
 class Journal:
-    """A new journal in `folder`; its file is made with the first entry."""
+    """Does what it notes. Its file is made with the first entry. `group` is written beside each entry.
 
-    def __init__(self, folder: Path) -> None:
-        begun = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
-        self.path = folder / f"{begun}-{secrets.token_hex(3)}.jsonl"
-        self.entries = 0
+    Every method raises UserError, in a sentence, where the disk refuses or a file is in the way; then nothing was done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.group = ""
+        self.entries = 0  # how many deeds this object noted
 
     def prepare(self) -> None:
-        """Make the folder and the empty file; raises UserError where the disk refuses: then no caption is written."""
-        write_bytes_whole(self.path, b"")
+        """Make the empty file where there is none yet; UserError where the disk refuses: then nothing is begun."""
+        if not self.path.exists():
+            write_bytes_whole(self.path, b"")
 
-    def note(self, entry: Entry) -> None:
-        """Bring an entry to the disk. Raises UserError where the disk refuses."""
-        old = None if entry.old is None else base64.b64encode(entry.old).decode()
+    def write(self, path: Path, new: bytes | None, expected: object = ANYTHING) -> None:
+        """Give a text file new bytes (None: no file). Images are refused.
+
+        expected: the bytes (or None) that must still be there; UserError where somebody edited the file meanwhile.
+        """
+        if path.suffix.lower() in image_suffixes() or path.suffix.lower() in UNREAD_SUFFIXES:
+            raise UserError("belongs to images, which are never written over.", str(path))
+        try:
+            old = path.read_bytes() if os.path.lexists(path) else None
+        except OSError as error:
+            raise UserError(f"cannot be read ({error.strerror}), so it is left as it is.", str(path)) from error
+        if expected is not ANYTHING and old != expected:
+            raise UserError("was edited meanwhile, so it is left as it is. Look again.", str(path))
+        self._carry_out(Write(path, old, new))
+
+    def move(self, source: Path, target: Path) -> None:
+        """Rename a file or folder, on one disk; never over an existing one."""
+        _refuse_taken(target)
+        self._carry_out(Move(source, target))
+
+    def make_folder(self, path: Path) -> None:
+        """Make a folder, those above it too."""
+        if path.is_dir():
+            return
+        self.make_folder(path.parent)
+        self._carry_out(Make(path))
+
+    def make_link_or_copy(self, source: Path, target: Path) -> None:
+        """A hard link to `source` named `target`, or a copy where links cannot be."""
+        _refuse_taken(target)
+        try:
+            status = source.stat()
+        except OSError as error:
+            raise UserError(f"cannot be read ({error.strerror}).", str(source)) from error
+        real = Path(os.path.realpath(source))
+        self._carry_out(Make(target, real, status.st_size, status.st_mtime_ns))
+
+    def note_made(self, path: Path) -> None:
+        """Note a new file that was just made, whole: undo removes it if it is still the same."""
+        status = path.stat()
+        self._note(Make(path, None, status.st_size, status.st_mtime_ns))
+
+    def _carry_out(self, deed: Deed) -> None:
+        noted = self._note(deed)
+        try:
+            deed.do()
+        except (OSError, UserError) as error:
+            _append_mark(self.path, "void", noted)
+            raise _refusal(error, deed) from error
+
+    def _note(self, deed: Deed) -> str:
+        self.prepare()
+        noted = secrets.token_hex(6)
         now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        content = {"v": FORMAT, "time": now, "path": str(entry.path), "old": old, "new": entry.new.decode()}
+        content = {"v": FORMAT, "kind": deed.kind, "id": noted, "time": now, "group": self.group, **deed.to_dict()}
         try:
             _append(self.path, json.dumps(content).encode() + b"\n")
         except OSError as error:
             raise storage_refusal(error, self.path) or error from error
         self.entries += 1
-
-    def remove_if_empty(self) -> None:
-        if not self.entries:
-            self.path.unlink(missing_ok=True)
+        return noted
 
 
 def read(path: Path) -> list[Entry]:
-    """The entries of a journal in the order of writing; a last line that was cut off is passed over.
+    """The entries of a journal in the order of doing; a last line that was cut off is passed over.
 
     Raises UserError for a file that cannot be read or is no journal.
     """
@@ -78,43 +128,98 @@ def read(path: Path) -> list[Entry]:
         lines = path.read_bytes().split(b"\n")
     except OSError as error:
         raise UserError(f"the journal cannot be read ({error.strerror}). Check the path.", str(path)) from None
-    return [_parse(line, number, path) for number, line in enumerate(lines[:-1], start=1) if line.strip()]
+    found: dict[str, Entry] = {}
+    for number, line in enumerate(lines[:-1], start=1):
+        if line.strip():
+            _take_line(line, number, path, found)
+    return list(found.values())
 
 
-def undo(path: Path) -> Undone:
-    """Put back what a job replaced, the last write first. Never undoes over an edit that was made since."""
-    done = Undone()
-    for entry in reversed(read(path)):
+def undo(path: Path, group: str | None = None) -> Undone:
+    """Put back what a job did, the last deed first (of one group only, if given). Never over an edit made since."""
+    return _repeat(path, group, "undone")
+
+
+def redo(path: Path, group: str | None = None) -> Undone:
+    """Do again what was undone, in the old order. Never over an edit made since."""
+    return _repeat(path, group, "done")
+
+
+def _repeat(path: Path, group: str | None, wanted: Mark) -> Undone:
+    result = Undone()
+    before: Mark = "undone" if wanted == "done" else "done"
+    entries = read(path)
+    for entry in entries if wanted == "done" else reversed(entries):
+        if entry.state == "void" or (group is not None and entry.group != group):
+            continue
+        if entry.state != before:
+            result.already.append(entry.deed.path)
+            continue
         try:
-            (done.restored if _restore(entry) else done.already).append(entry.path)
-        except UserError as error:
-            done.failed += error.problems
-    return done
+            changed = entry.deed.do() if wanted == "done" else entry.deed.undo()
+        except (OSError, UserError) as error:
+            result.failed += _refusal(error, entry.deed).problems
+            continue
+        (result.restored if changed else result.already).append(entry.deed.path)
+        _append_mark(path, wanted, entry.id)
+    return result
 
 
-def _restore(entry: Entry) -> bool:
-    """Whether there was anything to do. Raises UserError where the file was edited since or the disk refuses."""
+def _take_line(line: bytes, number: int, path: Path, found: dict[str, Entry]) -> None:
     try:
-        current = entry.path.read_bytes() if os.path.lexists(entry.path) else None
-        if current == entry.old:
-            return False
-        if not entry.path.parent.is_dir():
-            raise UserError("its folder is not there any more. Put it back, then undo again.", str(entry.path))
-        if current is not None and current != entry.new:
-            raise UserError("was edited since, so it stays. Its old text is in the journal.", str(entry.path))
-        if entry.old is None:
-            entry.path.unlink()
+        content = json.loads(line)
+        version = content["v"]
+        if version not in (1, FORMAT):
+            raise UserError(f"line {number} is of format {version}, not {FORMAT}. Update Atelier.", str(path))
+        if "mark" in content:
+            marked = found[content["entry"]]
+            found[marked.id] = replace(marked, state=content["mark"])
         else:
-            write_bytes_whole(entry.path, entry.old)
-    except OSError as error:
-        raise UserError(f"cannot be restored ({error.strerror}). Change its permissions.", str(entry.path)) from error
-    return True
+            entry = _entry_of_format_1(content, number) if version == 1 else _entry(content)
+            found[entry.id] = entry
+    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
+        raise UserError(f"line {number} is no entry of a journal. Choose a {FILE_NAME}.", str(path)) from None
+
+
+def _entry(content: dict[str, Any]) -> Entry:
+    return Entry(KINDS[content["kind"]](content), content["id"], str(content.get("group", "")))
+
+
+def _entry_of_format_1(content: dict[str, Any], number: int) -> Entry:
+    old = None if content["old"] is None else base64.b64decode(content["old"], validate=True)
+    return Entry(Write(Path(content["path"]), old, content["new"].encode()), f"line {number}")
+
+
+def _refusal(error: OSError | UserError, deed: Deed) -> UserError:
+    """The sentence for a deed that could not be done."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, FileExistsError):
+        return UserError("is there already and is never overwritten. Choose another name.", str(error.filename2 or ""))
+    if error.errno == errno.EXDEV:
+        return UserError("cannot be moved to another disk. Choose a folder on the same disk.", str(deed.path))
+    return storage_refusal(error, deed.path) or UserError(
+        f"cannot be changed ({error.strerror}). Change its permissions.", str(deed.path)
+    )
+
+
+def _refuse_taken(target: Path) -> None:
+    if os.path.lexists(target):
+        raise UserError("is there already and is never overwritten. Choose another name.", str(target))
+
+
+def _append_mark(path: Path, mark: Mark, entry: str) -> None:
+    content = json.dumps({"v": FORMAT, "mark": mark, "entry": entry}).encode() + b"\n"
+    with suppress(OSError):  # a full disk: the next time it is told by what the folders hold
+        _append(path, content)
 
 
 def _append(path: Path, line: bytes) -> None:
-    """Add a whole line or nothing: half a line would spoil the next one."""
-    with path.open("ab", buffering=0) as file:
-        size_bytes = file.seek(0, os.SEEK_END)
+    """Add a whole line or nothing: half a line would spoil the next one, so one that a killed writer left is cut."""
+    with path.open("rb+", buffering=0) as file:
+        size_bytes = _end_of_last_line(file.seek(0, os.SEEK_END), file)
+        file.truncate(size_bytes)
+        file.seek(size_bytes)
         try:
             if file.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -124,12 +229,11 @@ def _append(path: Path, line: bytes) -> None:
             raise
 
 
-def _parse(line: bytes, number: int, path: Path) -> Entry:
-    try:
-        content = json.loads(line)
-        if content["v"] != FORMAT:
-            raise UserError(f"line {number} is of format {content['v']}, not {FORMAT}. Update Atelier.", str(path))
-        old = None if content["old"] is None else base64.b64decode(content["old"], validate=True)
-        return Entry(Path(content["path"]), old, content["new"].encode())
-    except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        raise UserError(f"line {number} is no entry of a journal. Choose a file of {FOLDER_NAME}.", str(path)) from None
+def _end_of_last_line(size_bytes: int, file: Any) -> int:
+    if size_bytes == 0:
+        return 0
+    file.seek(size_bytes - 1)
+    if file.read(1) == b"\n":
+        return size_bytes
+    file.seek(0)
+    return file.read(size_bytes).rfind(b"\n") + 1

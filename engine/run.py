@@ -79,7 +79,7 @@ class RunFolder:
 
     def is_running(self) -> bool:
         """Whether an engine process holds this run. The lock dies with its process, so a killed run is seen at once."""
-        return self.lock.exists() and _is_held(self.lock)
+        return self.lock.exists() and is_held(self.lock)
 
     def status(self) -> Status:
         """What became of the run, from its lock and its last events."""
@@ -175,7 +175,7 @@ def held(run: RunFolder) -> Iterator[None]:
         lock.release()
 
 
-def _is_held(lock: Path) -> bool:
+def is_held(lock: Path) -> bool:
     """Whether an engine holds the lock. Looking takes it shared: those who look at once do not disturb each other."""
     if fcntl is None:  # Windows knows no shared locks: whoever looks at the same moment is gone a moment later
         return all(_is_taken(lock) for _ in range(3))

@@ -13,8 +13,10 @@ from conftest import ROOT
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from captioning.captioners import CAPTIONERS, make_settings, parse_assignments, settings_table
+from captioning import caption_tool
+from captioning.captioners import CAPTIONERS
 from captioning.tagging import spaced, square_bgr
+from captioning.tool import make_settings, settings_table
 from engine.errors import ModelError, PresetError, UserError
 
 IMAGES = [Image.new("RGB", (30, 20), RED), Image.new("RGB", (9, 40), BLUE)]
@@ -31,7 +33,7 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def say(name: str, folder: Path, images=IMAGES, **values: str) -> list[str]:
-    return CAPTIONERS[name].load(folder, make_settings(name, values)).caption(images)
+    return CAPTIONERS[name].load(folder, make_settings(name, CAPTIONERS[name].Settings, values)).caption(images)
 
 
 def copied(folder: Path, to: Path, without: str = "") -> Path:
@@ -163,21 +165,29 @@ def test_every_captioner_names_a_folder_that_is_not_there(name: str, tmp_path: P
 
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_every_setting_of_a_captioner_has_a_sentence_and_a_chinese_label(name: str):
-    table = settings_table(name)
+    table = settings_table(name, CAPTIONERS[name].Settings)
     assert next(iter(table)) == "device"
     assert all(item.help.endswith(".") and item.zh for item in table.values())
 
 
 def test_all_wrong_settings_are_told_at_once():
+    wrong = {"wd.general_threshold": "2", "wd.characterthreshold": "0.5", "blip.device": "gpu", "captioner": "x"}
     with pytest.raises(PresetError) as error:
-        make_settings("wd", {"general_threshold": "2", "characterthreshold": "0.5", "device": "gpu"})
+        make_settings("caption", caption_tool.Settings, wrong)
     assert sorted(str(problem) for problem in error.value.problems) == [
-        "--set characterthreshold: the captioner wd has no such setting. Did you mean character_threshold?",
-        "--set device: must be one of auto, cpu, cuda (got 'gpu').",
-        "--set general_threshold: must be a number from 0 to 1 (got '2').",
+        "--set blip.device: must be one of auto, cpu, cuda (got 'gpu').",
+        f"--set captioner: must be one of {', '.join(CAPTIONERS)} (got 'x').",
+        "--set wd.characterthreshold: there is no such setting. Did you mean wd.character_threshold?",
+        "--set wd.general_threshold: must be a number from 0 to 1 (got '2').",
     ]
-    with pytest.raises(UserError, match="must look like name=value"):
-        parse_assignments(["beams"])
+
+
+def test_names_in_the_settings_are_the_keys_of_the_dict():
+    table = settings_table("caption", caption_tool.Settings)
+    assert set(table["captioner"].choices) == set(CAPTIONERS)
+    assert {name: type(getattr(caption_tool.Settings(), name)) for name in CAPTIONERS} == {
+        name: captioner.Settings for name, captioner in CAPTIONERS.items()
+    }
 
 
 def test_a_gpu_that_is_not_there_is_a_sentence(tagger: Path, blip: Path, monkeypatch: pytest.MonkeyPatch):
@@ -194,7 +204,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(tagger: Path, blip: Path, monkeyp
 
 def test_the_command_line_and_a_tagger_bring_no_torch(tagger: Path):
     program = (
-        "import sys, captioning.__main__; from pathlib import Path; from captioning.captioners import *;"
-        f"CAPTIONERS['wd'].load(Path({str(tagger)!r}), make_settings('wd', {{}})); sys.exit('torch' in sys.modules)"
+        "import sys, captioning.__main__; from pathlib import Path; from captioning.wd import *;"
+        f"load(Path({str(tagger)!r}), Settings()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

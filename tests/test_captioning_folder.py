@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -17,10 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import job, journal
+from captioning import caption_tool, jobs, journal
 from captioning.__main__ import main
 from captioning.caption_files import appended, caption_text, survey
-from captioning.journal import Entry, Journal
+from captioning.job import Captioning
+from captioning.jobs import Done, JobFolder
+from captioning.tool import make_settings
+from captioning.working import JobReport
 from engine.errors import DatasetError, UserError
 
 RED_TAGS, BLUE_TAGS = "red background, 1girl, >_<, hatsune miku", "blue background, 1girl, >_<"
@@ -40,8 +44,10 @@ def run(tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
         told = capsys.readouterr()
         return code, told.out, told.err
 
-    def caption(folder: Path, *options: str | Path) -> tuple[int, str, str]:
-        return call("wd", "--model", tagger, folder, "--cache", tmp_path / "cache", *options)
+    def caption(folder: Path, *changes: str, model: Path = tagger) -> tuple[int, str, str]:
+        values = (f"model={model}", *changes)
+        job = tmp_path / "jobs" / str(len(journals(tmp_path)))
+        return call("caption", folder, "--job", job, *(part for value in values for part in ("--set", value)))
 
     caption.call = call
     return caption
@@ -56,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def journals(tmp_path: Path) -> list[Path]:
-    return sorted((tmp_path / "cache" / "captions-journal").glob("*"))
+    return sorted((tmp_path / "jobs").glob("*/journal.jsonl"))
 
 
 def test_every_image_that_training_sees_gets_its_caption_and_nothing_else_changes(run, tmp_path: Path):
@@ -75,7 +81,7 @@ def test_every_image_that_training_sees_gets_its_caption_and_nothing_else_change
         "deep/5_dog/图🎈.txt": RED_TAGS + "\n",
     }
     assert {name: raw for name, raw in contents(data).items() if name in before} == before
-    assert "written  3 " in out
+    assert "3 done, " in out
 
 
 def test_keep_writes_only_where_there_is_no_caption(run, tmp_path: Path):
@@ -91,14 +97,13 @@ def test_keep_writes_only_where_there_is_no_caption(run, tmp_path: Path):
     assert (data / "b.TXT").read_bytes() == b"loud"
     assert not (data / "b.txt").exists()
     assert (data / "c.txt").read_text() == (data / "d.txt").read_text() == RED_TAGS + "\n"
-    assert "written  2 " in out
-    assert "kept     2" in out
+    assert "2 done, 2 kept, 0 failed" in out
 
 
 def test_nothing_to_do_loads_no_model_and_leaves_no_journal(run, tmp_path: Path):
     square(tmp_path / "data" / "a.png")
     (tmp_path / "data" / "a.txt").write_text("mine")
-    assert run(tmp_path / "data", "--model", tmp_path / "nowhere")[0] == 0
+    assert run(tmp_path / "data", model=tmp_path / "nowhere")[0] == 0
     assert journals(tmp_path) == []
 
 
@@ -106,12 +111,12 @@ def test_append_adds_to_the_first_line_what_is_not_there_and_twice_is_once(run, 
     data = tmp_path / "data"
     square(data / "a.png")
     (data / "a.txt").write_bytes("\ufeffqzy cat, 1girl,\r\nsecond line".encode("utf-16-le"))
-    assert run(data, "--existing", "append")[0] == 0
+    assert run(data, "existing=append")[0] == 0
     expected = "qzy cat, 1girl, red background, >_<, hatsune miku\nsecond line\n"
     assert (data / "a.txt").read_bytes() == expected.encode()
-    code, out, _ = run(data, "--existing", "append")
+    code, out, _ = run(data, "existing=append")
     assert (code, (data / "a.txt").read_bytes()) == (0, expected.encode())
-    assert "kept     1" in out
+    assert "0 done, 1 kept" in out
     assert len(journals(tmp_path)) == 1
 
 
@@ -124,12 +129,12 @@ def test_undo_restores_every_byte(run, tmp_path: Path, existing: str):
         if raw is not None:
             (data / f"{number % 2}_x" / f"i{number}.txt").write_bytes(raw)
     before = contents(data)
-    assert run(data, "--existing", existing)[0] == 0
+    assert run(data, f"existing={existing}")[0] == 0
     assert contents(data) != before
-    code, out, _ = run.call("--undo", journals(tmp_path)[0])
+    code, out, _ = run.call("undo", journals(tmp_path)[0])
     assert (code, contents(data)) == (0, before)
     assert f"restored {3 if existing == 'keep' else 7}" in out
-    code, out, _ = run.call("--undo", journals(tmp_path)[0])
+    code, out, _ = run.call("undo", journals(tmp_path)[0])
     assert (code, contents(data)) == (0, before)
     assert "restored 0" in out
 
@@ -139,11 +144,11 @@ def test_undo_never_goes_over_an_edit_that_came_later(run, tmp_path: Path):
     for name in ("a", "b"):
         square(data / f"{name}.png")
         (data / f"{name}.txt").write_text("old")
-    run(data, "--existing", "replace")
+    run(data, "existing=replace")
     (data / "a.txt").write_text("edited by hand")
-    code, out, err = run.call("--undo", journals(tmp_path)[0])
+    code, out, err = run.call("undo", journals(tmp_path)[0])
     assert code == 2
-    assert f"{data / 'a.txt'}: was edited since, so it stays." in err
+    assert f"{data / 'a.txt'}: was edited since, so it is not restored." in err
     assert ((data / "a.txt").read_text(), (data / "b.txt").read_text()) == ("edited by hand", "old")
     assert "restored 1" in out
 
@@ -161,14 +166,13 @@ def test_a_broken_image_is_named_and_the_rest_is_done(run, tmp_path: Path):
         str(data / name) for name in ("f.png", "b.png", "e.jpg")
     ]
     assert sorted(path.name for path in data.glob("*.txt")) == ["a.txt", "c.txt", "d.txt"]
-    assert "written  3 " in out
-    assert "failed   3" in out
+    assert "3 done, 0 kept, 3 failed" in out
 
 
 def test_two_images_of_one_caption_file_are_told(run, tmp_path: Path):
     square(tmp_path / "data" / "a.jpg", BLUE)
     square(tmp_path / "data" / "a.png")
-    code, _, err = run(tmp_path / "data", "--existing", "replace")
+    code, _, err = run(tmp_path / "data", "existing=replace")
     assert code == 2
     assert "a.png: has its caption in the same file as a.jpg. Rename one of the two." in err
     assert (tmp_path / "data" / "a.txt").read_text().startswith("blue")
@@ -212,7 +216,7 @@ def test_images_in_a_read_only_folder_are_named_before_the_work_and_the_rest_is_
 def test_an_extension_that_could_hit_an_image_is_refused(run, tmp_path: Path, extension: str, said: str):
     square(tmp_path / "data" / "a.png")
     before = contents(tmp_path / "data")
-    code, _, err = run(tmp_path / "data", "--extension", extension, "--existing", "replace")
+    code, _, err = run(tmp_path / "data", f"extension={extension}", "existing=replace")
     assert code == 2
     assert said in err
     assert contents(tmp_path / "data") == before
@@ -229,8 +233,8 @@ def test_folders_without_images_and_unknown_ones_are_sentences(run, tmp_path: Pa
 def test_an_incomplete_model_is_one_sentence_and_leaves_nothing_behind(run, tmp_path: Path):
     square(tmp_path / "data" / "a.png")
     (tmp_path / "model").mkdir()
-    code, out, err = run(tmp_path / "data", "--model", tmp_path / "model")
-    assert (code, out) == (2, "")
+    code, _, err = run(tmp_path / "data", model=tmp_path / "model")
+    assert code == 2
     assert err.startswith(f"{tmp_path / 'model'}: the model is incomplete: model.onnx, selected_tags.csv missing.")
     assert len(err.splitlines()) == 1
     assert journals(tmp_path) == []
@@ -238,7 +242,7 @@ def test_an_incomplete_model_is_one_sentence_and_leaves_nothing_behind(run, tmp_
 
 def test_an_image_without_any_tag_is_named_and_no_empty_caption_written(run, tmp_path: Path):
     square(tmp_path / "data" / "a.png")
-    code, _, err = run(tmp_path / "data", "--set", "general_threshold=1", "--set", "character_threshold=1")
+    code, _, err = run(tmp_path / "data", "wd.general_threshold=1", "wd.character_threshold=1")
     assert code == 2
     assert "a.png: the captioner found nothing to say, so nothing was written." in err
     assert not (tmp_path / "data" / "a.txt").exists()
@@ -256,39 +260,61 @@ class Stubborn:
         return [f"line one\nand\ttwo of {image.width}" for image in images]
 
 
-def work(folder: Path, fault: BaseException, batch: int) -> job.Outcome:
-    notes = Journal(folder.parent / "journals")
-    notes.prepare()
-    work = job.Job(Stubborn(fault), "keep", notes, batch, lambda done: None)
-    return work.run(survey(folder, ".txt", "keep"))
+def work(folder: Path, captioner: Stubborn, batch: int = 1, report: JobReport | None = None) -> JobReport:
+    report = report or JobReport(new_job(folder.parent))
+    Captioning(captioner, "keep", batch, report).run(survey(folder, ".txt", "keep").items)
+    return report
+
+
+def new_job(folder: Path) -> JobFolder:
+    (folder / "job").mkdir()
+    return JobFolder(folder / "job")
+
+
+def told(report: JobReport, outcome: str) -> list[Done]:
+    return [done for done in report.job.read_table()[0] if done.outcome == outcome]
+
+
+def names(report: JobReport, outcome: str) -> list[str]:
+    return [Path(done.row.source).name for done in told(report, outcome)]
 
 
 @pytest.mark.parametrize(("fault", "code"), [(RuntimeError("odd shape"), 1), (UserError("odd shape"), 2)])
 def test_a_captioner_that_fails_on_one_image_captions_the_others_of_its_batch(tmp_path: Path, fault, code: int):
     for number in range(5):
         picture(tmp_path / "data" / f"{number}.png", size_px=(40 if number == 2 else 20, 20))
-    outcome = work(tmp_path / "data", fault, batch=3)
-    assert outcome.exit_code == code
-    assert [path.name for path in outcome.written] == ["0.png", "1.png", "3.png", "4.png"]
-    assert [str(p) for p in outcome.failed] == [f"{tmp_path / 'data' / '2.png'}: the captioner failed (odd shape)."]
+    report = work(tmp_path / "data", Stubborn(fault), batch=3)
+    assert report.finish(0) == code
+    assert names(report, "done") == ["0.png", "1.png", "3.png", "4.png"]
+    assert [done.row.note for done in told(report, "failed")] == ["the captioner failed (odd shape)."]
+    assert names(report, "failed") == ["2.png"]
     assert (tmp_path / "data" / "4.txt").read_text() == "line one and two of 20\n"
 
 
-def test_ctrl_c_ends_between_two_files(tmp_path: Path):
+def test_a_stop_ends_between_two_batches(tmp_path: Path):
     for number in range(4):
-        picture(tmp_path / "data" / f"{number}.png", size_px=(40 if number == 2 else 20, 20))
-    outcome = work(tmp_path / "data", KeyboardInterrupt(), batch=1)
-    assert (outcome.stopped, outcome.exit_code) == (True, 0)
+        picture(tmp_path / "data" / f"{number}.png")
+    report = JobReport(new_job(tmp_path))
+
+    class Stopper(Stubborn):
+        def caption(self, images: Sequence[Image.Image]) -> list[str]:
+            report.job.request_stop()
+            return super().caption(images)
+
+    work(tmp_path / "data", Stopper(ValueError()), 2, report)
+    assert (report.finish(0), report.job.status()) == (0, "stopped")
     assert sorted(path.name for path in (tmp_path / "data").glob("*.txt")) == ["0.txt", "1.txt"]
 
 
 def test_a_caption_edited_while_the_captioner_works_is_kept(tmp_path: Path):
     picture(tmp_path / "data" / "a.png")
-    found = survey(tmp_path / "data", ".txt", "keep")
-    (tmp_path / "data" / "a.txt").write_text("typed meanwhile")
-    notes = Journal(tmp_path)
-    outcome = job.Job(Stubborn(ValueError()), "keep", notes, 1, lambda done: None).run(found)
-    assert [path.name for path in outcome.kept] == ["a.png"]
+
+    class Slow(Stubborn):
+        def caption(self, images: Sequence[Image.Image]) -> list[str]:
+            (tmp_path / "data" / "a.txt").write_text("typed meanwhile")
+            return super().caption(images)
+
+    assert names(work(tmp_path / "data", Slow(ValueError())), "kept") == ["a.png"]
     assert (tmp_path / "data" / "a.txt").read_text() == "typed meanwhile"
 
 
@@ -298,36 +324,32 @@ def test_a_journal_that_cannot_take_an_entry_stops_the_write_and_stays_readable(
     sync, calls = os.fsync, iter([False, True, False])
 
     def sometimes_full(descriptor: int) -> None:
-        if Path(f"/proc/self/fd/{descriptor}").readlink().suffix == ".jsonl" and next(calls):
+        if Path(f"/proc/self/fd/{descriptor}").readlink().name == journal.FILE_NAME and next(calls):
             raise OSError(28, "No space left on device")
         sync(descriptor)
 
-    notes = Journal(tmp_path / "journals")
-    notes.prepare()
+    report = JobReport(new_job(tmp_path))
+    report.journal.prepare()
     monkeypatch.setattr(os, "fsync", sometimes_full)
-    outcome = job.Job(Stubborn(ValueError()), "keep", notes, 1, lambda done: None).run(
-        survey(tmp_path / "data", ".txt", "keep")
-    )
-    assert [path.name for path in outcome.written] == ["0.png", "2.png"]
-    assert "the disk is full" in str(outcome.failed[0])
-    assert [entry.path.name for entry in journal.read(notes.path)] == ["0.txt", "2.txt"]
+    work(tmp_path / "data", Stubborn(ValueError()), report=report)
+    assert names(report, "done") == ["0.png", "2.png"]
+    assert "the disk is full" in told(report, "failed")[0].row.note
+    assert [entry.deed.path.name for entry in journal.read(report.journal.path)] == ["0.txt", "2.txt"]
     assert not (tmp_path / "data" / "1.txt").exists()
 
 
-def test_what_a_killed_job_wrote_can_be_undone(tmp_path: Path):
+def test_a_journal_of_the_first_format_can_be_undone_also_where_its_last_line_is_torn(tmp_path: Path):
     caption = tmp_path / "a.txt"
-    caption.write_bytes(b"old")
-    notes = Journal(tmp_path / "journals")
-    notes.prepare()
-    notes.note(Entry(caption, b"old", b"new\n"))
-    with notes.path.open("ab") as file:
-        file.write(b'{"v": 1, "time": "2026')
+    line = {"v": 1, "time": "2026", "path": str(caption), "old": "b2xk", "new": "new\n"}
+    (tmp_path / "x.jsonl").write_bytes(json.dumps(line).encode() + b'\n{"v": 1, "time": "2026')
     caption.write_bytes(b"new\n")
-    assert journal.undo(notes.path).restored == [caption]
+    assert journal.undo(tmp_path / "x.jsonl").restored == [caption]
     assert caption.read_bytes() == b"old"
+    assert journal.redo(tmp_path / "x.jsonl").restored == [caption]
+    assert caption.read_bytes() == b"new\n"
 
 
-@pytest.mark.parametrize("content", [b"[1]\n", b"nonsense\n", b'{"v": 2, "path": "x", "old": null, "new": ""}\n'])
+@pytest.mark.parametrize("content", [b"[1]\n", b"nonsense\n", b'{"v": 9, "path": "x", "old": null, "new": ""}\n'])
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path, content: bytes):
     (tmp_path / "x.jsonl").write_bytes(content)
     with pytest.raises(UserError, match="line 1 is"):
@@ -345,12 +367,20 @@ def test_appending_twice_is_appending_once_and_loses_no_word(old: str, new: str)
     assert all(part in line.lower() for part in new.lower().split(", ")) or not new
 
 
-def test_the_module_runs_as_a_program_and_asks_for_what_is_lacking(tagger: Path, tmp_path: Path):
+def test_a_job_that_the_page_made_runs_as_a_program(tagger: Path, tmp_path: Path):
     square(tmp_path / "data" / "a.png")
-    arguments = ["wd", "--model", tagger, tmp_path / "data", "--cache", tmp_path / "cache", "--batch", "2"]
-    done = subprocess.run([sys.executable, "-m", "captioning", *map(str, arguments)], cwd=ROOT, check=False)
-    assert done.returncode == 0
+    values = {"folder": str(tmp_path / "data"), "model": str(tagger), "batch": 2}
+    job = jobs.create("caption", make_settings("caption", caption_tool.Settings, values), tmp_path / "job")
+    assert job.status() == "new"
+    done = subprocess.run([sys.executable, "-m", "captioning", "run", str(job.path)], cwd=ROOT, check=False)
+    assert (done.returncode, job.status()) == (0, "finished")
     assert (tmp_path / "data" / "a.txt").is_file()
-    with pytest.raises(SystemExit) as error:
-        main(["wd", "--model", str(tagger)])
-    assert error.value.code == 2
+
+
+def test_what_is_lacking_is_asked_for(tagger: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["caption", "--set", f"model={tagger}"]) == 2
+    assert main(["caption", str(square(tmp_path / "a.png").parent)]) == 2
+    assert [line.split(".")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "folder: is empty",
+        "model: is empty",
+    ]

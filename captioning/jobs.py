@@ -1,0 +1,179 @@
+"""The job folder: the only thing that page and tool process share. Torch-free.
+
+jobs/NAME/  job.json  events.jsonl  table.jsonl  log.txt  journal.jsonl  requests/stop  lock
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from captioning.journal import FILE_NAME as JOURNAL_NAME
+from captioning.tool import Outcome, Row, values_of
+from engine import events
+from engine.atomic import write_text_whole
+from engine.errors import UserError
+from engine.preset import ROOT
+from engine.run import Status, is_held
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a job is to do: the tool's name, its values by name, and the digest of the table that the user saw."""
+
+    tool: str
+    values: dict[str, Any]
+    looked_at: str = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A line of the table: a row and what became of it."""
+
+    row: Row
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """Names of everything in a job folder."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    @property
+    def job(self) -> Path:
+        return self.path / "job.json"
+
+    @property
+    def events(self) -> Path:
+        return self.path / "events.jsonl"
+
+    @property
+    def table(self) -> Path:
+        return self.path / "table.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.txt"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / JOURNAL_NAME
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    @property
+    def stop_request(self) -> Path:
+        return self.path / "requests" / "stop"
+
+    def is_running(self) -> bool:
+        """Whether a process works on this job; the lock dies with it."""
+        return self.lock.exists() and is_held(self.lock)
+
+    def status(self) -> Status:
+        """What became of the job, from its lock and its last events."""
+        if self.is_running():
+            return "running"
+        entries, _ = events.read(self.events)
+        for entry in reversed(entries):
+            if isinstance(entry.event, (events.Finished, events.Stopped, events.Failed)):
+                return entry.event.kind  # type: ignore[return-value]
+        return "killed" if entries else "new"
+
+    def request_stop(self) -> None:
+        """Ask the tool to end; it looks between two files."""
+        self.stop_request.parent.mkdir(parents=True, exist_ok=True)
+        self.stop_request.touch()
+
+    def read_table(self, offset: int = 0) -> tuple[list[Done], int]:
+        """Lines of the table after byte `offset`, and the offset to go on from."""
+        try:
+            with self.table.open("rb") as file:
+                file.seek(offset)
+                content = file.read()
+        except FileNotFoundError:
+            return [], 0
+        whole = content[: content.rfind(b"\n") + 1]
+        return [_done(json.loads(line)) for line in whole.splitlines()], offset + len(whole)
+
+    def load(self) -> Job:
+        """What the job is to do. Raises UserError where the folder holds no job."""
+        try:
+            content = json.loads(self.job.read_text(encoding="utf-8"))
+            if content["v"] != FORMAT:
+                raise UserError(f"is a job of format {content['v']}, not {FORMAT}. Update Atelier.", str(self.job))
+            return Job(content["tool"], content["settings"], content.get("looked_at", ""))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(
+                "there is no job in this folder (no job.json). Give a job's folder.", str(self.path)
+            ) from None
+
+
+def jobs_home() -> Path:
+    """Where job folders are made: `jobs` in Atelier's own folder, or in the one that ATELIER_HOME names."""
+    return Path(os.environ.get("ATELIER_HOME") or ROOT).resolve() / "jobs"
+
+
+def create(tool: str, settings: Any, folder: Path | None = None, looked_at: str = "") -> JobFolder:
+    """Make a new job folder. `looked_at`: the digest of the Proposal that the user saw; another one is then refused."""
+    if folder is None:
+        name = f"{tool}-{datetime.now().strftime('%Y%m%d-%H%M%S')}"
+        names = chain((name,), (f"{name}-{number}" for number in count(2)))
+        folder = next(path for path in map(jobs_home().joinpath, names) if not path.exists())
+    job = JobFolder(folder.absolute())
+    if job.job.exists():
+        raise UserError("this folder already holds a job. Give another one.", str(folder))
+    content = {"v": FORMAT, "tool": tool, "settings": values_of(settings), "looked_at": looked_at}
+    write_text_whole(job.job, json.dumps(content, indent=2) + "\n")
+    return job
+
+
+def jobs_in(folder: Path | None = None) -> list[JobFolder]:
+    """All jobs in a folder (default: `jobs_home()`), the last made first."""
+    folder = folder or jobs_home()
+    if not folder.is_dir():
+        return []
+    found = [JobFolder(path) for path in folder.iterdir() if (path / "job.json").is_file()]
+    return sorted(found, key=lambda job: (job.job.stat().st_mtime_ns, job.name), reverse=True)
+
+
+@contextlib.contextmanager
+def held(job: JobFolder) -> Iterator[None]:
+    """Hold the job while working on it. Raises UserError when another process does."""
+    lock = FileLock(job.lock)
+    try:
+        lock.acquire(timeout=2)
+    except Timeout:
+        raise UserError("another process works on this job. Wait for it, or stop it.", str(job.path)) from None
+    except OSError as error:
+        raise UserError(f"the job folder cannot be written ({error.strerror}).", str(job.path)) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def table_line(done: Done) -> bytes:
+    """A line of table.jsonl."""
+    return json.dumps({**asdict(done.row), "outcome": done.outcome}, ensure_ascii=True).encode() + b"\n"
+
+
+def _done(content: dict[str, Any]) -> Done:
+    return Done(Row(content["source"], content["action"], content["target"], content["note"]), content["outcome"])

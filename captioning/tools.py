@@ -1,0 +1,10 @@
+"""The tools by name. A new one is a file in this folder and a line here."""
+
+from __future__ import annotations
+
+from captioning import caption_tool
+from captioning.tool import ToolModule
+
+TOOLS: dict[str, ToolModule] = {
+    "caption": caption_tool,
+}
