@@ -23,7 +23,8 @@ from launchers import LAUNCHERS
 TORCH_FREE = (
     "engine", "engine.errors", "engine.settings", "engine.preset", "engine.rules", "engine.events", "engine.run",
     "engine.prompts", "engine.plan", "engine.commands", "engine.sdxl.detect", "engine.sdxl.layers", "engine.data.scan",
-    "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "captioning.jobs", "captioning.working",
+    "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "captioning.jobs",
+    "captioning.working",
 )  # fmt: skip
 
 # Folder → what nothing in it may import
