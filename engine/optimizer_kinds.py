@@ -32,6 +32,11 @@ class Kind:
     schedule_free: bool = False
     gpu_only: bool = False
 
+    @property
+    def waits(self) -> bool:
+        """Whether each step waits for the device: its rate is read back, or its memory is moved."""
+        return self.rate_free or self.gpu_only
+
 
 _DADAPT: dict[str, Any] = {"rate": 1.0, "rate_free": True, "one_rate": True, "own": {"weight_decouple": True}}
 

@@ -25,6 +25,10 @@ An optimizer turns gradients into steps. Not sure? Stay with `adamw`, or `adamw_
   was not. A test holds each of them to that (paged ones on a processor only: no GPU was at hand).
 - **Shape** means that it looks at each matrix by itself, one after the other: slower than those that take all numbers
   at once. With `memory.adapter_precision` = bf16 only SEGMENTED work.
+- **Waits** means that the processor waits for the GPU in each step: the optimizer reads back the rate that it found, or
+  moves its memory. The others leave out a step whose gradients are not finite without waiting to know of it: while
+  they step, they keep a copy of the trained numbers and of their memory (`adamw` and `sgd_nesterov` need none), when
+  the memory of the backward pass is free again. Their counters of steps count such a step as well.
 - Paged ones need an NVIDIA GPU: what does not fit there moves to main memory for a while.
 
 | optimizer | memory | rate | good for | notes |
@@ -89,6 +93,7 @@ def _row(name: str, kind: Kind) -> str:
             (kind.shaped, "shape"),
             (kind.one_rate, "one rate for all parts"),
             (kind.schedule_free, "schedule constant"),
+            (kind.waits, "waits"),
         )
         if holds
     ]

@@ -96,12 +96,34 @@ def _class_of(name: str, kind: Kind) -> Any:
     module, _, attribute = kind.source.partition(":")
     try:
         with _quiet():
-            return getattr(importlib.import_module(module), attribute)
+            found = getattr(importlib.import_module(module), attribute)
     except Exception as error:  # a broken build raises whatever its loader raises
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         package = module.split(".")[0]
         message = f"{name} needs {package}, which does not load here ({reason}). Use adamw, or run ./setup.sh."
         raise MissingPackage(message, "optimizer.name") from error
+    return _unwaiting(found) if module.startswith("bitsandbytes") and not kind.gpu_only else found
+
+
+def _unwaiting(kind: Any) -> Any:
+    """bitsandbytes' optimizer without its wait for the GPU after every tensor, which only paged memory needs."""
+
+    class Unwaiting(kind):
+        @torch.no_grad()
+        def step(self, closure: None = None) -> None:
+            if not self.initialized:
+                self.check_overrides()
+                self.to_gpu()
+                self.initialized = True
+            for group_number, group in enumerate(self.param_groups):
+                for number, parameter in enumerate(group["params"]):
+                    if parameter.grad is None:
+                        continue
+                    if not self.state[parameter]:
+                        self.init_state(group, parameter, group_number, number)
+                    self.update_step(group, parameter, group_number, number)
+
+    return Unwaiting
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ import torch
 from engine.adapters.flat import FlatParameters, total_norm
 from engine.rate_groups import RateGroup
 from engine.rounding import RoundedStep
+from engine.undo import Undo
 
 INITIAL_LOSS_SCALE = 2.0**16
 GROWTH_INTERVAL_STEPS = 2000
@@ -19,7 +20,8 @@ class Updater:
     """Turns gradients into an update: unscale, clip, leave out when not finite, step.
 
     In fp16 the loss is scaled (Micikevicius et al. 2018, arXiv 1710.03740): halved after an overflow, doubled after
-    2,000 steps without. Scale and its counter are tensors on the device, so that nothing waits for them.
+    2,000 steps without. Scale and its counter are tensors on the device, so that nothing waits for them. Nor does
+    the update, but for optimizers that wait themselves (`waits`), and in the first step, which makes their memory.
 
     Schedule-free optimizers train on other weights than those that are good to use (Defazio et al. 2024, arXiv
     2405.15682, equation 3). The adapter holds the former only between `begin_step` and the end of `update`: whatever
@@ -49,6 +51,9 @@ class Updater:
         self.scale = torch.tensor(INITIAL_LOSS_SCALE if scaled else 1.0, device=device)
         self.good_steps = torch.zeros((), device=device)
         self.skips_on_device = bool(optimizer.defaults.get("fused"))
+        # Those that find their rate read it back each step, and paged ones have no room for a copy of their memory
+        self.waits = any("d" in group for group in optimizer.param_groups) or getattr(optimizer, "is_paged", False)
+        self._has_memory = False
         self.averages = callable(getattr(optimizer, "eval", None))
 
     @property
@@ -119,15 +124,30 @@ class Updater:
         for group in self.groups:
             for view in group.views:
                 view.take_gradient()
-        if self.skips_on_device:
+        if self._waits():
+            if bool(finite):
+                self._make_step(step)
+        elif self.skips_on_device:
             self.optimizer.found_inf = (~finite).float()  # type: ignore[attr-defined]
             self.optimizer.grad_scale = None  # type: ignore[attr-defined]
-        elif not bool(finite):
-            return
+            self._make_step(step)
+        else:
+            undo = Undo(self.parameters, self.optimizer)
+            self._make_step(step)
+            undo.unless(finite)
+
+    def _make_step(self, step: int) -> None:
         if self.rounding is None:
             self.optimizer.step()
         else:
             self.rounding.step(self.optimizer, step)
+
+    def _waits(self) -> bool:
+        """Whether the device is waited for: always (see `waits`), and until the optimizer has made its memory."""
+        if not self._has_memory:
+            views = (view for group in self.groups if group.flat.vector.requires_grad for view in group.views)
+            self._has_memory = all(self.optimizer.state.get(view.parameter) for view in views)
+        return self.waits or not self._has_memory
 
     @contextmanager
     def _frozen_as_they_are(self) -> Iterator[None]:
