@@ -1,4 +1,4 @@
-"""The command line: `python -m engine train|check|sample|import|doctor`. Torch is imported only where it is needed.
+"""The command line: `python -m engine train|check|sample|import|export|doctor`. Torch is imported where it is needed.
 
 Exit codes: 0 finished or stopped on request, 1 defect, 2 the user's input, 3 out of memory.
 """
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
-    parts = parser.add_subparsers(required=True, metavar="train | check | sample | import | doctor")
+    parts = parser.add_subparsers(required=True, metavar="train | check | sample | import | export | doctor")
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
     train.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
@@ -59,6 +59,13 @@ def _parser() -> argparse.ArgumentParser:
     importing.add_argument("-o", "--out", type=Path, metavar="PRESET.json", help="the preset to write (no old one)")
     importing.add_argument("--json", action="store_true", help="print what became of each key as JSON")
     importing.set_defaults(command=commands.import_preset)
+
+    exporting = parts.add_parser("export", help="turn a preset into a kohya_ss preset")
+    exporting.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(exporting)
+    exporting.add_argument("-o", "--out", type=Path, metavar="FILE.json", help="the file to write (no old one)")
+    exporting.add_argument("--json", action="store_true", help="print what kohya_ss cannot express as JSON")
+    exporting.set_defaults(command=commands.export_preset)
 
     doctor = parts.add_parser("doctor", help="check this machine and what is installed")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")

@@ -186,6 +186,26 @@ def import_preset(chosen: argparse.Namespace) -> int:
     return UserError.exit_code if found.problems else 0
 
 
+def export_preset(chosen: argparse.Namespace) -> int:
+    """Write a preset as a kohya_ss file, and tell what that program cannot express."""
+    from engine.kohya import export
+
+    out: Path | None = chosen.out
+    if out is not None and out.exists():
+        raise UserError("there is such a file already, and it is not overwritten. Choose another name.", str(out))
+    made = export(_preset_of(chosen))
+    if out is not None:
+        write_text_whole(out, json.dumps(made.content, ensure_ascii=False, indent=2) + "\n")
+    if chosen.json:
+        told = {"file": str(chosen.target), "written": str(out) if out else None, **made.to_dict()}
+        print(json.dumps(told, ensure_ascii=False, indent=2))
+    else:
+        print(made.text())
+        if out is not None:
+            print(f"\nWritten: {out}")
+    return 0
+
+
 def doctor(chosen: argparse.Namespace) -> int:
     """Check the machine."""
     from engine.doctor import main as examine

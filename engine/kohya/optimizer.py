@@ -35,7 +35,7 @@ _DECAY_OF_0_01 = (
     "adamw", "adamw_8bit", "paged_adamw", "paged_adamw_8bit", "ademamix_8bit", "paged_ademamix_8bit", "stable_adamw",
     "soap",
 )  # fmt: skip
-_RENAMED = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
+RENAMED = {"decouple": "weight_decouple", "use_bias_correction": "bias_correction"}
 _WITHOUT_EFFECT = ("fsdp_in_use", "log_every", "foreach", "fused", "slice_p")
 _SCHEDULES = {"constant_with_warmup": "constant", "cosine_with_min_lr": "cosine", "cosine_warmup_with_min_lr": "cosine"}
 _END_RATE = 1e-7  # where polynomial ends there, whatever the rate
@@ -86,7 +86,7 @@ def optimizer_args(values: Values, key: str) -> Outcome:
     if name == "dadapt_sgd" and "momentum" not in dict(pairs):
         extra["momentum"] = "0.0"
     for argument, text in pairs:
-        if not _take(name, _RENAMED.get(argument, argument), text, settings, extra):
+        if not _take(name, RENAMED.get(argument, argument), text, settings, extra):
             lost.append(f"{argument}={text}")
     if extra:
         settings["optimizer.extra"] = ", ".join(f"{argument}={text}" for argument, text in extra.items())

@@ -66,17 +66,21 @@ def read(path: Path) -> Import:
 
     Faults of the settings, and a model that is not SDXL, are in `problems`, beside the receipt.
     """
-    source = open_source(path)
-    about = f"Imported from {path.name}, {NAMES[source.kind]}."
+    return read_source(open_source(path))
+
+
+def read_source(source: Source) -> Import:
+    """Import what was read of a file."""
+    about = f"Imported from {source.path.name}, {NAMES[source.kind]}."
     if source.kind == "data set":
-        settings, outcomes, warnings = *read_dataset(source.content, path.parent), ()
+        settings, outcomes, warnings = *read_dataset(source.content, source.path.parent), ()
     else:
         settings, outcomes, warnings = _read_keys(source)
     receipt = make_receipt(NAMES[source.kind], outcomes, warnings)
     settings = black_out(settings, secrets_of(outcomes))
     if source.other_model:
         what = f"this preset is for {source.other_model}; Atelier trains SDXL only. Choose a preset for SDXL."
-        return Import(receipt, settings, None, (Problem(str(path), what),))
+        return Import(receipt, settings, None, (Problem(str(source.path), what),))
     try:
         preset = Preset(about=about).changed(settings)
     except PresetError as error:
