@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     check = parts.add_parser("check", help="tell what a preset would do, without doing it")
     check.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
     _add_settings(check)
-    check.add_argument("--json", action="store_true", help="print the whole plan as JSON")
+    check.add_argument("--report", action="store_true", help="tell what the pictures and captions are like instead")
+    check.add_argument("--json", action="store_true", help="print the whole plan, or report, as JSON")
     check.set_defaults(command=commands.check)
 
     sample = parts.add_parser("sample", help="draw pictures with a base model and LoRAs")

@@ -129,7 +129,9 @@ def _failed(
 
 
 def check(chosen: argparse.Namespace) -> int:
-    """Print the plan; exit code 2 if something stands in its way."""
+    """Print the plan, or the report of the training set; exit code 2 if something stands in its way."""
+    if chosen.report:
+        return _report_data(chosen)
     preset, plan = _planned(chosen)
     if chosen.json:
         print(plan.to_json())
@@ -144,6 +146,27 @@ def check(chosen: argparse.Namespace) -> int:
     if chosen.target.is_dir() and not RunFolder(chosen.target).is_running():
         write_text_whole(RunFolder(chosen.target).plan, plan.to_json() + "\n")
     return UserError.exit_code if plan.problems else 0
+
+
+def _report_data(chosen: argparse.Namespace) -> int:
+    from engine.data_report import report
+    from engine.data_report_text import words
+
+    found = report(_preset_of(chosen), progress=_show_progress)
+    if chosen.json:
+        print(found.to_json())
+    else:
+        print(words(found))
+        for warning in found.warnings:
+            print(f"Warning: {warning}")
+        for problem in found.problems:
+            print(problem, file=sys.stderr)
+    return UserError.exit_code if found.problems else 0
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty() and (done == total or done % 50 == 0):
+        print(f"\r{done:,} of {total:,} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
 def sample(chosen: argparse.Namespace) -> int:

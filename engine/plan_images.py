@@ -59,11 +59,15 @@ class ImagePlan:
 
 @dataclass(frozen=True)
 class Pictures:
-    """What lies in the folders of a preset: subsets, pictures to train, and pictures to measure on."""
+    """What lies in the folders of a preset: subsets, pictures to train, and pictures to measure on.
+
+    `scans`: what was found in the training folder and, if there is one, the regularization folder.
+    """
 
     subsets: tuple[SubsetPlan, ...] = ()
     images: tuple[ImagePlan, ...] = ()
     validation: tuple[ImagePlan, ...] = ()
+    scans: tuple[Scan, ...] = ()
 
 
 def look_at_images(
@@ -112,6 +116,7 @@ def look_at_images(
         subsets=tuple(_subset_plan(subset, kept_out) for found in scans for subset in found.subsets),
         images=images,
         validation=tuple(_image_plan(*row, repeats=1) for row in measured),
+        scans=tuple(scans),
     )
 
 

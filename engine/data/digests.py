@@ -83,18 +83,21 @@ class FileDigests:
             return list(pool.map(self.of, paths))
 
     def save(self) -> None:
-        """Write what is new to the memory; without a word where the folder is full, locked or read-only."""
-        if not self._new:
+        """Write what is new to the memory; without a word where the folder is full, locked or read-only.
+
+        Other threads may go on asking for hashes meanwhile.
+        """
+        new, self._new = self._new, {}
+        if not new:
             return
         with contextlib.suppress(OSError, Timeout):
             self._memory_path.parent.mkdir(parents=True, exist_ok=True)
             with self._lock:
-                if self._lines + len(self._new) > _WORTH_COMPACTING * len(self._known):
+                if self._lines + len(new) > _WORTH_COMPACTING * len(self._known):
                     self._memory_path.unlink(missing_ok=True)
-                    self._new, self._lines = dict(self._known), 0
-                packs.append_lines(self._memory_path, b"".join(_line(*entry) for entry in self._new.items()))
-            self._lines += len(self._new)
-            self._new = {}
+                    new, self._lines = dict(self._known), 0
+                packs.append_lines(self._memory_path, b"".join(_line(*entry) for entry in list(new.items())))
+            self._lines += len(new)
 
     def _read(self, content: bytes) -> None:
         for line in content.split(b"\n"):

@@ -18,6 +18,7 @@ from PIL import Image, ImageCms
 
 from engine.data.buckets import Placement, Size
 from engine.data.headers import (
+    JPEG_REDUCTIONS,
     UNDECODABLE,
     ImageHeader,
     jpeg_reduction,
@@ -85,14 +86,35 @@ def open_alpha(path: Path) -> Image.Image:
     return _decoded(path, _alpha)
 
 
-def _decoded(path: Path, convert: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """The image, decoded, converted and upright. Raises DatasetError naming the file where that cannot be."""
+def open_small(path: Path, smallest_px: int) -> tuple[Image.Image, bool]:
+    """Mode RGB as `open_upright` on white, and whether any pixel is not opaque; reduced by whole numbers of pixels.
+
+    Both sides of what was larger stay at `smallest_px` or above. Every byte of the file is read, so that a damaged one
+    is found: raises DatasetError as `open_upright`.
+    """
+    transparent = [False]
+
+    def convert(image: Image.Image) -> Image.Image:
+        transparent[0] = _alpha(image).getextrema()[0] != 255 if image.has_transparency_data else False
+        eight = _to_eight_bits(image, path)
+        factor = min(eight.size) // smallest_px
+        plain = eight if eight.mode in ("L", "RGB", "RGBA", "CMYK") or factor < 2 else eight.convert("RGBA")
+        return _flatten(_to_srgb(plain.reduce(factor) if factor > 1 else plain), WHITE)
+
+    return _decoded(path, convert, smallest_px), transparent[0]
+
+
+def _decoded(path: Path, convert: Callable[[Image.Image], Image.Image], smallest_px: int = 0) -> Image.Image:
+    """The image, decoded, converted and upright. Raises DatasetError naming the file where that cannot be.
+
+    smallest_px: above 0, a JPEG may be reduced while it is decoded as long as its sides stay at this.
+    """
     header = read_image_header(path)
     if refusal := refusal_of_size(header):
         raise DatasetError(refusal, str(path))
     try:
         with Image.open(path, formats=(header.format,)) as image:
-            _reduce(image, header)
+            _reduce(image, header, smallest_px)
             image.load()
             converted = convert(image)
     except MemoryError as error:
@@ -111,9 +133,11 @@ def _reason(error: Exception) -> str:
     return "the file is cut off" if "truncated" in text.lower() else text or type(error).__name__
 
 
-def _reduce(image: Image.Image, header: ImageHeader) -> None:
-    """Let very large JPEGs be decoded at a half, a quarter or an eighth of their size."""
+def _reduce(image: Image.Image, header: ImageHeader, smallest_px: int) -> None:
+    """Let very large JPEGs, or all where little is asked for, be decoded at a half, a quarter or an eighth."""
     reduction = jpeg_reduction(header.size_px) if header.format == "JPEG" else 1
+    if smallest_px and header.format == "JPEG":
+        reduction = max(reduction, *(r for r in JPEG_REDUCTIONS if r == 1 or min(image.size) >= smallest_px * r))
     if reduction > 1:
         image.draft(None, (image.width // reduction, image.height // reduction))
 
