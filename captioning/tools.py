@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from captioning import caption_tool
+from captioning import caption_tool, rename
 from captioning.tool import ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "caption": caption_tool,
+    "rename": rename,
 }
