@@ -13,6 +13,7 @@ import errno
 import json
 import os
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -98,25 +99,37 @@ class Journal:
         status = path.stat()
         self._note(Make(path, None, status.st_size, status.st_mtime_ns))
 
+    def note_all(self, deeds: Sequence[Deed]) -> None:
+        """Note many deeds, on the disk when this returns, for somebody who then does them by himself."""
+        self.prepare()
+        try:
+            append_lines(self.path, [self._line(deed, secrets.token_hex(6)) for deed in deeds])
+        except OSError as error:
+            raise storage_refusal(error, self.path) or error from error
+        self.entries += len(deeds)
+
     def _carry_out(self, deed: Deed) -> None:
         noted = self._note(deed)
         try:
             deed.do()
         except (OSError, UserError) as error:
-            _append_mark(self.path, "void", noted)
+            mark(self.path, "void", [noted])
             raise _refusal(error, deed) from error
 
     def _note(self, deed: Deed) -> str:
         self.prepare()
         noted = secrets.token_hex(6)
-        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-        content = {"v": FORMAT, "kind": deed.kind, "id": noted, "time": now, "group": self.group, **deed.to_dict()}
         try:
-            _append(self.path, json.dumps(content).encode() + b"\n")
+            append_lines(self.path, [self._line(deed, noted)])
         except OSError as error:
             raise storage_refusal(error, self.path) or error from error
         self.entries += 1
         return noted
+
+    def _line(self, deed: Deed, noted: str) -> bytes:
+        now = datetime.now(timezone.utc).isoformat(timespec="milliseconds")
+        content = {"v": FORMAT, "kind": deed.kind, "id": noted, "time": now, "group": self.group, **deed.to_dict()}
+        return json.dumps(content).encode() + b"\n"
 
 
 def read(path: Path) -> list[Entry]:
@@ -161,7 +174,7 @@ def _repeat(path: Path, group: str | None, wanted: Mark) -> Undone:
             result.failed += _refusal(error, entry.deed).problems
             continue
         (result.restored if changed else result.already).append(entry.deed.path)
-        _append_mark(path, wanted, entry.id)
+        mark(path, wanted, [entry.id])
     return result
 
 
@@ -208,14 +221,16 @@ def _refuse_taken(target: Path) -> None:
         raise UserError("is there already and is never overwritten. Choose another name.", str(target))
 
 
-def _append_mark(path: Path, mark: Mark, entry: str) -> None:
-    content = json.dumps({"v": FORMAT, "mark": mark, "entry": entry}).encode() + b"\n"
+def mark(path: Path, state: Mark, entries: Sequence[str]) -> None:
+    """Note what became of deeds, by the ids of their entries."""
+    lines = [json.dumps({"v": FORMAT, "mark": state, "entry": entry}).encode() + b"\n" for entry in entries]
     with suppress(OSError):  # a full disk: the next time it is told by what the folders hold
-        _append(path, content)
+        append_lines(path, lines)
 
 
-def _append(path: Path, line: bytes) -> None:
-    """Add a whole line or nothing: half a line would spoil the next one, so one that a killed writer left is cut."""
+def append_lines(path: Path, lines: Sequence[bytes]) -> None:
+    """Add whole lines or nothing: half a line would spoil the next one, so one that a killed writer left is cut."""
+    line = b"".join(lines)
     with path.open("rb+", buffering=0) as file:
         size_bytes = _end_of_last_line(file.seek(0, os.SEEK_END), file)
         file.truncate(size_bytes)

@@ -9,7 +9,18 @@ from typing import Any
 import gradio as gr
 
 from engine.errors import UserError
-from ui import data_tab, last, plan_bar, preset_files, presets_tab, rate_chart, run_list, run_tab, training_tab
+from ui import (
+    captions_tab,
+    data_tab,
+    last,
+    plan_bar,
+    preset_files,
+    presets_tab,
+    rate_chart,
+    run_list,
+    run_tab,
+    training_tab,
+)
 from ui import form as forms
 from ui.check import Check, check
 from ui.data_page import PAGE_IMAGES
@@ -47,6 +58,8 @@ def build() -> gr.Blocks:
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
                 data = data_tab.build(form)
+            with gr.Tab("Captions", id="captions", elem_id="tab-captions", render_children=True):
+                captions_tab.build(form)
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
                 level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):

@@ -16,10 +16,12 @@ from engine.errors import UserError
 from ui.last import home
 
 SIDE_PX = 320
+LARGE_PX = 1280
 _SMALL_BYTES = 64_000  # a sample this small is served as it is
 _MOST_PIXELS = 120_000_000  # larger ones are not opened for a preview
 
 _pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="thumbnail")
+_large_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="preview")  # never behind a page of small ones
 _pending: dict[Path, Future[Path | None]] = {}
 _lock = threading.Lock()
 
@@ -54,37 +56,48 @@ def if_ready(path: Path) -> Path | None:
     return future.result() if future.done() else None
 
 
-def _ask(path: Path) -> Future[Path | None]:
-    target = _target(path)
+def asked_for(path: Path) -> tuple[bool, Path | None]:
+    """Whether the thumbnail's making came to its end, and the thumbnail; None then is what cannot be shown."""
+    future = _ask(path)
+    return future.done(), future.result() if future.done() else None
+
+
+def large(path: Path) -> Path | None:
+    """A copy of up to LARGE_PX a side, made now where missing; None for what cannot be shown."""
+    return _ask(path, LARGE_PX).result()
+
+
+def _ask(path: Path, side_px: int = SIDE_PX) -> Future[Path | None]:
+    target = _target(path, side_px)
     with _lock:
         future = _pending.get(target)
         if future is None:
-            future = _pool.submit(_make, path, target)
+            future = (_pool if side_px == SIDE_PX else _large_pool).submit(_make, path, target, side_px)
             if len(_pending) > 20_000:
                 _pending.clear()
             _pending[target] = future
         return future
 
 
-def _target(path: Path) -> Path:
+def _target(path: Path, side_px: int) -> Path:
     try:
         facts = path.stat()
-        key = f"{path}|{facts.st_mtime_ns}|{facts.st_size}|{SIDE_PX}"
+        key = f"{path}|{facts.st_mtime_ns}|{facts.st_size}|{side_px}"
     except OSError:
         key = f"{path}|missing"
     return folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.webp"
 
 
-def _make(path: Path, target: Path) -> Path | None:
+def _make(path: Path, target: Path, side_px: int) -> Path | None:
     if target.exists():
         return target
     try:
         with Image.open(path) as image:
             if image.width * image.height > _MOST_PIXELS:
                 return None
-            image.draft("RGB", (SIDE_PX * 2, SIDE_PX * 2))
+            image.draft("RGB", (side_px * 2, side_px * 2))
             small = ImageOps.exif_transpose(image)
-            small.thumbnail((SIDE_PX, SIDE_PX))
+            small.thumbnail((side_px, side_px))
             small = _flat(small)
         write_whole(target, lambda part: small.save(part, "WEBP", quality=80, method=2))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, UserError):

@@ -1,0 +1,164 @@
+// The Captions tab: what is shown, and how it speaks with the page's program. Captions, names and tags come as data and
+// are only ever put in as text (textContent), never as HTML.
+window.atelierBench = (() => {
+  const bench = {
+    server: null, key: "", root: null, hello: null, parts: {}, cards: new Map(),
+    state: {
+      folder: "", extension: ".txt", separator: ",", filter: "", sort: "name", first: 0, mode: "grid", panel: "caption",
+      view: null, focus: null, anchor: null, selected: new Set(), drafts: new Map(), own: false, fault: "",
+    },
+  };
+  const state = bench.state;
+
+  // el("div", {class: "x", onclick: f, text: "…"}, child, …)
+  bench.el = (tag, options = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(options)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name === "text") made.textContent = value;
+      else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else if (name in made && name !== "list" && name !== "type") made[name] = value;
+      else made.setAttribute(name, value === true ? "" : value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
+  };
+  bench.plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+
+  const place = () => ({ folder: state.folder, extension: state.extension, separator: state.separator });
+  bench.ask = async (what, more = {}) => {
+    try {
+      return JSON.parse(await bench.server.captions(JSON.stringify({ key: bench.key, ask: what, ...place(), ...more })));
+    } catch (error) {
+      return { error: "The page's program did not answer. Look into its terminal, then try again." };
+    }
+  };
+
+  // Look at the folder anew; an answer that a later question overtook is dropped.
+  let question = 0;
+  bench.look = async ({ first = state.first, at = null, quiet = false } = {}) => {
+    if (!state.folder) return bench.drawAll();
+    const mine = ++question;
+    if (!quiet) bench.root.classList.add("is-busy");
+    const answer = await bench.ask("view", { filter: state.filter, sort: state.sort, first, at });
+    if (mine !== question) return;
+    bench.root.classList.remove("is-busy");
+    state.fault = answer.error || "";
+    if (!answer.error) {
+      state.view = answer;
+      state.first = answer.first;
+      if (at !== null && answer.items.some((item) => item.id === at)) state.focus = at;
+      if (!answer.items.some((item) => item.id === state.focus)) state.focus = answer.items[0]?.id ?? null;
+    }
+    bench.drawAll();
+    bench.fillPictures();
+    if (answer.items?.some((item) => item.tokens === null && item.text)) setTimeout(() => bench.look({ quiet: true }), 900);
+  };
+  bench.drawAll = () => {
+    for (const part of ["drawBar", "drawTags", "drawGrid", "drawPanel"]) bench[part]?.();
+  };
+
+  // Thumbnails that were not ready are asked for until all are there.
+  let asking = false;
+  bench.fillPictures = async () => {
+    if (asking) return;
+    asking = true;
+    for (let turn = 0; turn < 60; turn++) {
+      const missing = (state.view?.items || []).filter((item) => item.small === null);
+      if (!missing.length) break;
+      await new Promise((done) => setTimeout(done, turn ? 350 : 120));
+      const { small } = await bench.ask("pictures", { items: missing.map((item) => item.id) });
+      for (const item of state.view?.items || []) if (small && small[item.id] != null) item.small = small[item.id];
+      bench.drawGrid();
+    }
+    asking = false;
+  };
+
+  bench.item = (id = state.focus) => state.view?.items.find((item) => item.id === id) || null;
+  bench.draft = (id) => state.drafts.get(id);
+  bench.open = (folder, extension) => {
+    if (state.drafts.size && !confirm(`Leave ${bench.plural(state.drafts.size, "caption")} unsaved?`)) return;
+    Object.assign(state, { folder: folder.trim(), extension: extension.trim() || ".txt", first: 0, focus: null, view: null });
+    state.selected.clear();
+    state.drafts.clear();
+    bench.cards.clear();
+    bench.look();
+  };
+
+  // A short sentence at the bottom, with Undo where that is possible.
+  let fading = 0;
+  bench.toast = (text, { undo = false, bad = false, more = [] } = {}) => {
+    clearTimeout(fading);
+    document.getElementById("bench-toast")?.remove();
+    const toast = bench.el("div", { id: "bench-toast", class: bad ? "bad" : "", role: "status" }, bench.el("span", { text }));
+    if (more.length) toast.append(bench.el("ul", {}, ...more.map((line) => bench.el("li", { text: line }))));
+    if (undo) toast.append(bench.el("button", { type: "button", text: "Undo", onclick: bench.undo }));
+    toast.append(bench.el("button", { type: "button", text: "×", title: "Close", onclick: () => toast.remove() }));
+    document.body.append(toast);
+    fading = setTimeout(() => toast.remove(), bad || more.length ? 20000 : 8000);
+  };
+
+  // What an edit, undo, redo or operation led to.
+  bench.told = (answer, done) => {
+    if (answer.error) return bench.toast(answer.error, { bad: true });
+    const left = answer.failed_count ? ` ${bench.plural(answer.failed_count, "caption")} could not be changed:` : "";
+    bench.toast(`${done}${left}`, { undo: answer.count > 0 && !done.startsWith("Undone"), bad: !!left, more: answer.failed });
+  };
+  bench.undo = async () => turn("undo", "Undone");
+  bench.redo = async () => turn("redo", "Done again");
+  async function turn(what, word) {
+    const answer = await bench.ask(what);
+    if (!answer.error && !answer.title) return bench.toast(`Nothing is left to ${what}.`);
+    bench.told(answer, `${word}: ${answer.title} (${bench.plural(answer.count || 0, "caption")}).`);
+    await bench.look({ quiet: true });
+  }
+
+  bench.focusOn = (id) => {
+    state.focus = id;
+    state.panel = "caption";
+    bench.drawGrid();
+    bench.drawPanel();
+    bench.cards.get(id)?.scrollIntoView({ block: "nearest" });
+  };
+  // Go along the items, over the ends of pages too.
+  bench.move = async (by) => {
+    const items = state.view?.items || [];
+    const at = items.findIndex((item) => item.id === state.focus) + by;
+    if (items[at]) return bench.focusOn(items[at].id);
+    const target = state.first + at;
+    if (target < 0 || target >= (state.view?.matching || 0)) return;
+    await bench.look({ first: target });
+    bench.focusOn((state.view.items[target - state.first] || state.view.items[0]).id);
+  };
+
+  bench.fieldValue = (id) => document.querySelector(`#${id} :is(textarea, input)`)?.value ?? "";
+  // Until the user opens another folder here, the tab shows that of the data set.
+  function follow() {
+    state.separator = bench.fieldValue("field-captions-separator") || ",";
+    const folder = bench.fieldValue("field-data-folder"), extension = bench.fieldValue("field-captions-extension");
+    if (state.own || !folder) return bench.drawAll();
+    if (folder !== state.folder || extension !== state.extension) bench.open(folder, extension);
+    else bench.look({ quiet: true });
+  }
+  bench.useDataSet = () => {
+    state.own = false;
+    follow();
+  };
+
+  bench.start = async (element, server) => {
+    Object.assign(bench, { server, root: element.querySelector("#bench"), key: element.querySelector("#bench").dataset.key });
+    bench.hello = await bench.ask("hello");
+    if (bench.hello.error) return bench.toast(bench.hello.error, { bad: true });
+    state.mode = localStorage.getItem("atelier.captions.mode") || "grid";
+    bench.build();
+    bench.drawAll();
+    new IntersectionObserver((seen) => seen.some((entry) => entry.isIntersecting) && follow()).observe(bench.root);
+    setInterval(async () => {
+      if (!state.view || document.hidden || !bench.root.offsetParent || bench.root.classList.contains("is-busy")) return;
+      const { version } = await bench.ask("poll");
+      if (version !== undefined && version !== state.view?.version) bench.look({ quiet: true });
+    }, 3000);
+  };
+  window.addEventListener("beforeunload", (event) => state.drafts.size && event.preventDefault());
+  return bench;
+})();

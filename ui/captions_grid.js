@@ -1,0 +1,257 @@
+// The Captions tab: bar, tags, pictures and keys.
+(() => {
+  const bench = window.atelierBench;
+  const { state, el, parts } = bench;
+  const KEYS = [
+    ["← → ↑ ↓, J, K", "go along the pictures"], ["Enter", "edit the caption"], ["Ctrl+Enter", "save it"],
+    ["Ctrl+Shift+Enter", "save it and edit the next"], ["Escape", "leave the caption; clear the selection"],
+    ["Space", "select"], ["Shift+click, Ctrl+click", "select several"], ["Ctrl+A", "select all that are shown by the filter"],
+    ["Ctrl+Z, Ctrl+Y", "undo, redo"], ["/", "filter"], ["G", "grid or single picture"],
+  ];
+  const LANGUAGE = [
+    ["blob", "the text contains it"], ["tag:dog", "has this tag; _ and blank are the same"], ['tag:"long hair"', "of several words"],
+    ["tag:*hair", "* stands for any letters"], ['text:"on a sofa"', "the text contains it"], ["name:IMG_*", "file name"],
+    ["folder:10_*", "folder"], ["tags > 10", "also tokens, chars, words, lines; > < >= <= = !="], ["untagged", "no caption, or an empty one"],
+    ["a b, a AND b", "both"], ["a OR b", "one of them"], ["NOT (a OR b)", "not these"],
+  ];
+
+  bench.button = (text, action, options = {}) => el("button", { type: "button", text, onclick: action, ...options });
+  const table = (rows) => el("table", {}, ...rows.map(([a, b]) => el("tr", {}, el("td", {}, el("kbd", { text: a })), el("td", { text: b }))));
+
+  bench.build = () => {
+    const typed = (id, label, placeholder, enter) => el("input", {
+      id, placeholder, type: "text", spellcheck: false, autocomplete: "off", "aria-label": label,
+      onkeydown: (event) => event.key === "Enter" && enter(),
+    });
+    const openOwn = () => ((state.own = true), bench.open(parts.folder.value, parts.extension.value));
+    parts.folder = typed("bench-folder", "Folder", "folder of images", openOwn);
+    parts.extension = typed("bench-extension", "Caption extension", ".txt", openOwn);
+    parts.counts = el("span", { id: "bench-counts", class: "quiet" });
+    parts.filter = typed("bench-filter", "Filter", "Filter:  tag:dog  NOT (tokens > 75 OR untagged)", () => parts.filter.blur());
+    let pause = 0;
+    parts.filter.addEventListener("input", () => {
+      clearTimeout(pause);
+      pause = setTimeout(() => bench.filterBy(parts.filter.value), 220);
+    });
+    parts.sort = el("select", { id: "bench-sort", "aria-label": "Order", onchange: () => ((state.sort = parts.sort.value), bench.look({ first: 0 })) },
+      ...bench.hello.sorts.map((name) => el("option", { value: name, text: `by ${name}` })));
+    parts.undo = bench.button("Undo", bench.undo, { id: "bench-undo" });
+    parts.redo = bench.button("Redo", bench.redo, { id: "bench-redo" });
+    parts.mode = bench.button("", bench.toggleMode, { id: "bench-mode", title: "G" });
+    parts.fault = el("p", { id: "bench-fault", role: "alert" });
+    parts.strip = el("div", { id: "bench-strip" });
+    parts.tagFilter = typed("bench-tag-filter", "Find a tag", "find a tag", () => {});
+    parts.tagFilter.addEventListener("input", () => bench.drawTags());
+    parts.tags = el("ul", { id: "bench-tags" });
+    parts.tagTitle = el("h4", { text: "Tags" });
+    parts.grid = el("div", { id: "bench-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": "Pictures" });
+    parts.pages = el("div", { id: "bench-pages" });
+    parts.panel = el("aside", { id: "bench-panel" });
+    const help = el("details", { id: "bench-help" }, el("summary", { text: "Filter language and keys" }),
+      el("div", { class: "sheet" }, table(LANGUAGE), table(KEYS)));
+    bench.root.replaceChildren(
+      el("div", { class: "bench-row" }, parts.folder, parts.extension, bench.button("Open", openOwn, { id: "bench-open" }),
+        bench.button("The data set's", bench.useDataSet, { title: "Open the folder of the tab Data set" }), parts.counts),
+      el("div", { class: "bench-row" }, parts.filter, parts.sort, parts.mode, parts.undo, parts.redo),
+      parts.fault, help, parts.strip,
+      el("div", { id: "bench-body" },
+        el("nav", { id: "bench-side" }, parts.tagTitle, parts.tagFilter, parts.tags),
+        el("section", {}, parts.grid, parts.pages), parts.panel));
+  };
+
+  bench.filterBy = (text) => {
+    state.filter = text;
+    if (parts.filter.value !== text) parts.filter.value = text;
+    bench.look({ first: 0 });
+  };
+  const quoted = (tag) => `tag:"${tag.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"`;
+  function toggleTag(tag, not) {
+    const bare = quoted(tag), word = (not ? "NOT " : "") + bare;
+    const without = state.filter.replaceAll("NOT " + bare, "").replaceAll(bare, "").replace(/\s+/g, " ").trim();
+    const had = state.filter.includes(word) && (not || !state.filter.includes("NOT " + bare));
+    bench.filterBy(had ? without : `${without && / OR /.test(without) ? `(${without})` : without} ${word}`.trim());
+  }
+
+  bench.toggleMode = () => {
+    state.mode = state.mode === "grid" ? "single" : "grid";
+    localStorage.setItem("atelier.captions.mode", state.mode);
+    bench.drawAll();
+    bench.cards.get(state.focus)?.scrollIntoView({ block: "nearest" });
+  };
+
+  bench.drawBar = () => {
+    const view = state.view;
+    if (document.activeElement !== parts.folder) parts.folder.value = state.folder;
+    if (document.activeElement !== parts.extension) parts.extension.value = state.extension;
+    parts.counts.textContent = view ? `${bench.plural(view.total, "picture")}, ${view.captioned.toLocaleString("en")} captioned` : "";
+    parts.undo.disabled = !view?.undo;
+    parts.redo.disabled = !view?.redo;
+    parts.undo.title = view?.undo ? `Undo: ${view.undo} (Ctrl+Z)` : "Nothing to undo";
+    parts.redo.title = view?.redo ? `Redo: ${view.redo} (Ctrl+Y)` : "Nothing to redo";
+    parts.mode.textContent = state.mode === "grid" ? "Single picture" : "Grid";
+    parts.fault.textContent = state.fault || (view?.problems || []).join("\n");
+    drawStrip(view);
+  };
+
+  function drawStrip(view) {
+    if (!view) return parts.strip.replaceChildren();
+    const found = state.filter.trim() ? `${view.matching.toLocaleString("en")} of ${bench.plural(view.total, "picture")}` : "";
+    const pieces = [found && el("span", { id: "bench-found", text: found })];
+    if (found) pieces.push(bench.button("Clear the filter", () => bench.filterBy(""), { class: "link" }));
+    if (state.selected.size) pieces.push(el("b", { id: "bench-selected", text: `${state.selected.size.toLocaleString("en")} selected` }));
+    if (view.matching && state.selected.size < view.matching)
+      pieces.push(bench.button(`Select all ${view.matching.toLocaleString("en")}`, bench.selectAll, { class: "link", id: "bench-select-all" }));
+    if (state.selected.size) pieces.push(bench.button("Clear the selection", bench.selectNone, { class: "link" }));
+    if (state.drafts.size) pieces.push(el("span", { class: "unsaved", text: `${state.drafts.size} unsaved` }),
+      bench.button("Save all", bench.saveAll, { class: "link" }));
+    parts.strip.replaceChildren(...pieces.filter(Boolean));
+  }
+
+  bench.drawTags = () => {
+    const view = state.view, wanted = parts.tagFilter.value.trim().toLowerCase();
+    parts.tagTitle.replaceChildren("Tags", el("small", { text: view ? view.tag_count.toLocaleString("en") : "" }));
+    const shown = (view?.tags || []).filter(([tag]) => tag.toLowerCase().includes(wanted));
+    parts.tags.replaceChildren(...shown.slice(0, 200).map(([tag, count]) => {
+      const on = state.filter.includes(quoted(tag));
+      return el("li", {}, el("button", {
+        type: "button", class: on ? "on" : "", title: "Click: filter by it. Alt+click: filter by its absence.",
+        onclick: (event) => toggleTag(tag, event.altKey),
+      }, el("span", { text: tag }), el("small", { text: count.toLocaleString("en") })));
+    }));
+    if (shown.length > 200) parts.tags.append(el("li", { class: "quiet", text: `and ${shown.length - 200} more` }));
+  };
+
+  function card(item) {
+    const made = el("figure", { role: "option" },
+      el("div", { class: "frame" }, el("span", { class: "soon" }), el("input", { type: "checkbox", tabIndex: -1, "aria-label": "Select" })),
+      el("figcaption", {}, el("p", {}), el("small", {})));
+    made.addEventListener("click", (event) => click(item.id, event));
+    made.addEventListener("dblclick", () => state.mode === "grid" && bench.toggleMode());
+    made.addEventListener("mousedown", (event) => event.shiftKey && event.preventDefault());
+    return made;
+  }
+  function fill(made, item) {
+    const draft = bench.draft(item.id), text = draft ? draft.text : item.text;
+    const [frame, about] = made.children, [words, facts] = about.children;
+    made.title = item.id;
+    made.classList.toggle("focus", item.id === state.focus);
+    made.classList.toggle("chosen", state.selected.has(item.id));
+    made.setAttribute("aria-selected", state.selected.has(item.id));
+    frame.querySelector("input").checked = state.selected.has(item.id);
+    if (words.textContent !== text) words.textContent = text;
+    words.className = text ? "" : "quiet";
+    if (!text) words.textContent = "no caption";
+    facts.replaceChildren(el("span", { text: item.name }), draft ? el("b", { class: "unsaved", text: "unsaved" }) :
+      el("span", { class: item.tokens > limit() ? "over" : "", text: item.tokens === null ? "" : bench.plural(item.tokens, "token") }));
+    const drawn = frame.querySelector("img");
+    if (item.small && drawn?.getAttribute("src") !== item.small) {
+      (drawn || frame.querySelector(".soon")).replaceWith(el("img", { src: item.small, alt: "", draggable: false }));
+    } else if (item.small === "") frame.querySelector(".soon")?.replaceChildren("no preview");
+  }
+  const limit = (bench.tokenLimit = () => Number(bench.fieldValue("field-captions-max_tokens")) || 75);
+
+  bench.drawGrid = () => {
+    const items = state.view?.items || [], focused = bench.item();
+    bench.root.classList.toggle("single", state.mode === "single");
+    const keep = new Set(items.map((item) => item.id));
+    for (const id of [...bench.cards.keys()]) if (!keep.has(id)) bench.cards.delete(id);
+    const cards = items.map((item) => {
+      if (!bench.cards.has(item.id)) bench.cards.set(item.id, card(item));
+      fill(bench.cards.get(item.id), item);
+      return bench.cards.get(item.id);
+    });
+    const same = cards.length === parts.grid.children.length && cards.every((made, at) => made === parts.grid.children[at]);
+    if (!same) parts.grid.replaceChildren(...cards);
+    if (!items.length) parts.grid.replaceChildren(el("p", { class: "quiet empty", text: emptiness() }));
+    drawLarge(focused);
+    drawPages();
+  };
+  function emptiness() {
+    if (state.fault) return "";
+    if (!state.folder) return "Choose a folder of images above, or on the tab Data set.";
+    if (!state.view) return "Looking …";
+    return state.view.total ? "No picture passes the filter." : "There are no images in this folder.";
+  }
+
+  // The single picture: a copy of up to 1280 px, asked for when it is shown.
+  async function drawLarge(item) {
+    if (!parts.large) parts.grid.before((parts.large = el("div", { id: "bench-large" })));
+    parts.large.hidden = state.mode !== "single" || !item;
+    if (parts.large.hidden || parts.large.dataset.of === item.id) return;
+    parts.large.dataset.of = item.id;
+    const image = el("img", { alt: item.name, src: item.small || "" });
+    parts.large.replaceChildren(image, el("p", { class: "quiet", text: item.id }));
+    const { url } = await bench.ask("large", { item: item.id });
+    if (url && parts.large.dataset.of === item.id) image.src = url;
+  }
+
+  function drawPages() {
+    const view = state.view, size = bench.hello.page_items;
+    if (!view || view.matching <= size) return parts.pages.replaceChildren();
+    const last = Math.min(view.first + size, view.matching);
+    const turn = (first) => async () => {
+      await bench.look({ first });
+      parts.grid.scrollIntoView({ block: "start" });
+    };
+    parts.pages.replaceChildren(
+      bench.button("‹ Back", turn(view.first - size), { disabled: view.first === 0, id: "bench-back" }),
+      el("span", { id: "bench-where", class: "quiet", text: `${(view.first + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${view.matching.toLocaleString("en")}` }),
+      bench.button("More ›", turn(view.first + size), { disabled: last >= view.matching, id: "bench-more" }));
+  }
+
+  function click(id, event) {
+    if (event.target.type === "checkbox" || event.ctrlKey || event.metaKey) return select(id, event.shiftKey);
+    if (event.shiftKey) return selectRange(id);
+    if (state.selected.size) state.selected.clear();
+    state.anchor = id;
+    bench.focusOn(id);
+    bench.drawBar();
+  }
+  function select(id, range) {
+    if (range) return selectRange(id);
+    state.selected.has(id) ? state.selected.delete(id) : state.selected.add(id);
+    Object.assign(state, { anchor: id, focus: id });
+    bench.drawAll();
+  }
+  async function selectRange(id) {
+    const { ids = [] } = await bench.ask("ids", { filter: state.filter, sort: state.sort });
+    const ends = [ids.indexOf(state.anchor ?? state.focus), ids.indexOf(id)].sort((a, b) => a - b);
+    if (ends[0] >= 0) ids.slice(ends[0], ends[1] + 1).forEach((each) => state.selected.add(each));
+    state.focus = id;
+    bench.drawAll();
+  }
+  bench.selectAll = async () => {
+    const { ids = [] } = await bench.ask("ids", { filter: state.filter, sort: state.sort });
+    ids.forEach((id) => state.selected.add(id));
+    bench.drawAll();
+  };
+  bench.selectNone = () => {
+    state.selected.clear();
+    bench.drawAll();
+  };
+
+  const columns = () => getComputedStyle(parts.grid).gridTemplateColumns.split(" ").length;
+  const PLAIN = {
+    ArrowRight: () => bench.move(1), ArrowLeft: () => bench.move(-1), j: () => bench.move(1), k: () => bench.move(-1),
+    ArrowDown: () => bench.move(state.mode === "grid" ? columns() : 1), ArrowUp: () => bench.move(state.mode === "grid" ? -columns() : -1),
+    Enter: () => bench.edit(), " ": () => state.focus !== null && select(state.focus, false), g: () => bench.toggleMode(),
+    "/": () => parts.filter.focus(), Escape: () => bench.selectNone(),
+  };
+  const WITH_CONTROL = { z: () => bench.undo(), y: () => bench.redo(), a: () => bench.selectAll() };
+  document.addEventListener("keydown", (event) => {
+    if (!bench.root?.offsetParent || document.getElementById("full-picture") || event.defaultPrevented) return;
+    const target = event.target;
+    if (target.matches?.("textarea, select, input:not([type=checkbox]), [contenteditable]")) {
+      if (event.key === "Escape" && bench.root.contains(target)) target.blur();
+      return;
+    }
+    if (target.matches?.("button, a, summary") && (event.key === "Enter" || event.key === " ")) return;
+    const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+    let action = null;
+    if (event.ctrlKey || event.metaKey) action = event.shiftKey && key === "z" ? WITH_CONTROL.y : WITH_CONTROL[key];
+    else if (!event.altKey) action = PLAIN[key];
+    if (!action || !state.view) return;
+    event.preventDefault();
+    action();
+  });
+})();
