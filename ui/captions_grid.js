@@ -15,7 +15,10 @@
     ["a b, a AND b", "both"], ["a OR b", "one of them"], ["NOT (a OR b)", "not these"],
   ];
 
-  bench.button = (text, action, options = {}) => el("button", { type: "button", text, onclick: action, ...options });
+  // A click by mouse leaves the keys to the pictures.
+  bench.button = (text, action, options = {}) => el("button", {
+    type: "button", text, ...options, onclick: (event) => (event.detail && event.currentTarget.blur(), action(event)),
+  });
   const table = (rows) => el("table", {}, ...rows.map(([a, b]) => el("tr", {}, el("td", {}, el("kbd", { text: a })), el("td", { text: b }))));
 
   bench.build = () => {
@@ -47,13 +50,12 @@
     parts.grid = el("div", { id: "bench-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": "Pictures" });
     parts.pages = el("div", { id: "bench-pages" });
     parts.panel = el("aside", { id: "bench-panel" });
-    const help = el("details", { id: "bench-help" }, el("summary", { text: "Filter language and keys" }),
-      el("div", { class: "sheet" }, table(LANGUAGE), table(KEYS)));
+    parts.help = el("div", { id: "bench-help", class: "sheet", hidden: true }, table(LANGUAGE), table(KEYS));
     bench.root.replaceChildren(
       el("div", { class: "bench-row" }, parts.folder, parts.extension, bench.button("Open", openOwn, { id: "bench-open" }),
-        bench.button("The data set's", bench.useDataSet, { title: "Open the folder of the tab Data set" }), parts.counts),
+        bench.button("Data set's folder", bench.useDataSet, { title: "Open the folder of the tab Data set" }), parts.counts),
       el("div", { class: "bench-row" }, parts.filter, parts.sort, parts.mode, parts.undo, parts.redo),
-      parts.fault, help, parts.strip,
+      parts.fault, parts.strip, parts.help,
       el("div", { id: "bench-body" },
         el("nav", { id: "bench-side" }, parts.tagTitle, parts.tagFilter, parts.tags),
         el("section", {}, parts.grid, parts.pages), parts.panel));
@@ -94,7 +96,8 @@
   };
 
   function drawStrip(view) {
-    if (!view) return parts.strip.replaceChildren();
+    const help = bench.button("Filter language and keys", () => (parts.help.hidden = !parts.help.hidden), { class: "link", id: "bench-help-open" });
+    if (!view) return parts.strip.replaceChildren(help);
     const found = state.filter.trim() ? `${view.matching.toLocaleString("en")} of ${bench.plural(view.total, "picture")}` : "";
     const pieces = [found && el("span", { id: "bench-found", text: found })];
     if (found) pieces.push(bench.button("Clear the filter", () => bench.filterBy(""), { class: "link" }));
@@ -104,7 +107,7 @@
     if (state.selected.size) pieces.push(bench.button("Clear the selection", bench.selectNone, { class: "link" }));
     if (state.drafts.size) pieces.push(el("span", { class: "unsaved", text: `${state.drafts.size} unsaved` }),
       bench.button("Save all", bench.saveAll, { class: "link" }));
-    parts.strip.replaceChildren(...pieces.filter(Boolean));
+    parts.strip.replaceChildren(...pieces.filter(Boolean), help);
   }
 
   bench.drawTags = () => {
@@ -142,7 +145,7 @@
     words.className = text ? "" : "quiet";
     if (!text) words.textContent = "no caption";
     facts.replaceChildren(el("span", { text: item.name }), draft ? el("b", { class: "unsaved", text: "unsaved" }) :
-      el("span", { class: item.tokens > limit() ? "over" : "", text: item.tokens === null ? "" : bench.plural(item.tokens, "token") }));
+      el("span", { class: item.tokens > limit() ? "over" : "", text: item.tokens === null || !item.text ? "" : bench.plural(item.tokens, "token") }));
     const drawn = frame.querySelector("img");
     if (item.small && drawn?.getAttribute("src") !== item.small) {
       (drawn || frame.querySelector(".soon")).replaceWith(el("img", { src: item.small, alt: "", draggable: false }));

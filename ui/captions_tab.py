@@ -1,22 +1,17 @@
 """Tab "Captions": the captioner's panel, and below it the workbench for captions.
 
-The workbench is drawn by the browser (captions_*.js) from what `captions_answers` tells it.
+The workbench is drawn by the browser (captions*.js) from what `captions_answers` tells it.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-from pathlib import Path
 
 import gradio as gr
 
 from ui import captions_answers
 from ui.form import Form
-
-SCRIPTS = ("captions_core.js", "captions_grid.js", "captions_editor.js", "captions_change.js")
-STYLES = ("captions.css",)
-_HERE = Path(__file__).parent
 
 # Known to pages that this program sent only: another site that a browser visits cannot make it write captions.
 _KEY = secrets.token_urlsafe(16)
@@ -38,10 +33,3 @@ def captions(request: str) -> str:
     if not secrets.compare_digest(str(asked.get("key")).encode(), _KEY.encode()):
         return json.dumps({"error": "this page is older than the program that it speaks with. Load it again."})
     return json.dumps(captions_answers.answer(asked))
-
-
-def head() -> str:
-    """The tab's style and scripts for the page's head."""
-    style = "".join((_HERE / name).read_text(encoding="utf-8") for name in STYLES)
-    script = "\n".join((_HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    return f"<style>{style}</style><script>{script}</script>"

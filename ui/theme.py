@@ -10,7 +10,6 @@ from gradio.themes.utils import colors, fonts, sizes
 
 from engine.preset import SETTINGS
 from engine.settings import Setting
-from ui import captions_tab
 from ui.form import field_id, show
 
 _HERE = Path(__file__).parent
@@ -101,7 +100,7 @@ def head() -> str:
     names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
     defaults = {field_id(item.path): _default_text(item) for item in SETTINGS}
     facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierDefaults = {_json(defaults)};"
-    return f"<style>{style}</style><script>{facts}\n{script}</script>{captions_tab.head()}"
+    return f"<style>{style}</style><script>{facts}\n{script}</script>"
 
 
 def _default_text(item: Setting) -> str:

@@ -94,14 +94,21 @@ def _find_replace(values: Values, context: Context) -> Change:
     return lambda texts: [tag_changes.replace_plain(text, find, new, match_case) for text in texts]
 
 
-def _prefix(values: Values, context: Context) -> Change:
+def _one_line(values: Values) -> str:
     text = _text(values, "text", "Text")
+    if len(text.splitlines()) > 1:
+        raise UserError(f"is one line (got {text!r}). Take the line break out.", "Text")
+    return text
+
+
+def _prefix(values: Values, context: Context) -> Change:
+    text = _one_line(values)
     change = affixes.without_prefix if values.get("mode") == "remove" else affixes.with_prefix
     return each_line(lambda line: change(line, text))
 
 
 def _suffix(values: Values, context: Context) -> Change:
-    text = _text(values, "text", "Text")
+    text = _one_line(values)
     change = affixes.without_suffix if values.get("mode") == "remove" else affixes.with_suffix
     return each_line(lambda line: change(line, text, context.separator))
 
