@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from engine.errors import ModelError, UserError
 
@@ -31,18 +32,20 @@ def require_files(folder: Path, *needed: tuple[str, ...]) -> list[Path]:
     return there
 
 
-def model_type(config: Path) -> str:
-    """Which kind of model a transformers `config.json` says the folder holds; "" where it does not say."""
+def config_of(config: Path) -> dict[str, Any]:
+    """What a JSON file of a model says; raises ModelError where it is none."""
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot be read ({error}). Download it again.", str(config)) from error
-    return str(content.get("model_type", "")) if isinstance(content, dict) else ""
+    if not isinstance(content, dict):
+        raise ModelError("is no configuration of a model. Download it again.", str(config))
+    return content
 
 
 def require_type(config: Path, wanted: str) -> None:
     """Refuse a folder with another kind of model: transformers would fill it with random weights instead."""
-    if (found := model_type(config)) != wanted:
+    if (found := config_of(config).get("model_type", "")) != wanted:
         what = f"holds another kind of model (got model_type {found!r}, not {wanted!r}). Choose its captioner."
         raise ModelError(what, str(config.parent))
 

@@ -1,4 +1,4 @@
-"""What a captioner is: a module with `Settings` and `load`, which gives an object with `caption`."""
+"""What a captioner is: a module with `Settings` and `load`, which gives an object with `prepare` and `caption`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,12 @@ class CaptionerSettings(BaseModel):
 class Captioner(Protocol):
     """A loaded model."""
 
-    def caption(self, images: Sequence[Image.Image]) -> list[str]:
-        """One caption for each image (mode RGB, upright, of any size), in order; "" where it has nothing to say."""
+    def prepare(self, image: Image.Image) -> Any:
+        """What the model needs of an image (mode RGB, upright, of any size). Called in several threads at once."""
+        ...
+
+    def caption(self, prepared: Sequence[Any]) -> list[str]:
+        """One caption for each prepared image, in order; "" where it has nothing to say."""
         ...
 
 

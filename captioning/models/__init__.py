@@ -1,0 +1,1 @@
+"""The captioners, one file each: `Settings` and `load` (see captioning/protocol.py)."""
