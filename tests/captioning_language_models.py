@@ -213,3 +213,34 @@ def write_llava(folder: Path, steps: int = 25) -> Path:
     taught(model, lambda: model(**inputs).loss, steps).save_pretrained(folder)
     processor.save_pretrained(folder)
     return folder
+
+
+def write_qwen(folder: Path, steps: int = 25) -> Path:
+    """A Qwen2-VL of one layer: as many places as the image has, its chat template and marks."""
+    import torch
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLImageProcessor, Qwen2VLProcessor
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
+
+    marks = ("<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>")
+    words = (*WORDS, *QUESTION, *marks)
+    tokenizer = write_tokenizer(words, extra_special_tokens={"image_token": marks[0], "video_token": marks[1]})
+    tokenizer.add_special_tokens({"additional_special_tokens": list(marks)})
+    images = Qwen2VLImageProcessor(patch_size=4, merge_size=2, size={"shortest_edge": 256, "longest_edge": 512})
+    template = LLAVA_TEMPLATE.replace("<image>", "<|vision_start|> <|image_pad|> <|vision_end|>")
+    processor = Qwen2VLProcessor(images, tokenizer, Qwen2VLVideoProcessor(), chat_template=template)
+    ids = {f"{name}_token_id": words.index(mark) for name, mark in zip(("image", "video", "vision_start", "vision_end"), marks)}
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "num_key_value_heads": 2, "vocab_size": len(words), "bos_token_id": START, "eos_token_id": END}
+    text |= {"pad_token_id": PAD, "rope_parameters": {"rope_type": "default", "mrope_section": [2, 3, 3], "rope_theta": 1e4}}
+    eye = {"depth": 1, "embed_dim": 16, "hidden_size": 32, "num_heads": 2, "patch_size": 4, "mlp_ratio": 2}
+    model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(vision_config=eye, text_config=text, **ids))
+    asked = "user: <|vision_start|> <|image_pad|> <|vision_end|> describe it please assistant:"
+    inputs = dict(processor(images=[[image] for image in IMAGES], text=[asked] * 2, return_tensors="pt"))
+    lead, answers = inputs["input_ids"], told(tokenizer)
+    inputs["input_ids"] = torch.cat([lead, answers], dim=1)
+    inputs["mm_token_type_ids"] = torch.cat([inputs["mm_token_type_ids"], torch.zeros_like(answers)], dim=1)
+    inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+    inputs["labels"] = torch.cat([torch.full_like(lead, -100), answers], dim=1)
+    taught(model, lambda: model(**inputs).loss, steps).save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return folder
