@@ -7,16 +7,13 @@ import re
 import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from captioning.journal import Journal
+from captioning.wording import Existing, Wording
 from engine.data.captions import CaptionIndex, decode_caption, first_line
 from engine.data.folders import UNREAD_SUFFIXES, Listing, image_suffixes, list_folders, stem_and_suffix
 from engine.data.scan_report import folder_fault
 from engine.errors import DatasetError, Problem, UserError
-
-Existing = Literal["keep", "append", "replace"]
-EXISTING: tuple[Existing, ...] = ("keep", "append", "replace")
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,7 @@ def _survey_folder(listing: Listing, extension: str, existing: Existing, found: 
         item = Item(listing.folder / name, listing.folder / (captions.of(stem) or stem + extension))
         owner = owners.setdefault(unicodedata.normalize("NFC", stem), name)
         try:
-            if existing == "keep" and caption_text(current_bytes(item.caption)):
+            if is_kept(current_bytes(item.caption), existing):
                 found.kept.append(item)
             elif owner != name:
                 raise UserError(f"has its caption in the same file as {owner}. Rename one of the two.", str(item.image))
@@ -100,30 +97,16 @@ def caption_text(raw: bytes | None) -> str:
     return first_line(decode_caption(raw).text) if raw else ""
 
 
-def appended(old: str, new: str) -> str:
-    """`old` with what `new` adds to its caption line, split at commas; twice is once. Other lines stay."""
-    lines = old.splitlines()
-    at = next((number for number, line in enumerate(lines) if line.strip()), None)
-    if at is None:
-        return new
-    have = {part.lower() for part in _parts(lines[at])}
-    added = [part for part in _parts(new) if part.lower() not in have]
-    if not added:
-        return old
-    lines[at] = ", ".join([lines[at].strip().rstrip(", "), *added])
-    return "\n".join(lines)
-
-
-def write_caption(item: Item, text: str, existing: Existing, journal: Journal) -> bool:
+def write_caption(item: Item, text: str, wording: Wording, journal: Journal) -> bool:
     """Write a new caption, journal first; whether anything was written.
 
     Looks at the file again: somebody may have edited it since the survey. Raises UserError where the disk refuses.
     """
     old = current_bytes(item.caption)
-    if existing == "keep" and caption_text(old):
+    if is_kept(old, wording.existing):
         return False
     before = decode_caption(old).text if old else ""
-    after = appended(before, text) if existing == "append" else text
+    after = wording.final(before, text)
     if old and after.rstrip() == before.rstrip():
         return False
     new = after.rstrip().encode() + b"\n"
@@ -131,5 +114,6 @@ def write_caption(item: Item, text: str, existing: Existing, journal: Journal) -
     return True
 
 
-def _parts(line: str) -> list[str]:
-    return [part.strip() for part in line.split(",") if part.strip()]
+def is_kept(old: bytes | None, existing: Existing) -> bool:
+    """Whether a caption file (its bytes, None where there is none) stays as it is, whatever the captioner says."""
+    return (existing == "keep" and old is not None) or (existing == "only empty" and bool(caption_text(old)))

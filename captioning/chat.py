@@ -16,9 +16,8 @@ def question(processor: Any, prompt: str, system: str = "", template: str = "") 
     UserError where `template` has not both placeholders or no way works.
     """
     mark = str(getattr(processor, "image_token", None) or "<image>")
+    check_template(template)
     if template:
-        if template.count("{image}") != 1 or template.count("{prompt}") != 1:
-            raise UserError(f"must hold {{image}} and {{prompt}} once each (got {template!r}).", "template")
         return template.replace("\\n", "\n").replace("{image}", mark).replace("{prompt}", prompt)
     faults = ["it has none"]
     for messages in _ways(prompt, system, mark):
@@ -30,8 +29,14 @@ def question(processor: Any, prompt: str, system: str = "", template: str = "") 
         if text.count(mark) == 1 and prompt.strip() in text and "'type': '" not in text:
             return text
         faults.append("it leaves out the image or the prompt")
-    what = f"the model's chat template cannot be used ({faults[-1]}). Write one of your own, with {{image}} and {{prompt}}."
-    raise UserError(what, "template")
+    what = f"the model's chat template cannot be used ({faults[-1]}). Write your own, with {{image}} and {{prompt}}."
+    raise UserError(what, "vlm.template")
+
+
+def check_template(template: str) -> None:
+    """Refuse a template of the user's without its placeholders; an empty one stands for the model's own."""
+    if template and (template.count("{image}") != 1 or template.count("{prompt}") != 1):
+        raise UserError(f"must hold {{image}} and {{prompt}} once each (got {template!r}).", "vlm.template")
 
 
 def spoken(answer: str) -> str:

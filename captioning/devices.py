@@ -41,4 +41,10 @@ def onnx_session(path: Path, wanted: str) -> Any:
     providers = ["CUDAExecutionProvider"] if gpu and wanted != "cpu" else []
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # 0: all cores
-    return onnxruntime.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+    if providers and hasattr(onnxruntime, "preload_dlls"):
+        onnxruntime.preload_dlls()  # CUDA's libraries that came with PyTorch
+    session = onnxruntime.InferenceSession(str(path), options, providers=[*providers, "CPUExecutionProvider"])
+    if wanted == "cuda" and "CUDAExecutionProvider" not in session.get_providers():
+        what = "onnxruntime-gpu cannot use this GPU (see the log for what it misses). Set the device to auto or cpu."
+        raise UserError(what, "device")
+    return session

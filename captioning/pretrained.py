@@ -27,8 +27,8 @@ class TorchSettings(CaptionerSettings):
 
     precision: Literal["auto", "float32", "float16", "bfloat16", "int8", "nf4"] = setting(
         "auto",
-        "Numbers that the model computes with; auto takes 32 bits on a CPU and the 16 bits that suit the model on a GPU; "
-        "int8 and nf4 store large models in a half and a quarter of the memory of 16 bits.",
+        "Numbers that the model computes with; auto takes 32 bits on a CPU and the 16 bits that suit the model on a "
+        "GPU; int8 and nf4 store large models in a half and a quarter of the memory of 16 bits.",
         "精度",
     )
 
@@ -36,7 +36,9 @@ class TorchSettings(CaptionerSettings):
 class Describer:
     """A model with `generate` that is shown each image with the same prompt."""
 
-    def __init__(self, model: Any, processor: Any, words: Mapping[str, torch.Tensor], limits: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: Any, processor: Any, words: Mapping[str, torch.Tensor], limits: Mapping[str, Any]
+    ) -> None:
         """`words` are the prompt's inputs of one image, each of shape [1, length]; `limits` go to `generate`."""
         self.model, self.processor, self.words, self.limits = model, processor, words, dict(limits)
         self.finish: Callable[[str], str] = str.strip
@@ -49,7 +51,7 @@ class Describer:
         import torch
 
         device, dtype = self.model.device, float_type(self.model)
-        words = {name: ids.expand(len(prepared), -1).to(device) for name, ids in self.words.items()}
+        words = {name: ids.repeat(len(prepared), 1).to(device) for name, ids in self.words.items()}
         pixels = torch.cat(list(prepared)).to(device, dtype)
         with torch.inference_mode():
             ids = self.model.generate(pixel_values=pixels, **words, do_sample=False, **self.limits)
@@ -87,9 +89,9 @@ def _storage(precision: str, config: Mapping[str, Any], device: torch.device) ->
         from transformers import BitsAndBytesConfig
 
         half = getattr(torch, _half(config, device)) if device.type == "cuda" else torch.float32
-        small = {"load_in_8bit": True} if precision == "int8" else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}
+        small: dict[str, Any] = {"load_in_8bit": True}
         if precision == "nf4":
-            small["bnb_4bit_compute_dtype"] = half
+            small = {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": half}
         return {"quantization_config": BitsAndBytesConfig(**small), "dtype": half, "device_map": {"": device}}
     if precision == "auto":
         precision = _half(config, device) if device.type == "cuda" else "float32"

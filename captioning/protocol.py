@@ -35,7 +35,7 @@ class Captioner(Protocol):
 
 
 class CaptionerModule(Protocol):
-    """One file in this folder."""
+    """One file in models/. It may also have `check(settings)`, which raises UserError before any model is loaded."""
 
     @property
     def Settings(self) -> type[CaptionerSettings]: ...  # noqa: N802 - a class

@@ -33,7 +33,8 @@ def blip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def say(name: str, folder: Path, images=IMAGES, **values: str) -> list[str]:
-    return CAPTIONERS[name].load(folder, make_settings(name, CAPTIONERS[name].Settings, values)).caption(images)
+    captioner = CAPTIONERS[name].load(folder, make_settings(name, CAPTIONERS[name].Settings, values))
+    return captioner.caption([captioner.prepare(image) for image in images])
 
 
 def copied(folder: Path, to: Path, without: str = "") -> Path:
@@ -204,7 +205,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(tagger: Path, blip: Path, monkeyp
 
 def test_the_command_line_and_a_tagger_bring_no_torch(tagger: Path):
     program = (
-        "import sys, captioning.__main__; from pathlib import Path; from captioning.wd import *;"
+        "import sys, captioning.__main__; from pathlib import Path; from captioning.models.wd import *;"
         f"load(Path({str(tagger)!r}), Settings()); sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

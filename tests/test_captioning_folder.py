@@ -20,10 +20,11 @@ from PIL import Image
 
 from captioning import caption_tool, jobs, journal
 from captioning.__main__ import main
-from captioning.caption_files import appended, caption_text, survey
+from captioning.caption_files import caption_text, survey
 from captioning.job import Captioning
 from captioning.jobs import Done, JobFolder
 from captioning.tool import make_settings
+from captioning.wording import Wording, appended
 from captioning.working import JobReport
 from engine.errors import DatasetError, UserError
 
@@ -84,7 +85,7 @@ def test_every_image_that_training_sees_gets_its_caption_and_nothing_else_change
     assert "3 done, " in out
 
 
-def test_keep_writes_only_where_there_is_no_caption(run, tmp_path: Path):
+def test_missing_and_empty_captions_are_written_by_default(run, tmp_path: Path):
     data = tmp_path / "data"
     for name in ("a", "b", "c", "d"):
         square(data / f"{name}.png")
@@ -120,8 +121,10 @@ def test_append_adds_to_the_first_line_what_is_not_there_and_twice_is_once(run, 
     assert len(journals(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("existing", ["replace", "append", "keep"])
-def test_undo_restores_every_byte(run, tmp_path: Path, existing: str):
+@pytest.mark.parametrize(
+    ("existing", "writes"), [("replace", 7), ("append", 7), ("prepend", 7), ("only empty", 3), ("keep", 1)]
+)
+def test_undo_restores_every_byte(run, tmp_path: Path, existing: str, writes: int):
     data = tmp_path / "data"
     old = (b"\xff\xfeh\x00i\x00", b"caf\xe9, cat", b"", b"\n \n", b"\xef\xbb\xbfutf\r\nlines\r\n", None, b"tail  ")
     for number, raw in enumerate(old):
@@ -133,7 +136,7 @@ def test_undo_restores_every_byte(run, tmp_path: Path, existing: str):
     assert contents(data) != before
     code, out, _ = run.call("undo", journals(tmp_path)[0])
     assert (code, contents(data)) == (0, before)
-    assert f"restored {3 if existing == 'keep' else 7}" in out
+    assert f"restored {writes}" in out
     code, out, _ = run.call("undo", journals(tmp_path)[0])
     assert (code, contents(data)) == (0, before)
     assert "restored 0" in out
@@ -254,15 +257,18 @@ class Stubborn:
     def __init__(self, fault: BaseException) -> None:
         self.fault = fault
 
-    def caption(self, images: Sequence[Image.Image]) -> list[str]:
-        if any(image.width > 30 for image in images):
+    def prepare(self, image: Image.Image) -> Image.Image:
+        return image
+
+    def caption(self, prepared: Sequence[Image.Image]) -> list[str]:
+        if any(image.width > 30 for image in prepared):
             raise self.fault
-        return [f"line one\nand\ttwo of {image.width}" for image in images]
+        return [f"line one\nand\ttwo of {image.width}" for image in prepared]
 
 
 def work(folder: Path, captioner: Stubborn, batch: int = 1, report: JobReport | None = None) -> JobReport:
     report = report or JobReport(new_job(folder.parent))
-    Captioning(captioner, "keep", batch, report).run(survey(folder, ".txt", "keep").items)
+    Captioning(captioner, Wording(), batch, report).run(survey(folder, ".txt", "only empty").items)
     return report
 
 
@@ -297,9 +303,9 @@ def test_a_stop_ends_between_two_batches(tmp_path: Path):
     report = JobReport(new_job(tmp_path))
 
     class Stopper(Stubborn):
-        def caption(self, images: Sequence[Image.Image]) -> list[str]:
+        def caption(self, prepared: Sequence[Image.Image]) -> list[str]:
             report.job.request_stop()
-            return super().caption(images)
+            return super().caption(prepared)
 
     work(tmp_path / "data", Stopper(ValueError()), 2, report)
     assert (report.finish(0), report.job.status()) == (0, "stopped")
@@ -310,9 +316,9 @@ def test_a_caption_edited_while_the_captioner_works_is_kept(tmp_path: Path):
     picture(tmp_path / "data" / "a.png")
 
     class Slow(Stubborn):
-        def caption(self, images: Sequence[Image.Image]) -> list[str]:
+        def caption(self, prepared: Sequence[Image.Image]) -> list[str]:
             (tmp_path / "data" / "a.txt").write_text("typed meanwhile")
-            return super().caption(images)
+            return super().caption(prepared)
 
     assert names(work(tmp_path / "data", Slow(ValueError())), "kept") == ["a.png"]
     assert (tmp_path / "data" / "a.txt").read_text() == "typed meanwhile"

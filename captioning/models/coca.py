@@ -22,7 +22,10 @@ CONFIG = "open_clip_config.json"
 
 class Settings(CaptionerSettings):
     architecture: Literal["auto", "coca_ViT-B-32", "coca_ViT-L-14"] = setting(
-        "auto", f"What the weights are for; auto reads it in {CONFIG}, which lies beside them.", "架构", level="advanced"
+        "auto",
+        f"What the weights are for; auto reads it in {CONFIG}, which lies beside them.",
+        "架构",
+        level="advanced",
     )
     beams: int = setting(6, "Beams of the search: more are slower and blander.", "束宽", ge=1, le=16)
     max_tokens: int = setting(30, "No caption grows longer than this.", "最大长度", ge=1, le=75)
@@ -58,7 +61,9 @@ def load(folder: Path, settings: Settings) -> CoCa:
     import open_clip
 
     with loading(folder):  # strict: every weight must be in the file
-        source = {"model_name": f"local-dir:{folder}"} if told else {"model_name": settings.architecture}
+        source: dict[str, Any] = (
+            {"model_name": f"local-dir:{folder}"} if told else {"model_name": settings.architecture}
+        )
         source |= {} if told else {"pretrained": str(weights)}
         model, transform = open_clip.create_model_from_pretrained(**source, return_transform=True)
     return CoCa(model.to(device).eval(), transform, open_clip.tokenizer.SimpleTokenizer(), settings)

@@ -1,6 +1,6 @@
-"""Florence-2: a caption in three lengths (Xiao et al. 2023, arXiv 2311.06242), in the form that transformers itself loads.
+"""Florence-2: a caption in three lengths (Xiao et al. 2023, arXiv 2311.06242).
 
-That is the repositories of florence-community; Microsoft's own hold program code, which is never run.
+In the form that transformers itself loads: florence-community's. Microsoft's holds program code, which is never run.
 """
 
 from __future__ import annotations
