@@ -17,6 +17,7 @@ from engine.errors import Problem
 _ALWAYS_READ = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD_SUFFIXES = (".gif", ".heic", ".heif", ".psd", ".svg", ".jp2", ".tga", ".exr", ".dng", ".cr2", ".nef")
 _PASSED_OVER = frozenset(("__macosx", "@eadir", "thumbs", "thumbnails", "thumbs.db", "#recycle", "$recycle.bin"))
+SET_ASIDE = " (set aside)"  # how folders of cleaned-up files are called: never searched, wherever they lie
 _REPEATS_AND_NAME = re.compile(r"([0-9]+)(?:_(.*))?", re.DOTALL)
 _DIGITS = re.compile(r"([0-9]+)")
 
@@ -119,7 +120,7 @@ def _is(kind: Callable[[], bool]) -> bool:
 
 
 def _passed_over(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _PASSED_OVER
+    return name.startswith(".") or name.lower() in _PASSED_OVER or name.endswith(SET_ASIDE)
 
 
 def stem_and_suffix(name: str) -> tuple[str, str]:

@@ -31,12 +31,16 @@ _SAVED_EVERY = 500
 
 
 class Look(NamedTuple):
-    """What is known of one file. `fault`: why it cannot be decoded ("" where it can); `print` is None then."""
+    """What is known of one file. `fault`: why it cannot be decoded ("" where it can); `print` is None then.
+
+    `is_certain`: whether the fault lies in the file, and not in this moment (memory, a lost disk, permissions).
+    """
 
     digest: bytes
     fault: str
     has_alpha: bool
     print: Print | None
+    is_certain: bool = True
 
 
 class Looks:
@@ -65,11 +69,13 @@ class Looks:
         try:
             digest = self._digests.of(path)
         except DatasetError as error:
-            return Look(b"", error.problems[0].message, False, None)
+            return Look(b"", error.problems[0].message, False, None, False)
         key = digest.hex()
         known = self._known.get(key)
         if known is None:
-            known = self._known[key] = self._new[key] = _look_at(path, digest)
+            known = _look_at(path, digest)
+            if known.is_certain:
+                self._known[key] = self._new[key] = known
         return known
 
     def of_all(self, paths: Sequence[Path], progress: Callable[[int, int], None] | None = None) -> list[Look]:
@@ -106,7 +112,9 @@ def _look_at(path: Path, digest: bytes) -> Look:
     try:
         image, has_alpha = open_small(path, SMALL_PX)
     except DatasetError as error:
-        return Look(digest, error.problems[0].message, False, None)
+        cause = error.__cause__
+        is_passing = isinstance(cause, MemoryError) or (isinstance(cause, OSError) and cause.errno is not None)
+        return Look(digest, error.problems[0].message, False, None, not is_passing)
     return Look(digest, "", has_alpha, fingerprint(np.asarray(image)))
 
 
