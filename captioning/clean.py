@@ -201,12 +201,17 @@ def _walk(folder: Path, target: Path, found: _Found) -> None:
     found.by_folder[folder] = files
 
 
+def cache_folder() -> Path:
+    """Where looks are remembered: with what training remembers of files."""
+    return resolve(Preset().data.cache_folder)
+
+
 def _is_image(name: str) -> bool:
     return name.lower().endswith(tuple(image_suffixes()))
 
 
 def _looks(images: Sequence[Path]) -> dict[Path, Look]:
-    with Looks(resolve(Preset().data.cache_folder)) as looks:
+    with Looks(cache_folder()) as looks:
         return dict(zip(images, looks.of_all(images), strict=True))
 
 
