@@ -55,8 +55,8 @@ def _parser() -> argparse.ArgumentParser:
     sample.add_argument("--out", type=Path, metavar="FOLDER", help="where the pictures go; default: ./samples")
     sample.set_defaults(command=commands.sample)
 
-    importing = parts.add_parser("import", help="turn a kohya_ss preset or sd-scripts configuration into a preset")
-    importing.add_argument("file", type=Path, metavar="FILE", help="a kohya_ss .json, or an sd-scripts .toml")
+    importing = parts.add_parser("import", help="turn a preset of kohya_ss, sd-scripts or OneTrainer into ours")
+    importing.add_argument("file", type=Path, metavar="FILE", help="a .json, or an sd-scripts .toml")
     importing.add_argument("-o", "--out", type=Path, metavar="PRESET.json", help="the preset to write (no old one)")
     importing.add_argument("--json", action="store_true", help="print what became of each key as JSON")
     importing.set_defaults(command=commands.import_preset)

@@ -16,7 +16,7 @@ from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Values, Vocabul
 from engine.preset import ROOT
 
 TARGET = ROOT / "docs" / "coming-from-kohya.md"
-HEAD = """# Coming from kohya_ss or sd-scripts
+HEAD = """# Coming from kohya_ss, sd-scripts or OneTrainer
 
 Bring your presets along:
 
@@ -24,8 +24,9 @@ Bring your presets along:
 python -m engine import my_kohya_preset.json -o presets/user/my_preset.json
 ```
 
-It reads kohya_ss LoRA presets (`.json`), sd-scripts configurations (`.toml`, with or without sections) and sd-scripts
-data-set files, and prints a receipt in which every key of your file stands in exactly one group:
+It reads LoRA presets of kohya_ss and of OneTrainer (`.json`), sd-scripts configurations (`.toml`, with or without
+sections) and sd-scripts data-set files, and prints a receipt in which every key of your file stands in exactly one
+group. The page does the same on its tab Presets.
 
 - **honoured**: the same meaning, the same value.
 - **converted**: the same thing said in other words. The note says what became of what.
@@ -34,6 +35,16 @@ data-set files, and prints a receipt in which every key of your file stands in e
 
 `--json` prints the receipt for programs. A file that exists is never overwritten. Tokens and API keys are neither
 written nor shown.
+
+The way back writes a kohya_ss preset:
+
+```
+python -m engine export presets/user/my_preset.json -o for_kohya.json
+```
+
+What an import honoured comes back with the same value. The file is read back at once, and every setting that kohya_ss
+cannot express is listed with the value that it has there. All keys are in the file, so that kohya_ss's form keeps
+nothing from before.
 
 Good to know:
 
@@ -46,6 +57,9 @@ Good to know:
 - Options in `additional_parameters` are read like sd-scripts arguments and beat the keys of the form, as there.
 - Relative paths start at Atelier's folder.
 - Both trainers ignore misspelt keys in silence. The receipt names them.
+- Of OneTrainer's presets the keys whose meaning is known for sure are taken over, old names included; every other one
+  that is not at its default is told. Its folders and prompts lie in files of their own: choose them here. Without a
+  filter of layers it trains convolutions and outer layers too, and so does the imported preset.
 """
 _SECRET = "a secret: neither written nor shown"
 # Keys that name no single setting

@@ -24,7 +24,6 @@ REFUSED = {
     "other.json": ('{"hello": 1, "world": 2}', "neither a kohya_ss preset"),
     "other.toml": ('[tool.x]\nhello = "world"\n', "neither a kohya_ss preset"),
     "ours.json": ('{"version": 1, "model": {"base": ""}}', "Atelier itself"),
-    "onetrainer.json": ('{"__version": 5, "training_method": "LORA", "base_model_name": "x"}', "OneTrainer"),
 }
 OTHER_MODELS = {
     "sd15.json": ('{"sdxl": false, "pretrained_model_name_or_path": "a/b.safetensors"}', "Stable Diffusion 1.5"),

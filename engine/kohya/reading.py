@@ -14,6 +14,7 @@ from engine.kohya.receipt import Outcome, Receipt, black_out, make_receipt, secr
 from engine.kohya.rules import outcome_of
 from engine.kohya.sources import NAMES, Source, open_source
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Unreadable, Values, clean, documented, same
+from engine.onetrainer.reading import read_onetrainer
 from engine.preset import Preset
 
 # Old names → the key of today (or of sd-scripts) that they mean
@@ -71,15 +72,18 @@ def read(path: Path) -> Import:
 
 def read_source(source: Source) -> Import:
     """Import what was read of a file."""
-    about = f"Imported from {source.path.name}, {NAMES[source.kind]}."
-    if source.kind == "data set":
+    about, other_model = f"Imported from {source.path.name}, {NAMES[source.kind]}.", source.other_model
+    if source.kind == "onetrainer":
+        settings, outcomes, other_model = read_onetrainer(source.content)
+        warnings = ()
+    elif source.kind == "data set":
         settings, outcomes, warnings = *read_dataset(source.content, source.path.parent), ()
     else:
         settings, outcomes, warnings = _read_keys(source)
     receipt = make_receipt(NAMES[source.kind], outcomes, warnings)
     settings = black_out(settings, secrets_of(outcomes))
-    if source.other_model:
-        what = f"this preset is for {source.other_model}; Atelier trains SDXL only. Choose a preset for SDXL."
+    if other_model:
+        what = f"this preset is for {other_model}; Atelier trains LoRAs for SDXL only. Choose such a preset."
         return Import(receipt, settings, None, (Problem(str(source.path), what),))
     try:
         preset = Preset(about=about).changed(settings)

@@ -1,4 +1,4 @@
-"""What a file is: kohya_ss LoRA preset, sd-scripts arguments or data set; anything else is refused in a sentence."""
+"""What a file is: preset of kohya_ss or OneTrainer, arguments or data set of sd-scripts; all else is refused."""
 
 from __future__ import annotations
 
@@ -22,14 +22,18 @@ else:
 
     _parse_toml = toml.loads
 
-Kind = Literal["preset", "arguments", "data set"]
+Kind = Literal["preset", "arguments", "data set", "onetrainer"]
 NAMES: dict[Kind, str] = {
     "preset": "a kohya_ss LoRA preset",
     "arguments": "an sd-scripts configuration",
     "data set": "an sd-scripts data-set configuration",
+    "onetrainer": "a OneTrainer preset",
 }
-_CAN_READ = "Atelier reads kohya_ss LoRA presets (.json) and sd-scripts configurations (.toml)."
-_ONETRAINER = ("__version", "training_method", "base_model_name", "concept_file_name", "learning_rate_scheduler")
+_CAN_READ = "Atelier reads LoRA presets of kohya_ss and OneTrainer (.json) and sd-scripts configurations (.toml)."
+_ONETRAINER = (
+    "__version", "training_method", "model_type", "base_model_name", "concept_file_name", "learning_rate_scheduler",
+    "lora_rank", "peft_type",
+)  # fmt: skip
 # Keys that only presets of another tab of kohya_ss have → the tab
 _TABS = {
     "num_vectors_per_token": "textual inversion", "token_string": "textual inversion", "init_word": "textual inversion",
@@ -65,7 +69,7 @@ def open_source(path: Path) -> Source:
     kind = _kind_of(content, is_toml, path)
     if kind == "arguments":
         content = _flat(content)
-    return Source(kind, content, path, "" if kind == "data set" else _other_model(content))
+    return Source(kind, content, path, "" if kind in ("data set", "onetrainer") else _other_model(content))
 
 
 def _parsed(path: Path) -> tuple[Any, bool]:
@@ -98,7 +102,7 @@ def _kind_of(content: dict[str, Any], is_toml: bool, path: Path) -> Kind:
     if isinstance(content.get("datasets"), list):
         return "data set"
     if sum(name in content for name in _ONETRAINER) >= 2:
-        raise UserError("this is a OneTrainer preset, which Atelier does not read yet.", str(path))
+        return "onetrainer"
     if sum(isinstance(content.get(name), dict) for name in SECTIONS) and not is_toml:
         raise UserError("this is a preset of Atelier itself. Train with it as it is.", str(path))
     if is_toml:
