@@ -10,6 +10,7 @@ import gradio as gr
 
 from engine.errors import UserError
 from ui import (
+    caption_panel,
     captions_tab,
     data_tab,
     last,
@@ -17,8 +18,10 @@ from ui import (
     preset_files,
     presets_tab,
     rate_chart,
+    report_tab,
     run_list,
     run_tab,
+    tool_panel,
     training_tab,
 )
 from ui import form as forms
@@ -43,6 +46,7 @@ class Page:
     data: data_tab.DataTab
     run: run_tab.RunTab
     presets: presets_tab.PresetsTab
+    captions: caption_panel.CaptionPanel
     bar: plan_bar.PlanBar
     seen: gr.State
 
@@ -55,11 +59,12 @@ def build() -> gr.Blocks:
             gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
             header = gr.HTML(elem_id="status")
         timer = gr.Timer(run_tab.TICK_SECONDS)
+        tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(3)]
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
-                data = data_tab.build(form)
+                data = data_tab.build(form, tool_timers[:2])
             with gr.Tab("Captions", id="captions", elem_id="tab-captions", render_children=True):
-                captions_tab.build(form)
+                captions = captions_tab.build(form, tool_timers[2])
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
                 level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
@@ -67,7 +72,9 @@ def build() -> gr.Blocks:
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True):
                 presets = presets_tab.build(form)
         bar = plan_bar.build()
-        _connect(blocks, Page(form, header, tabs, level, problems, rates, data, run, presets, bar, gr.State({})))
+        _connect(
+            blocks, Page(form, header, tabs, level, problems, rates, data, run, presets, captions, bar, gr.State({}))
+        )
     return blocks
 
 
@@ -111,6 +118,16 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     arrived.then(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
     arrived.then(presets_tab.describe, [page.presets.chosen], [page.presets.about_chosen, page.presets.delete], **QUIET)
 
+    captions = page.captions
+    prepared = tool_panel.connect(data.prepare, form, {**look}), data.prepare_part
+    captioned = caption_panel.connect(captions, form, {**look}), captions.part
+    for looks, part in (prepared, captioned):
+        for one in looks.values():
+            arrived.then(**one)
+        if part is not None:
+            part.select(**looks["follow"])
+
+    report_tab.connect(data.report, data.report_part, form)
     follow = run_tab.connect(page.run, page.header)
     arrived.then(**follow)
     begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **QUIET)

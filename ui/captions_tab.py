@@ -1,4 +1,4 @@
-"""Tab "Captions": the captioner's panel, and below it the workbench for captions.
+"""Tab "Captions": the workbench for captions, and the panel by which a model writes them.
 
 The workbench is drawn by the browser (captions*.js) from what `captions_answers` tells it.
 """
@@ -10,21 +10,27 @@ import secrets
 
 import gradio as gr
 
-from ui import captions_answers
+from ui import caption_panel, captions_answers
 from ui.form import Form
 
 # Known to pages that this program sent only: another site that a browser visits cannot make it write captions.
 _KEY = secrets.token_urlsafe(16)
 
 
-def build(form: Form) -> None:
-    """Draw the tab."""
-    gr.HTML(
-        f'<div id="bench" data-key="{_KEY}"></div>',
-        elem_id="captions-bench",
-        js_on_load="window.atelierBench.start(element, server)",
-        server_functions=[captions],
-    )
+def build(form: Form, timer: gr.Timer) -> caption_panel.CaptionPanel:
+    """Draw the tab; returns the captioner's panel. The timer stands outside of all tabs."""
+    with gr.Tabs(elem_id="captions-parts", elem_classes="parts"):
+        with gr.Tab("Read and edit", id="bench", elem_id="part-bench"):
+            gr.HTML(
+                f'<div id="bench" data-key="{_KEY}"></div>',
+                elem_id="captions-bench",
+                js_on_load="window.atelierBench.start(element, server)",
+                server_functions=[captions],
+            )
+        with gr.Tab("Let a model write", id="captioner", elem_id="part-captioner", render_children=True) as part:
+            panel = caption_panel.build(form, timer)
+    panel.part = part
+    return panel
 
 
 def captions(request: str) -> str:

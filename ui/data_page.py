@@ -14,6 +14,7 @@ from ui.words import escape
 
 PAGE_IMAGES = 48
 _MOST_PROBLEMS = 50
+_FEW_WARNINGS = 2  # more are folded up
 
 _HOW_TO = """<div class="empty"><h3>Choose a training folder</h3>
 <p>It holds one folder for each subject. The number before the name tells how often each picture is shown per epoch;
@@ -82,9 +83,12 @@ def problem_list(problems: Sequence[Problem], style: str) -> str:
 def notes(check: Check) -> str:
     """What is wrong with the data set: problems first, then warnings."""
     own = [item for item in check.problems if is_about_data(item)]
-    return problem_list(own, "problem") + problem_list(
-        [item for item in check.warnings if is_about_data(item)], "warning"
-    )
+    warnings = [item for item in check.warnings if is_about_data(item)]
+    listed = problem_list(warnings, "warning")
+    if len(warnings) > _FEW_WARNINGS:
+        summary = words.plural(len(warnings), "warning")
+        listed = f'<details class="warnings" data-keep="data-warnings"><summary>{summary}</summary>{listed}</details>'
+    return problem_list(own, "problem") + listed
 
 
 def is_about_data(problem: Problem) -> bool:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
+from captioning.tools import TOOLS
 from engine.plan_images import ImagePlan
-from ui import data_page
+from ui import data_page, report_tab, tool_panel
 from ui.check import Check
 from ui.data_page import PAGE_IMAGES
 from ui.form import Form
 
 FIELDS = ("data.folder", "data.regularization_folder", "captions.extension")  # the fields that live on this tab
+PREPARING = ("arrange", "rename", "name_captions", "clean", "crop", "balance", "similarity")  # in this order
 _ALL = "All folders"
 
 
@@ -29,6 +32,10 @@ class DataTab:
     gallery: gr.HTML
     back: gr.Button
     forth: gr.Button
+    prepare: tool_panel.ToolPanel
+    prepare_part: gr.Tab
+    report: report_tab.ReportTab
+    report_part: gr.Tab
 
     @property
     def outputs(self) -> list[Component]:
@@ -36,12 +43,25 @@ class DataTab:
         return [self.notes, self.folders, self.buckets, *pages, self.gallery]
 
 
-def build(form: Form) -> DataTab:
-    """Draw the tab."""
+def build(form: Form, timers: Sequence[gr.Timer]) -> DataTab:
+    """Draw the tab. `timers`: for the tools and for the report; they stand outside of all tabs."""
     with gr.Row(elem_classes="fields", equal_height=False):
         for path in FIELDS:
             form.add(path)
     notes = gr.HTML(elem_id="data-notes")
+    with gr.Tabs(elem_id="data-parts", elem_classes="parts"):
+        with gr.Tab("Pictures", id="pictures", elem_id="part-pictures"):
+            folders, buckets, pages = _pictures()
+        with gr.Tab("Report", id="report", elem_id="part-report", render_children=True) as report_part:
+            report = report_tab.build(timers[1])
+        with gr.Tab("Prepare", id="prepare", elem_id="part-prepare", render_children=True) as prepare_part:
+            prepare = tool_panel.build("prepare", [name for name in PREPARING if name in TOOLS], timers[0])
+    subset, back, where, forth, number, gallery = pages
+    tools = (prepare, prepare_part, report, report_part)
+    return DataTab(notes, folders, buckets, subset, number, where, gallery, back, forth, *tools)
+
+
+def _pictures() -> tuple[gr.HTML, gr.HTML, tuple[Any, ...]]:
     with gr.Row(equal_height=False, elem_id="data-tables"):
         folders = gr.HTML(elem_id="data-folders")
         buckets = gr.HTML(elem_id="data-buckets")
@@ -61,7 +81,7 @@ def build(form: Form) -> DataTab:
         forth = gr.Button("More ›", size="sm", min_width=80, visible=False)
         number = gr.Number(0, visible="hidden")
     gallery = gr.HTML(elem_id="data-gallery")
-    return DataTab(notes, folders, buckets, subset, number, where, gallery, back, forth)
+    return folders, buckets, (subset, back, where, forth, number, gallery)
 
 
 def show(check: Check, subset: str, first: int, seen: dict[str, Any]) -> list[Any]:

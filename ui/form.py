@@ -53,13 +53,13 @@ def field_id(path: str) -> str:
     return "field-" + path.replace(".", "-")
 
 
-def widget(item: Setting) -> Component:
-    """The widget for a setting: by its kind, its choices and its limits."""
+def widget(item: Setting, path: str = "") -> Component:
+    """The widget for a setting: by its kind, its choices and its limits. `path` is another path than the setting's."""
     label = item.label + (f" ({item.unit})" if item.unit == "px" else "")
     about: dict[str, Any] = {
         "label": label,
         "info": item.help,
-        "elem_id": field_id(item.path),
+        "elem_id": field_id(path or item.path),
         "elem_classes": [
             "field",
             f"level-{item.level}",

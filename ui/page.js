@@ -1,17 +1,24 @@
 // What the browser does by itself: levels, marks beside fields, chart read-outs, full-size pictures, and waiting for a
 // page server that went away. Text is only ever put in as text (textContent), never as HTML.
 window.atelier = (() => {
-  const fieldOf = (path) => document.getElementById("field-" + path.replaceAll(".", "-"));
+  const idOf = (path) => "field-" + path.replaceAll(".", "-");
+  const fieldOf = (path) => document.getElementById(idOf(path));
 
   function showLevel(level) {
     document.body.dataset.level = level || "basic";
   }
 
-  // marks: JSON of {problems: {path: [sentences]}, off: [paths], changed: [paths]}. Kept for fields whose tab is drawn
-  // later.
-  let marked = { problems: {}, off: [], changed: [] };
+  // marks: JSON of {problems: {path: [sentences]}, off: [paths], changed: [paths]}; each source (the form, a panel of
+  // tools) marks its own fields. Kept for fields whose tab is drawn later.
+  const sources = {};
+  let marked = { problems: {}, off: new Set(), changed: new Set() };
   function showMarks(marks) {
-    if (marks) marked = JSON.parse(marks);
+    if (marks) [].concat(JSON.parse(marks)).forEach((item) => (sources[item.source || "form"] = item));
+    const all = Object.values(sources);
+    const ids = (name) => new Set(all.flatMap((item) => item[name] || []).map(idOf));
+    const problems = Object.fromEntries(
+      all.flatMap((item) => Object.entries(item.problems)).map(([path, texts]) => [idOf(path), texts]));
+    marked = { problems, off: ids("off"), changed: ids("changed") };
     markFields(document.querySelectorAll(".field"));
     tellMarks();
   }
@@ -22,10 +29,9 @@ window.atelier = (() => {
     const { problems, off, changed } = marked;
     fields.forEach((field) => {
       field.dataset.marked = "1";
-      const path = field.id.slice("field-".length).replace("-", ".");
-      field.classList.toggle("is-off", off.includes(path));
-      markChanged(field, changed.includes(path));
-      const text = (problems[path] || []).join(" ");
+      field.classList.toggle("is-off", off.has(field.id));
+      markChanged(field, changed.has(field.id));
+      const text = (problems[field.id] || []).join(" ");
       field.classList.toggle("has-problem", text !== "");
       let place = field.querySelector(":scope > .problem-text");
       if (text && !place) {
@@ -55,6 +61,15 @@ window.atelier = (() => {
     field.append(place);
   }
 
+  // The fields of the chosen tool of a panel, and what that tool is for. Kept for panels that are drawn later.
+  const chosenTools = {};
+  function showTool(key, tool) {
+    chosenTools[key] = tool;
+    const panel = document.getElementById(key + "-panel");
+    panel?.querySelectorAll(".tool-fields").forEach((item) => item.classList.toggle("chosen", item.id === "tool-" + tool));
+    panel?.querySelectorAll(".tool-about").forEach((item) => (item.hidden = item.dataset.tool !== tool));
+  }
+
   function openTab(name) {
     document.getElementById(`tab-${name}-button`)?.click();
   }
@@ -72,10 +87,11 @@ window.atelier = (() => {
   }
 
   document.addEventListener("click", (event) => {
-    const target = event.target.closest?.("[data-field], [data-tab], [data-full]");
+    const target = event.target.closest?.("[data-field], [data-tab], [data-full], [data-more]");
     if (!target || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     if (target.dataset.field) goToField(target.dataset.field);
+    else if (target.dataset.more) document.getElementById(target.dataset.more)?.classList.toggle("all");
     else if (target.dataset.tab) openTab(target.dataset.tab);
     else showFull(target);
   });
@@ -173,7 +189,10 @@ window.atelier = (() => {
   new MutationObserver(() => {
     const drawn = document.querySelectorAll(".field:not([data-marked])");
     markFields(drawn);
-    if (drawn.length) tellMarks();
+    if (drawn.length) {
+      tellMarks();
+      Object.entries(chosenTools).forEach(([key, tool]) => showTool(key, tool));
+    }
     document.querySelectorAll("details[data-keep]:not([open])").forEach((item) => {
       if (opened.has(item.dataset.keep)) item.open = true;
     });
@@ -215,5 +234,5 @@ window.atelier = (() => {
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { showLevel, showMarks, goToField };
+  return { showLevel, showMarks, showTool, goToField };
 })();

@@ -2,7 +2,7 @@
 (() => {
   const links = () => document.querySelectorAll("#section-list [data-section]");
   const sectionOf = (name) => document.getElementById("section-" + name);
-  let marked = { problems: {}, off: [], changed: [] };
+  let marked = { problems: {}, off: new Set(), changed: new Set() };
 
   document.addEventListener("atelier-marks", (event) => {
     marked = event.detail;
@@ -12,16 +12,16 @@
 
   function showCounts() {
     links().forEach((link) => {
-      const inside = (path) => path.startsWith(link.dataset.section + ".") && fieldOf(path)?.closest("#tab-training");
+      const start = "field-" + link.dataset.section + "-";
+      const inside = (id) => id.startsWith(start) && document.getElementById(id)?.closest("#tab-training");
       const wrong = Object.keys(marked.problems).filter(inside).length;
-      const changed = marked.changed.filter(inside).length;
+      const changed = [...marked.changed].filter(inside).length;
       const count = link.querySelector("i");
       count.textContent = wrong || changed || "";
       count.className = wrong ? "wrong" : "";
       count.title = wrong ? `${wrong} to correct` : changed ? `${changed} differ from the default` : "";
     });
   }
-  const fieldOf = (path) => document.getElementById("field-" + path.replaceAll(".", "-"));
 
   // Only the fields that hold every word typed, of every level; what a setting is called in kohya_ss counts too.
   function find() {

@@ -1,0 +1,63 @@
+"""The part "Report" of the tab Data set: begun when it is opened, told as it grows, made anew when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from engine.errors import PresetError
+from engine.preset import BY_PATH
+from ui import form as forms
+from ui import report_job, report_page
+from ui.data_page import problem_list
+from ui.form import Form
+from ui.handlers import QUIET
+
+
+@dataclass
+class ReportTab:
+    again: gr.Button
+    report: gr.HTML
+    timer: gr.Timer
+    seen: gr.State
+
+
+def build(timer: gr.Timer) -> ReportTab:
+    """Draw the part. The timer stands outside of all tabs."""
+    report = gr.HTML(elem_id="report")
+    with gr.Row(elem_classes="buttons"):
+        again = gr.Button("Look again", elem_id="report-again", min_width=140)
+    return ReportTab(again, report, timer, gr.State(""))
+
+
+def connect(tab: ReportTab, part: gr.Tab, form: Form) -> None:
+    """Wire it: the report is made for what the form holds when the part is opened."""
+    inputs = [tab.seen, *(form.fields[path] for path in report_job.PATHS)]
+    shown: dict[str, Any] = {"inputs": inputs, "outputs": [tab.report, tab.timer, tab.seen], **QUIET}
+    part.select(_shower(asks=True), **shown)
+    tab.again.click(_shower(asks=True, again=True), **shown)
+    tab.timer.tick(_shower(asks=False), **shown)
+
+
+def _shower(asks: bool, again: bool = False):
+    def show(seen: str, *shown: Any) -> list[Any]:
+        try:
+            preset = report_job.preset_of(_values(shown))
+        except PresetError as error:
+            return [problem_list(error.problems, "problem"), gr.Timer(active=False), ""]
+        job = report_job.ask(preset, again) if asks else report_job.known(preset)
+        if job is None:
+            note = '<p class="quiet">The settings of the data set were changed. Look again.</p>'
+            return [note, gr.Timer(active=False), ""]
+        is_over = job.is_over
+        text = report_page.page(job)
+        return [gr.skip() if text == seen else text, gr.Timer(active=not is_over), text]
+
+    return show
+
+
+def _values(shown: Sequence[Any]) -> dict[str, Any]:
+    return {path: forms.read(BY_PATH[path], value) for path, value in zip(report_job.PATHS, shown, strict=True)}

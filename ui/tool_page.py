@@ -1,0 +1,214 @@
+"""Proposals and jobs of the tools as HTML: what would be done, what is being done, what became of each file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from captioning.tool import Proposal, Row
+from captioning.tools import TOOLS
+from engine import events
+from engine.errors import Problem
+from engine.run import Status
+from ui import thumbnails, tool_jobs, words
+from ui.data_page import problem_list
+from ui.tool_jobs import JobView
+from ui.words import escape
+
+PAGE_ROWS = 50
+_MOST_FAILURES = 20
+_HEADLINES: dict[Status, str] = {
+    "new": "Not begun",
+    "running": "Working",
+    "finished": "Done",
+    "stopped": "Stopped",
+    "failed": "Failed",
+    "killed": "Interrupted",
+}
+_OUTCOMES = {"done": "done", "kept": "left as it is", "failed": "failed"}
+
+
+def proposal(found: Proposal, folder: str, first: int, problems: Sequence[Problem]) -> str:
+    """What a tool would do: its summary, what is in the way, and a page of its table."""
+    if problems:
+        return f'<div class="fault"><p>This is in the way:</p>{problem_list(problems, "problem")}</div>'
+    warnings = problem_list(found.warnings, "warning")
+    if not found.rows:
+        return f'<div class="sheet"><h4>Nothing to do</h4><p>{escape(found.summary)}</p></div>{warnings}'
+    rows = "".join(_row(row, folder, row.note) for row in found.rows[first : first + PAGE_ROWS])
+    head = "<tr><th>File</th><th>What happens</th><th>Becomes</th><th>Note</th></tr>"
+    table = f'<table class="plain files"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    note = '<p class="quiet">Nothing has been changed yet.</p>'
+    return f'<div class="sheet"><h4>{escape(found.summary)}</h4>{note}{warnings}{table}</div>'
+
+
+def pending() -> str:
+    return '<div class="sheet"><h4>Looking at the folder …</h4><div class="bar waiting"><div></div></div></div>'
+
+
+def pages(rows: int, first: int) -> str:
+    """Which rows are shown, where there are more than a page."""
+    if rows <= PAGE_ROWS:
+        return ""
+    return f'<span class="quiet">Rows {first + 1:,} to {min(first + PAGE_ROWS, rows):,} of {rows:,}</span>'
+
+
+def title(view: JobView, status: Status) -> str:
+    """A job in the list of jobs."""
+    when = datetime.fromtimestamp(view.folder.job.stat().st_mtime).strftime("%d %b %H:%M:%S")
+    name = Path(str(view.job.values.get("folder", ""))).name
+    return " · ".join(filter(None, [tool_title(view.job.tool), name, "running" if status == "running" else when]))
+
+
+def tool_title(tool: str) -> str:
+    return TOOLS[tool].TITLE if tool in TOOLS else tool
+
+
+def job(view: JobView, status: Status, first: int) -> str:
+    """A job: what it is doing or how it ended, what failed, and a page of its table."""
+    folder = str(view.job.values.get("folder", ""))
+    headline, detail = _state(view, status)
+    done, total = _progress(view)
+    ended = status != "running"
+    share = 1.0 if status == "finished" else done / total if total else 0.0
+    waiting = "waiting" if not ended and not total else ""
+    bar = f'<div class="bar {waiting}"><div style="width:{min(share, 1.0) * 100:.2f}%"></div></div>'
+    return (
+        f'<div class="sheet run-state {status}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
+        f'<span class="detail">{escape(detail)}</span></div>{bar}{_figures(view, status)}'
+        f"{_fault(view)}{_turned(view)}{_warnings(view)}{_failures(view)}{_table(view, folder, first)}</div>"
+    )
+
+
+def _state(view: JobView, status: Status) -> tuple[str, str]:
+    name = tool_title(view.job.tool)
+    direction = tool_jobs.turning(view.folder.path)
+    if direction:
+        return name, "being undone" if direction == "undo" else "being done again"
+    if status == "running":
+        if view.folder.stop_request.exists():
+            return name, "stopping after the present file"
+        done, total = _progress(view)
+        return view.stage or name, f"{done:,} of {total:,}" if total else "starting" if not view.stage else ""
+    stand, undone = view.changes()
+    if undone and not stand:
+        return f"{name}: undone", "every change was put back"
+    detail = {
+        "stopped": "what was done before is whole",
+        "killed": "its process was ended from outside; what was done before is whole",
+        "new": "its process did not begin; the log below says why",
+    }.get(status, "")
+    if isinstance(view.end, events.Finished):
+        detail = f"in {words.duration(view.end.seconds)}"
+    return f"{name}: {_HEADLINES[status].lower()}", detail
+
+
+def _progress(view: JobView) -> tuple[int, int]:
+    return (view.progress.done, view.progress.total) if view.progress else (0, 0)
+
+
+def rate(times: Sequence[tuple[str, int]]) -> float:
+    """Rows a second over the last progress that was told; 0 where that cannot be said yet."""
+    if len(times) < 2:
+        return 0.0
+    last = times[-30:]
+    begun, ended = (datetime.fromisoformat(time) for time in (last[0][0], last[-1][0]))
+    seconds = (ended - begun).total_seconds()
+    return (last[-1][1] - last[0][1]) / seconds if seconds > 0 else 0.0
+
+
+def _figures(view: JobView, status: Status) -> str:
+    figures = [(_OUTCOMES[name].capitalize(), f"{view.counts[name]:,}") for name in _OUTCOMES if view.counts[name]]
+    speed = rate(view.times)
+    if speed and status == "running":
+        done, total = _progress(view)
+        figures.append(("Files a second", f"{speed:.3g}"))
+        figures.append(("Time left", words.duration((total - done) / speed)))
+    stand, undone = view.changes() if status != "running" else (0, 0)
+    if undone:
+        figures.append(("Changes undone", f"{undone:,} of {stand + undone:,}"))
+    cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
+    return f'<dl class="figures">{cells}</dl>' if cells else ""
+
+
+def _fault(view: JobView) -> str:
+    """Why the job failed; and what its process printed, where it says more."""
+    log = ""
+    if (isinstance(view.end, events.Failed) and view.end.traceback) or (view.end is None and not view.stage):
+        text = view.log_tail()
+        log = f'<details data-keep="job-log"><summary>Log</summary><pre>{escape(text)}</pre></details>' if text else ""
+    if not isinstance(view.end, events.Failed):
+        return log
+    listed = [Problem(item.get("where", ""), item.get("message", "")) for item in view.end.problems]
+    listed = listed or [Problem("", view.end.message)]
+    return f'<div class="fault">{problem_list(listed, "problem")}{log}</div>'
+
+
+def _turned(view: JobView) -> str:
+    """What the last undo could not put back, and why."""
+    found = tool_jobs.turned(view.folder.path)
+    if found is None or not found[1].failed:
+        return ""
+    what = "undone" if found[0] == "undo" else "done again"
+    count = words.plural(len(found[1].failed), "change")
+    return f'<div class="fault"><p>{count} could not be {what}:</p>{problem_list(found[1].failed, "problem")}</div>'
+
+
+def _warnings(view: JobView) -> str:
+    return problem_list([Problem(item.where, item.message) for item in view.warnings], "warning")
+
+
+def _failures(view: JobView) -> str:
+    failed = [item.row for item in view.rows if item.outcome == "failed"]
+    if not failed:
+        return ""
+    shown = [Problem(Path(row.source).name, row.note) for row in failed[:_MOST_FAILURES]]
+    more = f'<p class="quiet">and {len(failed) - _MOST_FAILURES:,} more in the table</p>'
+    listed = problem_list(shown, "problem") + (more if len(failed) > _MOST_FAILURES else "")
+    return f'<div class="fault"><p>{words.plural(len(failed), "file")} failed:</p>{listed}</div>'
+
+
+def _table(view: JobView, folder: str, first: int) -> str:
+    if not view.rows:
+        return ""
+    if view.job.values.get("preview"):
+        return _tried(view)
+    head = "<tr><th>File</th><th>What happened</th><th>Became</th><th>Note</th></tr>"
+    rows = "".join(_row(item.row, folder, item.row.note, item.outcome) for item in view.rows[first : first + PAGE_ROWS])
+    return f'<table class="plain files"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+
+
+def _tried(view: JobView) -> str:
+    """The pictures of a trial, and what would be written beside each."""
+    done = [item.row for item in view.rows if item.outcome != "failed"]
+    small = thumbnails.of_all(Path(row.source) for row in done)
+    cards = []
+    for row, path in zip(done, small, strict=True):
+        image = f'<img src="{escape(thumbnails.url(path))}" alt="">' if path else '<span class="soon">no preview</span>'
+        name = f"<small>{escape(Path(row.source).name)}</small>"
+        text = f"<figcaption>{escape(row.note)}{name}</figcaption>"
+        cards.append(f'<figure title="{escape(row.source)}"><div class="frame">{image}</div>{text}</figure>')
+    note = '<p class="quiet">This would be written. Nothing was written yet.</p>'
+    return f'{note}<div class="pictures tried">{"".join(cards)}</div>'
+
+
+def _row(row: Row, folder: str, note: str, outcome: str = "") -> str:
+    mark = f' <span class="tag {outcome}">{_OUTCOMES[outcome]}</span>' if outcome in ("kept", "failed") else ""
+    return (
+        f'<tr><td title="{escape(row.source)}">{escape(short_path(row.source, folder))}</td>'
+        f'<td class="fixed">{escape(row.action)}{mark}</td>'
+        f'<td title="{escape(row.target)}">{escape(short_path(row.target, folder))}</td><td>{escape(note)}</td></tr>'
+    )
+
+
+def short_path(path: str, folder: str) -> str:
+    """A path below `folder` as seen from there; any other as it is."""
+    inside = folder and path.startswith(folder.rstrip("/\\") + os.sep)
+    return path[len(folder.rstrip("/\\")) + 1 :] if inside else path
+
+
+def tools_about(names: Iterable[str]) -> str:
+    """What each tool is for; the script shows that of the chosen one."""
+    return "".join(f'<p class="quiet tool-about" data-tool="{name}">{escape(TOOLS[name].ABOUT)}</p>' for name in names)
