@@ -1,4 +1,4 @@
-"""The captioning panel of the tab Captions: a model writes the captions of a folder, after a trial on three pictures."""
+"""The captioning panel of the tab Captions: a trial on three pictures, then a model writes the captions of a folder."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from engine.errors import UserError
+from captioning.tools import TOOLS
+from engine.errors import PresetError, UserError
 from ui import tool_jobs, tool_panel
 from ui.form import Form
 from ui.handlers import QUIET
@@ -51,7 +52,10 @@ def _trier(tools: tool_panel.ToolPanel):
         fields = tools.fields[TOOL]
         values = {**tools.values(TOOL, training_folder or "", shown), "preview": TRIED_IMAGES}
         try:
-            job = tool_jobs.start(TOOL, fields.settings(values), None)
+            settings = fields.settings(values)
+            if problems := TOOLS[TOOL].propose(settings).problems:
+                raise PresetError(problems)
+            job = tool_jobs.start(TOOL, settings, None)
         except UserError as error:
             marks = json.dumps(tool_panel.marks_of(fields, error.problems, values))
             return [tool_panel.fault(fields.labelled(error.problems)), "", marks, gr.skip(), 0]

@@ -27,6 +27,7 @@ _HEADLINES: dict[Status, str] = {
     "failed": "Failed",
     "killed": "Interrupted",
 }
+_ORDER = ("failed", "done", "kept")  # what is to be seen first
 _OUTCOMES = {"done": "done", "kept": "left as it is", "failed": "failed"}
 
 
@@ -176,7 +177,8 @@ def _table(view: JobView, folder: str, first: int) -> str:
     if view.job.values.get("preview"):
         return _tried(view)
     head = "<tr><th>File</th><th>What happened</th><th>Became</th><th>Note</th></tr>"
-    rows = "".join(_row(item.row, folder, item.row.note, item.outcome) for item in view.rows[first : first + PAGE_ROWS])
+    ordered = sorted(view.rows, key=lambda item: _ORDER.index(item.outcome))
+    rows = "".join(_row(item.row, folder, item.row.note, item.outcome) for item in ordered[first : first + PAGE_ROWS])
     return f'<table class="plain files"><thead>{head}</thead><tbody>{rows}</tbody></table>'
 
 
@@ -195,7 +197,8 @@ def _tried(view: JobView) -> str:
 
 
 def _row(row: Row, folder: str, note: str, outcome: str = "") -> str:
-    mark = f' <span class="tag {outcome}">{_OUTCOMES[outcome]}</span>' if outcome in ("kept", "failed") else ""
+    is_told = outcome == "failed" or (outcome == "kept" and row.action != "keep")
+    mark = f' <span class="tag {outcome}">{_OUTCOMES[outcome]}</span>' if is_told else ""
     return (
         f'<tr><td title="{escape(row.source)}">{escape(short_path(row.source, folder))}</td>'
         f'<td class="fixed">{escape(row.action)}{mark}</td>'
