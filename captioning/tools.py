@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from captioning import caption_tool, clean, rename
+from captioning import arrange, caption_tool, clean, rename
 from captioning.tool import ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "caption": caption_tool,
     "clean": clean,
     "rename": rename,
+    "arrange": arrange,
 }
