@@ -90,7 +90,7 @@ def understand(folder: Path, captions_folder: Path | None = None) -> Layout:
     shape = _shape(subsets, root)
     if metadata and any(picture.text for subset in subsets for picture in subset.pictures):
         shape = "metadata" if shape == "flat" else shape
-    where = metadata.path.name if metadata else _common(subsets, root)
+    where = metadata.path.name if metadata else _parents(subsets, root)
     return _layout(root, shape, subsets, where, (*unlisted, *masks, *doubts))
 
 
@@ -172,7 +172,7 @@ def _shape(subsets: Sequence[Subset], root: Path) -> Shape:
     return "mixed" if any(told) else "classes"
 
 
-def _common(subsets: Sequence[Subset], root: Path) -> str:
+def _parents(subsets: Sequence[Subset], root: Path) -> str:
     parents = sorted({str(subset.folder.parent.relative_to(root)) for subset in subsets if subset.folder != root})
     return names_of(parents, 3)
 
