@@ -1,4 +1,4 @@
-"""Optimizers on the adapter's flat vectors: what they compute, that they learn, and that they go on bit for bit."""
+"""Optimizers on the adapter's flat vectors: what they compute, and that they go on bit for bit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import json
 
 import pytest
 import torch
-from adapter_models import small
 from optimizer_runs import (
     NAMES,
     gradient_of,
@@ -22,12 +21,10 @@ from optimizer_runs import (
 from safetensors.torch import load_file, save_file
 from torch.testing import assert_close
 
-from engine.adapters.attach import Recipe, attach
 from engine.adapters.flat import FlatParameters
 from engine.errors import MissingPackage, UserError
 from engine.optimizer_arguments import ARGUMENTS, arguments_of
 from engine.optimizers import OPTIMIZERS, arguments_in_packages, check_device, make_optimizer, pack_state, unpack_state
-from engine.rate_groups import rate_groups as groups_of_adapter
 from engine.updater import Updater
 
 ON_CPU = [name for name in NAMES if not OPTIMIZERS[name].gpu_only]
@@ -90,33 +87,6 @@ def test_views_of_the_flat_vector_are_stepped_like_parameters_of_their_own(name:
     for part, flat in parts.items():
         for key, view in flat.views().items():
             assert_close(view, plain[part][key].detach(), rtol=2e-5, atol=2e-6)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_optimizers_learn_with_a_lora_on_a_small_text_encoder(name: str):
-    model = small()["text_encoder_1"]
-    ids = torch.randint(0, 998, (4, 12), generator=torch.Generator().manual_seed(1))
-    with torch.no_grad():
-        wanted = model(ids).last_hidden_state.roll(1, dims=0)
-    adapter = attach({"text_encoder_1": model}, Recipe(rank=4, alpha=4.0))
-    rate = 1.0 if OPTIMIZERS[name].rate_free else min(30 * OPTIMIZERS[name].rate, 0.5)
-    groups = groups_of_adapter(adapter.groups, {"text_encoder_1": rate}, OPTIMIZERS[name].shaped)
-    d0 = {"extra": "d0=1e-3"} if "dadapt" in name else {}
-    optimizer = make_optimizer(name, groups, arguments_of(settings(name, weight_decay=0.0, **d0)))
-    updater = Updater(optimizer, groups, 0.0, False, torch.device("cpu"))
-    losses = []
-    for _ in range(60):
-        updater.begin_step(1.0)
-        loss = (model(ids).last_hidden_state - wanted).square().mean()
-        loss.backward()
-        updater.update(0)
-        losses.append(float(loss.detach()))
-    with torch.no_grad():  # on the weights that would be saved
-        after = float((model(ids).last_hidden_state - wanted).square().mean())
-    adapter.detach()
-    assert min(losses[-1], after) < 0.9 * losses[0]
-    assert after < 0.95 * losses[0]
 
 
 @pytest.mark.parametrize("name", ALIKE)  # 8-bit blocks round zero to a tiny number; nobody reads the gaps
