@@ -144,7 +144,7 @@ def test_twice_is_once(name, values, texts, word):
 @given(texts=st.lists(WORDS, min_size=1, max_size=3), word=WORDS)
 def test_what_a_prefix_puts_in_front_its_removal_takes_away(texts, word):
     texts = [" ".join(text.split()) for text in texts]
-    if not word.strip() or any(text.startswith(word.strip()) or not text for text in texts):
+    if not word.strip() or "\n" in word or any(text.startswith(word.strip()) or not text for text in texts):
         return
     added = run("prefix", texts, text=word)
     assert [text.strip() for text in run("prefix", added, text=word, mode="remove")] == texts

@@ -31,7 +31,7 @@ _MOST_SENTENCES = 20
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
 
-_sessions: OrderedDict[tuple[str, str], Session] = OrderedDict()
+_sessions: OrderedDict[tuple[str, str, str], Session] = OrderedDict()
 _lock = threading.Lock()
 
 SORTS: dict[str, Callable[[Item], Any] | None] = {
@@ -64,14 +64,15 @@ def session_of(request: Request) -> Session:
         root = resolve(folder)
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"is no path ({error}). Correct it.", folder) from None
+    key = (str(root), extension, str(request.get("separator") or ","))
     with _lock:
-        opened = _sessions.get((str(root), extension))
+        opened = _sessions.get(key)
         if opened is None:
-            opened = _sessions[(str(root), extension)] = Session(root, extension, journals())
-        _sessions.move_to_end((str(root), extension))
+            opened = _sessions[key] = Session(root, extension, journals(), key[2])
+        _sessions.move_to_end(key)
         while len(_sessions) > _SESSIONS:
             _sessions.popitem(last=False)
-    opened.refresh(str(request.get("separator") or ","))
+    opened.refresh()
     return opened
 
 
@@ -106,7 +107,7 @@ def _view(request: Request) -> Answer:
             "matching": len(found),
             "captioned": sum(1 for item in opened.items if item.text.strip()),
             "first": first,
-            "items": [_shown(item, opened.separator) for item in shown],
+            "items": [_shown(item) for item in shown],
             "tags": counts.most_common(_MOST_TAGS),
             "tag_count": len(counts),
             "problems": [str(problem) for problem in opened.problems[:_MOST_SENTENCES]],
@@ -129,7 +130,7 @@ def _sorted(items: list[Item], sort: str) -> list[Item]:
     return items if key is None else sorted(items, key=key)
 
 
-def _shown(item: Item, separator: str) -> Answer:
+def _shown(item: Item) -> Answer:
     content = item.content
     note = content.fault and f"This caption {content.fault}"
     if content.guessed:

@@ -219,7 +219,7 @@
   async function selectRange(id) {
     const { ids = [] } = await bench.ask("ids", { filter: state.filter, sort: state.sort });
     const ends = [ids.indexOf(state.anchor ?? state.focus), ids.indexOf(id)].sort((a, b) => a - b);
-    if (ends[0] >= 0) ids.slice(ends[0], ends[1] + 1).forEach((each) => state.selected.add(each));
+    ids.slice(ends[0] < 0 ? ends[1] : ends[0], ends[1] + 1).forEach((each) => state.selected.add(each));
     state.focus = id;
     bench.drawAll();
   }

@@ -51,17 +51,23 @@ def plain(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").rstrip()
 
 
+@dataclass(frozen=True)
+class Facts:
+    """How the captions of a folder are taken apart and counted."""
+
+    separator: str
+    count_tokens: Callable[[str], int]
+
+
 class Item:
     """An image and its caption. `id` is the image's path below the opened folder."""
 
-    def __init__(self, image: Path, caption: Path, folder: str, count_tokens: Callable[[str], int]) -> None:
-        self.image, self.caption, self.folder = image, caption, folder
+    def __init__(self, image: Path, caption: Path, folder: str, facts: Facts) -> None:
+        self.image, self.caption, self.folder, self.facts = image, caption, folder, facts
         self.id = f"{folder}/{image.name}" if folder else image.name
         self.name = image.name
         self.stamp: Stamp | None = None
         self.content = Content()
-        self.separator = ","
-        self._count_tokens = count_tokens
         self._tags: list[str] | None = None
         self._tag_keys: frozenset[str] | None = None
 
@@ -73,13 +79,8 @@ class Item:
         before, self.content, self.stamp = self.content, read_content(self.caption), stamp
         if self.content == before:
             return False
-        self._forget()
+        self._tags = self._tag_keys = None
         return True
-
-    def use_separator(self, separator: str) -> None:
-        if separator != self.separator:
-            self.separator = separator
-            self._forget()
 
     @property
     def text(self) -> str:
@@ -88,7 +89,7 @@ class Item:
     @property
     def tags(self) -> list[str]:
         if self._tags is None:
-            self._tags = tags_of(self.text, self.separator)
+            self._tags = tags_of(self.text, self.facts.separator)
         return self._tags
 
     @property
@@ -102,15 +103,12 @@ class Item:
         if what == "tags":
             return len(self.tags)
         if what == "tokens":
-            return max((self._count_tokens(line) for line in self.text.splitlines()), default=0)
+            return max((self.facts.count_tokens(line) for line in self.text.splitlines()), default=0)
         if what == "chars":
             return len(self.text)
         if what == "words":
             return len(self.text.split())
         return sum(1 for line in self.text.splitlines() if line.strip())
-
-    def _forget(self) -> None:
-        self._tags = self._tag_keys = None
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ class Listed:
     folder_times: dict[Path, int]
 
 
-def list_items(root: Path, extension: str, count_tokens: Callable[[str], int]) -> Listed:
+def list_items(root: Path, extension: str, facts: Facts) -> Listed:
     """The images under `root` in natural order with their captions, there or not. Raises UserError."""
     check_extension(extension)
     if not root.is_dir():
@@ -139,7 +137,7 @@ def list_items(root: Path, extension: str, count_tokens: Callable[[str], int]) -
                 continue
             stem = stem_and_suffix(name)[0]
             caption = listing.folder / (captions.of(stem) or stem + extension)
-            items.append(Item(listing.folder / name, caption, listing.name, count_tokens))
+            items.append(Item(listing.folder / name, caption, listing.name, facts))
     if not items and problems:
         raise UserError(problems[0].message, problems[0].where)
     times = {listing.folder: _folder_time(listing.folder) for listing in listings}

@@ -96,7 +96,7 @@ def _find_replace(values: Values, context: Context) -> Change:
 
 def _one_line(values: Values) -> str:
     text = _text(values, "text", "Text")
-    if len(text.splitlines()) > 1:
+    if len(f"{text}x".splitlines()) > 1:
         raise UserError(f"is one line (got {text!r}). Take the line break out.", "Text")
     return text
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from captioning.bench.filters import parse
-from captioning.bench.folder import Content, Item, have_changed, list_items, plain, read_content
+from captioning.bench.folder import Content, Facts, Item, Listed, have_changed, list_items, plain, read_content
 from captioning.bench.history import History, Result, Transaction
 from captioning.bench.merging import merged
 from captioning.bench.operations import OPERATIONS, Context
@@ -72,17 +72,19 @@ class Preview:
 class Session:
     """One opened folder. Safe to be used by several windows (threads) at once."""
 
-    def __init__(self, root: Path, extension: str, journals: Path) -> None:
-        self.root, self.extension = root, extension
-        self.separator = ","
+    def __init__(self, root: Path, extension: str, journals: Path, separator: str = ",") -> None:
+        self.root, self.extension, self.separator = root, extension, separator
         self.version = 0  # grows with every change that was seen
         self.history = History(journals, root, extension)
         self.lock = threading.RLock()
         self._looked = 0.0
         self._previews: OrderedDict[str, Preview] = OrderedDict()
-        self._take(list_items(root, extension, count_tokens))
+        self._take(self._list())
 
-    def _take(self, listed: Any) -> None:
+    def _list(self) -> Listed:
+        return list_items(self.root, self.extension, Facts(self.separator, count_tokens))
+
+    def _take(self, listed: Listed) -> None:
         known = getattr(self, "by_id", {})
         fresh = {item.id: item for item in listed.items}
         same = {key: known[key] for key in fresh if key in known and known[key].caption == fresh[key].caption}
@@ -93,21 +95,17 @@ class Session:
     def items(self) -> list[Item]:
         return list(self.by_id.values())
 
-    def refresh(self, separator: str = ",", at_once: bool = False) -> None:
+    def refresh(self, at_once: bool = False) -> None:
         """See what other programs changed: images that came or went, captions that were written."""
         with self.lock:
-            now = time.monotonic()
-            if separator != self.separator:
-                self.separator, self.version = separator, self.version + 1
-            elif not at_once and now - self._looked < _LOOK_AGAIN_SECONDS:
+            if not at_once and time.monotonic() - self._looked < _LOOK_AGAIN_SECONDS:
                 return
             if have_changed(self._times):
                 before = list(self.by_id)
-                self._take(list_items(self.root, self.extension, count_tokens))
+                self._take(self._list())
                 self.version += before != list(self.by_id)
             changed = False
             for item in self.by_id.values():
-                item.use_separator(separator)
                 changed |= item.renew()
             self.version += changed
             self._looked = time.monotonic()
