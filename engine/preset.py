@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from engine.atomic import write_text_whole
 from engine.errors import PresetError, Problem, UserError
 from engine.rules import rule_problems
+from engine.secrets import masked
 from engine.sections.adapter import Adapter
 from engine.sections.captions import Captions
 from engine.sections.data import Data
@@ -138,11 +139,16 @@ def build(content: Mapping[str, Any], problems: Iterable[Problem] = ()) -> Prese
     except ValidationError as error:
         found += [_problem_of(fault) for fault in error.errors()]
         rest = _rest(content, error)
-        raise PresetError(found + rule_problems(rest), rest) from None
+        raise PresetError(_masked(found + rule_problems(rest)), rest) from None
     found += rule_problems(preset)
     if found:
-        raise PresetError(found, preset)
+        raise PresetError(_masked(found), preset)
     return preset
+
+
+def _masked(problems: Iterable[Problem]) -> list[Problem]:
+    """Faults go into logs and reports, so none repeats a key or token."""
+    return [Problem(item.where, masked(item.message)) for item in problems]
 
 
 def parse_assignments(texts: Iterable[str]) -> dict[str, str]:

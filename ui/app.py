@@ -69,8 +69,8 @@ def build() -> gr.Blocks:
                 level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
                 run = run_tab.build(timer)
-            with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True):
-                presets = presets_tab.build(form)
+            with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
+                presets = presets_tab.build(form, place)
         bar = plan_bar.build()
         _connect(
             blocks, Page(form, header, tabs, level, problems, rates, data, run, presets, captions, bar, gr.State({}))
@@ -113,10 +113,9 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     lists = [page.presets.chosen, page.presets.left, page.presets.right]
     arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **QUIET)
     arrived.then(**look).then(**show_marks)
-    pair = [page.presets.left, page.presets.right]
-    arrived.then(presets_tab.compare, [*pair, *form.inputs], [page.presets.differences], **QUIET)
     arrived.then(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
-    arrived.then(presets_tab.describe, [page.presets.chosen], [page.presets.about_chosen, page.presets.delete], **QUIET)
+    chosen, keep = page.presets.chosen, page.presets.keep
+    arrived.then(presets_tab.keeps_yours, [chosen], [keep], **QUIET).then(**presets_tab.look(page.presets, form))
 
     captions = page.captions
     prepared = tool_panel.connect(data.prepare, form, {**look}), data.prepare_part

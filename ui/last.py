@@ -15,6 +15,7 @@ from typing import Any
 from engine.atomic import write_text_whole
 from engine.errors import PresetError, UserError
 from engine.preset import ROOT, VERSION, migrate
+from engine.secrets import without_secrets
 from engine.settings import LEVELS
 
 SHIPPED = ROOT / "presets"
@@ -40,8 +41,8 @@ class Last:
 
 
 def remember(content: Mapping[str, Any], level: str, preset: str) -> None:
-    """Keep the form for the next visit. Raises UserError where the folder cannot be written."""
-    kept = {"content": dict(content), "level": level, "preset": preset}
+    """Keep the form for the next visit, keys and tokens left out. Raises UserError where it cannot be written."""
+    kept = {"content": without_secrets(content), "level": level, "preset": preset}
     write_text_whole(_file(), json.dumps(kept, ensure_ascii=False, indent=1) + "\n")
 
 
@@ -54,6 +55,23 @@ def recall() -> Last:
         return Last(content, level, str(kept["preset"]))
     except (OSError, ValueError, KeyError, TypeError, PresetError, UserError):
         return Last({}, preset=str(FIRST_PRESET) if FIRST_PRESET.exists() else "")
+
+
+def keep_before(content: Mapping[str, Any]) -> None:
+    """Keep the form as it is before a preset is loaded, so that this can be undone. Raises UserError."""
+    write_text_whole(_before_file(), json.dumps(without_secrets(content), ensure_ascii=False, indent=1) + "\n")
+
+
+def before() -> dict[str, Any] | None:
+    """The form as it was before the last load; None where nothing was loaded."""
+    try:
+        return migrate({"version": VERSION, **json.loads(_before_file().read_text(encoding="utf-8"))})
+    except (OSError, ValueError, TypeError, PresetError):
+        return None
+
+
+def _before_file() -> Path:
+    return own_presets() / ".before.json"
 
 
 def _file() -> Path:

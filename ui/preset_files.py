@@ -1,17 +1,24 @@
-"""The presets on disk: those shipped and the user's own. Own ones are never overwritten without being asked for."""
+"""The presets on disk: those shipped and the user's own. Own ones are never overwritten without being asked for.
+
+What is deleted or saved over goes into a bin beside them.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.errors import UserError
-from engine.preset import SETTINGS, Preset, load
+from engine import kohya
+from engine.errors import Problem, UserError
+from engine.preset import SECTIONS, SETTINGS, Preset, load
 from ui.last import SHIPPED, own_presets
 
 _FORBIDDEN = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
+_LARGEST_BYTES = 4_000_000  # presets have some 20,000
 
 
 @dataclass(frozen=True)
@@ -21,14 +28,19 @@ class PresetFile:
 
     @property
     def title(self) -> str:
-        return self.path.stem
+        return self.path.stem if self.own else self.path.stem.replace("-", " ")
 
 
 def preset_files() -> list[PresetFile]:
-    """All presets by name: the shipped ones (the demo first), then the user's own."""
-    shipped = sorted(SHIPPED.glob("*.json"), key=lambda path: (path.stem != "demo", path.stem.lower()))
+    """All presets: the shipped ones (the demo first, cards by their size), then the user's own by name."""
+    shipped = sorted(SHIPPED.glob("*.json"), key=_place)
     own = sorted(own_presets().glob("[!.]*.json"), key=lambda path: path.stem.lower())
     return [*(PresetFile(path, False) for path in shipped), *(PresetFile(path, True) for path in own)]
+
+
+def _place(path: Path) -> tuple[bool, int, str]:
+    number = re.match(r"\d+", path.stem)
+    return path.stem != "demo", int(number[0]) if number else 0, path.stem.lower()
 
 
 def find(path: str) -> PresetFile:
@@ -44,22 +56,54 @@ def save(preset: Preset, name: str, overwrite: bool) -> Path:
     name = name.strip().removesuffix(".json")
     if not name or name.startswith(".") or _FORBIDDEN.search(name) or len(name.encode()) > 120:
         raise UserError(f'must be usable as a file name, without \\ / : * ? " < > | (got {name!r}).', "Preset name")
-    folder = own_presets()
-    path = folder / f"{name}.json"
+    path = own_presets() / f"{name}.json"
+    if overwrite and path.exists():
+        _to_bin(path)
     number = 2
-    while path.exists() and not overwrite:
-        path = folder / f"{name}-{number}.json"
+    while not _is_taken_by_us(path):
+        path = own_presets() / f"{name}-{number}.json"
         number += 1
-    preset.save(path)
+    try:
+        preset.save(path)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return path
 
 
-def delete(path: str) -> None:
-    """Delete one of the user's own presets. Raises UserError for a shipped one."""
+def _is_taken_by_us(path: Path) -> bool:
+    """Reserve a name, so that two pages that save at once do not get the same one. Raises UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(exist_ok=False)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        raise UserError(
+            f"cannot be saved there ({error.strerror}). Change the folder's permissions.", str(path)
+        ) from None
+    return True
+
+
+def delete(path: str) -> str:
+    """Move one of the user's own presets into the bin; returns where it is. Raises UserError for a shipped one."""
     item = find(path)
     if not item.own:
         raise UserError("comes with Atelier and cannot be deleted. Only your own presets can.", item.title)
-    item.path.unlink(missing_ok=True)
+    return str(_to_bin(item.path))
+
+
+def _to_bin(path: Path) -> Path:
+    """Move a preset's file beside its like, under a name that nothing has."""
+    folder = own_presets() / ".bin"
+    target, number = folder / path.name, 2
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        while target.exists():
+            target, number = folder / f"{path.stem}-{number}.json", number + 1
+        return path.rename(target)
+    except OSError as error:
+        raise UserError(f"cannot be moved into the bin ({error.strerror}).", str(path)) from None
 
 
 def differences(left: Preset, right: Preset) -> list[tuple[str, Any, Any]]:
@@ -71,3 +115,46 @@ def differences(left: Preset, right: Preset) -> list[tuple[str, Any, Any]]:
 def load_listed(path: str) -> Preset:
     """Load a listed preset. Raises PresetError or UserError with every fault."""
     return load(find(path).path)
+
+
+def file_name(text: str) -> str:
+    """The text as part of a file name."""
+    return _FORBIDDEN.sub("_", text).strip(". ")[:80] or "preset"
+
+
+def bring(file: Path) -> tuple[Path | None, kohya.Receipt | None, Sequence[Problem]]:
+    """Save a foreign file as a preset of the user's: its path, the receipt, and what keeps it from being one.
+
+    Atelier's own presets are taken as they are, without a receipt. Raises UserError for files that are none.
+    """
+    if file.stat().st_size > _LARGEST_BYTES:
+        raise UserError("this file is far too large for a preset. Choose another one.", file.name)
+    try:
+        if _is_ours(file):
+            return save(load(file), file_name(file.stem), overwrite=False), None, ()
+        found = kohya.read(file)
+    except UserError as error:
+        raise _named(error, file) from None
+    if found.preset is None:
+        return None, found.receipt, [Problem(_short(item.where, file), item.message) for item in found.problems]
+    return save(found.preset, file_name(file.stem), overwrite=False), found.receipt, ()
+
+
+def _is_ours(file: Path) -> bool:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    if not isinstance(content, dict) or {"model_type", "training_method"} & content.keys():  # OneTrainer's
+        return False
+    return "version" in content or any(isinstance(content.get(name), dict) for name in SECTIONS)
+
+
+def _named(error: UserError, file: Path) -> UserError:
+    """The same with the file's name in the place of where the upload happens to lie."""
+    error.problems = tuple(Problem(_short(item.where, file), item.message) for item in error.problems)
+    return error
+
+
+def _short(where: str, file: Path) -> str:
+    return where.replace(str(file), file.name)

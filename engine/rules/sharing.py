@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from engine.errors import Problem
+from engine.secrets import holds_secret
 
 if TYPE_CHECKING:
     from engine.preset import Preset
 
 _REPO = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
-_SECRET = re.compile(r"\b(hf_|wandb_v1_)[A-Za-z0-9_]{20,}")
-_HEX_KEY = re.compile(r"\b[0-9a-f]{40}\b")  # an older key of W&B; elsewhere such a word may be a hash
 
 
 def hub_repo_is_a_repo(preset: Preset) -> Iterator[Problem]:
     repo = preset.sharing.hub_repo
-    if repo and not _SECRET.search(repo) and (not _REPO.fullmatch(repo) or len(repo) > 96):
+    if repo and not holds_secret(repo) and (not _REPO.fullmatch(repo) or len(repo) > 96):
         yield Problem("sharing.hub_repo", f"must be a repository such as user/my-lora (got {repo!r}).")
 
 
@@ -48,16 +47,14 @@ def hub_folder_stays_in_the_repo(preset: Preset) -> Iterator[Problem]:
 
 def presets_hold_no_secrets(preset: Preset) -> Iterator[Problem]:
     """Presets are shared, so a key in one is refused, and not repeated."""
-    for section in ("sharing", "logging"):
-        for name, value in getattr(preset, section).model_dump().items():
-            if not isinstance(value, str):
-                continue
-            if _SECRET.search(value) or (section == "logging" and _HEX_KEY.search(value)):
-                yield Problem(
-                    f"{section}.{name}",
-                    "holds what looks like a key or token, and presets are no place for secrets. Take it out; log in "
-                    "with `hf auth login` or `wandb login`, or set HF_TOKEN or WANDB_API_KEY.",
-                )
+    texts = {path: value for path, value in preset.values().items() if isinstance(value, str)}
+    for where, text in {**texts, "about": preset.about, "author": preset.author}.items():
+        if text and holds_secret(text):
+            yield Problem(
+                where,
+                "holds what looks like a key or token, and presets are no place for secrets. Take it out; log in "
+                "with `hf auth login` or `wandb login`, or set HF_TOKEN or WANDB_API_KEY.",
+            )
 
 
 def tracker_settings_have_a_tracker(preset: Preset) -> Iterator[Problem]:
