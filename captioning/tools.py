@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from captioning import arrange, balance, caption_tool, clean, name_captions, rename
+from captioning import arrange, balance, caption_tool, clean, crop, name_captions, rename
 from captioning.tool import ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "caption": caption_tool,
-    "clean": clean,
+    "arrange": arrange,
     "rename": rename,
     "name_captions": name_captions,
-    "arrange": arrange,
+    "clean": clean,
+    "crop": crop,
     "balance": balance,
 }

@@ -81,6 +81,11 @@ def open_upright(path: Path, background: Color = WHITE) -> Image.Image:
     return _decoded(path, lambda image: _flatten(_to_srgb(_to_eight_bits(image, path)), background))
 
 
+def open_layered(path: Path) -> Image.Image:
+    """As `open_upright`, but in mode RGBA where the image has transparency, which is kept."""
+    return _decoded(path, lambda image: _layered(_to_srgb(_to_eight_bits(image, path))))
+
+
 def open_alpha(path: Path) -> Image.Image:
     """How opaque the image is, in mode L, EXIF orientation applied; white all over where it has no transparency."""
     return _decoded(path, _alpha)
@@ -178,6 +183,12 @@ def _flatten(image: Image.Image, background: Color) -> Image.Image:
     opaque = Image.new("RGB", image.size, background)
     opaque.paste(layered, mask=layered.getchannel("A"))
     return opaque
+
+
+def _layered(image: Image.Image) -> Image.Image:
+    """Mode RGBA where anything is transparent, else RGB."""
+    wanted = "RGBA" if image.has_transparency_data else "RGB"
+    return image if image.mode == wanted else image.convert(wanted)
 
 
 def _alpha(image: Image.Image) -> Image.Image:
