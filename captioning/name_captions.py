@@ -112,7 +112,10 @@ def _cut(name: str, separators: str) -> list[str]:
 
 
 def _each_once(words: Sequence[str]) -> list[str]:
-    return list({word.lower(): word for word in reversed(words)}.values())[::-1]
+    found: dict[str, str] = {}
+    for word in words:
+        found.setdefault(word.lower(), word)
+    return list(found.values())
 
 
 def _wording(settings: Settings) -> Wording:

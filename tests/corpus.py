@@ -119,12 +119,12 @@ LAYOUTS: dict[str, Case] = {
 
 @dataclass(frozen=True)
 class Fault:
-    """`files`, the tool with its settings, and the table: (source, action or outcome, what the note says)."""
+    """A tool and its settings; `renamed`: old → new names; `after`: what is written. Everything else stays."""
 
     files: Files
     tool: str
     values: dict[str, object] = field(default_factory=dict)
-    after: Files = field(default_factory=dict)  # files that must be there afterwards, beside all the old ones
+    after: Files = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
 
 
@@ -139,7 +139,7 @@ FAULTS: dict[str, Fault] = {
             "1_x/c.txt": "é, cat".encode("utf-8-sig"),
         },
         "name_captions",
-        {"existing": "append", "added": "black background", "names": "none"},
+        {"existing": "append", "after": "black background", "names": "none"},
         {f"1_x/{name}.txt": "é, cat, black background\n" for name in "abc"},
     ),
     "names in Chinese, emoji and both Unicode forms": Fault(
