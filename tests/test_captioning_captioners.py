@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from captioning_models import BLUE, RED, write_blip, write_tagger
 from conftest import ROOT
@@ -15,7 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from captioning import caption_tool
 from captioning.captioners import CAPTIONERS
-from captioning.tagging import spaced, square_bgr
+from captioning.tagging import TagRules, spaced, square_bgr
 from captioning.tool import make_settings, settings_table
 from engine.errors import ModelError, PresetError, UserError
 
@@ -55,6 +56,45 @@ def test_a_lower_threshold_writes_more_and_left_out_tags_are_not_written(tagger:
     image = [Image.new("RGB", (30, 30), (0, 0, 0))]
     assert say("wd", tagger, image, general_threshold="0.25", leave_out="1girl, >_<") == ["rarely seen"]
     assert say("wd", tagger, image, character_threshold="0.7", underscores="true") == ["1girl, >_<, hatsune_miku"]
+
+
+def test_the_order_of_categories_is_chosen_and_what_it_does_not_name_is_not_written(tagger: Path):
+    image = [Image.new("RGB", (30, 30), RED)]
+    assert say("wd", tagger, image, order="rating, character, general") == [
+        "sensitive, hatsune miku, red background, 1girl, >_<"
+    ]
+    assert say("wd", tagger, image, order="rating,general", rating_threshold="0.999") == ["red background, 1girl, >_<"]
+    with pytest.raises(
+        UserError, match=r"wd\.order: must name some of general, character, rating, each once \(got 'x'"
+    ):
+        say("wd", tagger, image, order="x")
+
+
+def test_tags_are_replaced_merged_once_and_taken_out(tagger: Path):
+    image = [Image.new("RGB", (30, 30), RED)]
+    assert say("wd", tagger, image, replace="1girl, hatsune_miku -> miku, solo; >_< ->") == [
+        "red background, miku, solo"
+    ]
+    assert say(
+        "wd", tagger, image, replace="red background -> ugly\n1GIRL -> girl", leave_out="ugly, Hatsune_Miku"
+    ) == ["girl, >_<"]
+    with pytest.raises(UserError, match=r"wd\.replace: each line must look like: .* \(got '-> b'\)"):
+        say("wd", tagger, image, replace="a -> b; -> b")
+
+
+def test_brackets_are_escaped_where_they_would_be_weights():
+    rules = TagRules(("character",), {"character": 0.5}, escape=True)
+    assert rules.text([("fate_(series)", "4")], np.array([1.0])) == r"fate \(series\)"
+
+
+def test_a_gpu_that_onnxruntime_falls_back_from_is_a_sentence(tagger: Path, monkeypatch: pytest.MonkeyPatch):
+    import onnxruntime
+
+    here = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: here)
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: None)
+    with pytest.raises(UserError, match="onnxruntime-gpu cannot use this GPU"):
+        say("wd", tagger, device="cuda")
 
 
 def test_a_tagger_exported_without_batches_says_the_same(tagger: Path, tmp_path: Path):

@@ -24,7 +24,7 @@ from captioning.caption_files import caption_text, survey
 from captioning.job import Captioning
 from captioning.jobs import Done, JobFolder
 from captioning.tool import make_settings
-from captioning.wording import Wording, appended
+from captioning.wording import Wording, appended, prepended, with_trigger
 from captioning.working import JobReport
 from engine.errors import DatasetError, UserError
 
@@ -99,6 +99,51 @@ def test_missing_and_empty_captions_are_written_by_default(run, tmp_path: Path):
     assert not (data / "b.txt").exists()
     assert (data / "c.txt").read_text() == (data / "d.txt").read_text() == RED_TAGS + "\n"
     assert "2 done, 2 kept, 0 failed" in out
+
+
+def test_keep_leaves_every_file_and_writes_only_missing_captions(run, tmp_path: Path):
+    data = tmp_path / "data"
+    for name in ("a", "b", "c"):
+        square(data / f"{name}.png")
+    (data / "a.txt").write_bytes(b"mine")
+    (data / "b.txt").write_bytes(b"")
+    assert run(data, "existing=keep")[0] == 0
+    assert [(data / f"{name}.txt").read_text() for name in "abc"] == ["mine", "", RED_TAGS + "\n"]
+
+
+def test_the_trigger_comes_first_and_fixed_tags_stand_around_whatever_is_there(run, tmp_path: Path):
+    data = tmp_path / "data"
+    square(data / "a.png")
+    (data / "a.txt").write_text("blurry, QZY, 1girl")
+    changes = ("existing=prepend", "trigger=qzy", "before=photo", "after=1girl, black background")
+    for _ in range(2):
+        assert run(data, *changes)[0] == 0
+        assert (data / "a.txt").read_text() == (
+            "qzy, photo, red background, >_<, hatsune miku, black background, blurry, 1girl\n"
+        )
+
+
+def test_a_preview_shows_what_would_be_written_and_writes_nothing(run, tmp_path: Path):
+    data = tmp_path / "data"
+    for number in range(5):
+        square(data / f"{number}.png", BLUE if number == 4 else RED)
+    (data / "0.txt").write_text("mine")
+    before = contents(data)
+    code, out, _ = run(data, "preview=3", "trigger=qzy", "existing=append")
+    assert (code, contents(data), journals(tmp_path)) == (0, before, [])
+    shown = json.loads((tmp_path / "jobs" / "0" / "preview.json").read_text())
+    assert [Path(entry["image"]).name for entry in shown] == ["0.png", "2.png", "4.png"]
+    assert [entry["new"] for entry in shown] == [f"qzy, mine, {RED_TAGS}", f"qzy, {RED_TAGS}", f"qzy, {BLUE_TAGS}"]
+    assert (shown[0]["old"], shown[0]["said"]) == ("mine", RED_TAGS)
+    assert f"4.png: qzy, {BLUE_TAGS}" in out
+
+
+def test_faults_of_the_captioners_settings_are_told_before_a_model_is_loaded(run, tmp_path: Path):
+    square(tmp_path / "data" / "a.png")
+    code, _, err = run(tmp_path / "data", "wd.order=everything", model=tmp_path / "nowhere")
+    assert code == 2
+    assert "wd.order: must name some of" in err
+    assert "nowhere" not in err
 
 
 def test_nothing_to_do_loads_no_model_and_leaves_no_journal(run, tmp_path: Path):

@@ -220,7 +220,7 @@ def test_a_question_reaches_every_kind_of_chat_template_with_one_image(template,
 
 
 def test_a_chat_template_that_leaves_out_the_image_is_a_sentence():
-    with pytest.raises(UserError, match=r"cannot be used \(it leaves out the image or the prompt\)\. Write one"):
+    with pytest.raises(UserError, match=r"cannot be used \(it leaves out the image or the prompt\)\. Write your"):
         question(Chat(lambda messages: "hello"), "what?")
 
 

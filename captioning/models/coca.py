@@ -65,7 +65,8 @@ def load(folder: Path, settings: Settings) -> CoCa:
             {"model_name": f"local-dir:{folder}"} if told else {"model_name": settings.architecture}
         )
         source |= {} if told else {"pretrained": str(weights)}
-        model, transform = open_clip.create_model_from_pretrained(**source, return_transform=True)
+        made: Any = open_clip.create_model_from_pretrained(**source, return_transform=True)
+    model, transform = made
     return CoCa(model.to(device).eval(), transform, open_clip.tokenizer.SimpleTokenizer(), settings)
 
 
