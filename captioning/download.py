@@ -16,20 +16,28 @@ TITLE = "Downloading a model"
 ABOUT = "A captioning model from the hub, only after you agreed to its size and its folder."
 
 FETCH, THERE, CANNOT, LATER = "download", "there already", "cannot", "asked of the hub first"
+_IN_THE_WAY = "another file of this name is there and is never written over. Move it away or choose another folder."
 
 
 class Settings(ToolSettings):
     folder: str = setting(
-        "", "The folder that the model's files come into; it is made where it is not there.", "目标文件夹", kind="folder"
+        "",
+        "The folder that the model's files come into; it is made where it is not there.",
+        "目标文件夹",
+        kind="folder",
     )
     model: Literal[
         "wd-vit-v3", "wd-swinv2-v3", "wd-convnext-v3", "wd-eva02-large-v3", "wd-v1-4-moat", "florence2-base",
-        "florence2-large", "blip-base", "blip-large", "blip2-opt-2.7b", "git-large-coco", "coca-vit-l-14", "qwen2-vl-2b",
-        "qwen2.5-vl-7b", "joycaption-beta-one", "other",
+        "florence2-large", "blip-base", "blip-large", "blip2-opt-2.7b", "git-large-coco", "coca-vit-l-14",
+        "qwen2-vl-2b", "qwen2.5-vl-7b", "joycaption-beta-one", "other",
     ] = setting("wd-swinv2-v3", "Which model; other: the repository that is named below.", "模型")  # fmt: skip
-    repository: str = setting("", "Name of another model on the hub: owner/name.", "仓库", when={"download.model": "other"})
+    repository: str = setting(
+        "", "Name of another model on the hub: owner/name.", "仓库", when={"download.model": "other"}
+    )
     revision: str = setting("main", "Branch, tag or commit of the repository.", "版本", level="advanced")
-    network: bool = setting(False, "Ask the hub for the files and their sizes; without it nothing leaves this machine.", "允许联网")
+    network: bool = setting(
+        False, "Ask the hub for the files and their sizes; without it nothing leaves this machine.", "允许联网"
+    )
     agreed_bytes: int = setting(
         0, "The size that was shown, in bytes: nothing is downloaded before it is repeated here.", "同意的大小", ge=0
     )
@@ -45,33 +53,37 @@ def propose(settings: Settings) -> Proposal:
     if user_is_offline():
         what = "HF_HUB_OFFLINE is set, so nothing is downloaded. Unset it, or copy the files from another machine."
         return Proposal((), "Nothing is asked of the hub.", (Problem("network", what),))
-    files = list_files(known.repository, settings.revision, known.files)
+    files = list_files(known.repository, settings.revision)
     rows = tuple(_row(file, folder / file.name) for file in files)
+    total_bytes = sum(file.size_bytes for file in files)
     missing_bytes = sum(file.size_bytes for file, row in zip(files, rows, strict=True) if row.action == FETCH)
-    summary = f"{counted(len(files), 'file')} of {known.repository} (licence: {known.licence}), "
-    summary += f"{size_text(missing_bytes)} to download into {folder}."
-    problems = _problems(settings, folder, missing_bytes) if missing_bytes else ()
+    summary = (
+        f"{counted(len(files), 'file')} of {known.repository}, {size_text(total_bytes)} (licence: {known.licence}); "
+    )
+    summary += f"{size_text(missing_bytes)} of it to download into {folder}."
+    problems = _problems(settings.agreed_bytes, folder, total_bytes, missing_bytes)
     return Proposal(rows, summary, problems, content=files)
 
 
 def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
     """Fetch file by file; a stop leaves the part of the file that came in, to be gone on with."""
     files: list[HubFile] = proposal.content
-    total_bytes = sum(file.size_bytes for file in files)
-    before_bytes = 0
+    total_bytes, before_bytes = sum(file.size_bytes for file in files), 0
     for file, row in zip(files, proposal.rows, strict=True):
         if report.is_stop_asked():
             return
-        if row.action == FETCH:
-            try:
+        try:
+            if row.action == FETCH:
                 _fetch(file, Path(row.target), before_bytes, total_bytes, report)
                 report.done(row)
-            except Stopped:
-                return
-            except UserError as error:
-                report.done(row, "failed", error.problems[0].message)
-        else:
-            report.done(row, "kept" if row.action == THERE else "failed")
+            elif row.action == THERE and file.is_whole(Path(row.target)):
+                report.done(row, "kept")
+            else:
+                report.done(row, "failed", _IN_THE_WAY)
+        except Stopped:
+            return
+        except UserError as error:
+            report.done(row, "failed", error.problems[0].message)
         before_bytes += file.size_bytes
 
 
@@ -102,7 +114,7 @@ def _known(settings: Settings) -> KnownModel:
 
 
 def _without_network(known: KnownModel, folder: Path) -> Proposal:
-    rows = tuple(Row(known.repository, LATER, str(folder / name)) for name in known.files if "*" not in name)
+    rows = (Row(known.repository, LATER, str(folder)),)
     size = f"about {known.rough_gb:g} GB" if known.rough_gb else "of unknown size"
     summary = f"{known.repository} is {size} (licence: {known.licence}); nothing was asked of the hub yet."
     what = "is off, and only the hub knows the files and their sizes. Switch it on to ask; nothing is downloaded yet."
@@ -111,22 +123,20 @@ def _without_network(known: KnownModel, folder: Path) -> Proposal:
 
 def _row(file: HubFile, target: Path) -> Row:
     size = size_text(file.size_bytes)
-    if file.is_whole(target):
-        return Row(file.name, THERE, str(target), size)
-    if target.exists():
-        what = "another file of this name is there and is never written over. Move it away or choose another folder."
-        return Row(file.name, CANNOT, str(target), what)
+    if target.exists():  # whether it is the same one is looked at later: a checksum of gigabytes takes its time
+        is_like = target.is_file() and target.stat().st_size == file.size_bytes
+        return Row(file.name, THERE, str(target), size) if is_like else Row(file.name, CANNOT, str(target), _IN_THE_WAY)
     part = file.part(target)
     begun = f", {size_text(part.stat().st_size)} of it are there" if part.is_file() else ""
     return Row(file.name, FETCH, str(target), size + begun)
 
 
-def _problems(settings: Settings, folder: Path, missing_bytes: int) -> tuple[Problem, ...]:
+def _problems(agreed_bytes: int, folder: Path, total_bytes: int, missing_bytes: int) -> tuple[Problem, ...]:
     parent = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     if (free_bytes := shutil.disk_usage(parent).free) < missing_bytes:
         what = f"the disk has {size_text(free_bytes)} free of {size_text(missing_bytes)}. Free some space."
         return (Problem(str(folder), what),)
-    if settings.agreed_bytes != missing_bytes:
-        what = f"{size_text(missing_bytes)} would be downloaded into {folder}. To agree, set it to {missing_bytes}."
-        return (Problem("agreed_bytes", what),)
+    if missing_bytes and agreed_bytes != total_bytes:
+        what = f"nothing is downloaded before you agree to {size_text(total_bytes)} in {folder} (got {agreed_bytes})."
+        return (Problem("agreed_bytes", f"{what} To agree, set it to {total_bytes}."),)
     return ()

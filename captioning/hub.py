@@ -1,8 +1,8 @@
 """The hub of models: which files a repository has, and fetching one of them. Nothing here runs unless it is asked for.
 
-`huggingface_hub` does the talking. It does not go on with a file that another process began, so the part that is there is
-kept here, beside the target, under a name that holds its checksum; the file gets its own name only when its checksum is
-right.
+`huggingface_hub` does the talking. It does not go on with a file that another process began, so the part that is there
+is kept here, beside the target, under a name that holds its checksum; the file gets its own name only when its checksum
+is right.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.atomic import PART_SUFFIX, storage_refusal
 from engine.errors import UserError
 
 DEFAULT_OFFLINE = "ATELIER_DEFAULT_OFFLINE"  # set beside HF_HUB_OFFLINE where Atelier set that itself
-_WEIGHTS = (".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack", ".onnx", ".ot", ".gguf", ".tflite")
+_TAGGER = ("model.onnx", "selected_tags.csv")
 _WORDS = (".json", ".txt", ".model", ".jinja", ".csv", ".safetensors", ".bin")
 _CHUNK_BYTES = 1 << 20
 
@@ -90,34 +90,34 @@ def online(repository: str) -> Iterator[None]:
         constants.HF_HUB_OFFLINE = before
 
 
-def list_files(repository: str, revision: str, patterns: Sequence[str]) -> list[HubFile]:
+def list_files(repository: str, revision: str) -> list[HubFile]:
     """The files of a model that a captioner needs, at the commit that `revision` names now. Raises UserError."""
     with online(repository):
         from huggingface_hub import HfApi
 
         info = HfApi().model_info(repository, revision=revision, files_metadata=True)
     sizes = {sibling.rfilename: sibling for sibling in info.siblings or []}
-    found = [_file(repository, str(info.sha), sizes[name]) for name in needed(list(sizes), patterns)]
+    found = [_file(repository, str(info.sha), sizes[name]) for name in needed(list(sizes))]
     if not found:
         raise UserError("has none of the files that a captioner needs. Choose another one.", repository)
     return found
 
 
-def needed(names: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """Those that fit the patterns; without patterns the weights in one form, and the texts beside them."""
-    if patterns:
-        return [name for name in names if any(fnmatch(name, pattern) for pattern in patterns)]
+def needed(names: Sequence[str]) -> list[str]:
+    """A tagger's pair of files, or the weights in one form and the texts beside them."""
+    if {*_TAGGER} <= set(names):
+        return list(_TAGGER)
     top = [name for name in names if "/" not in name and name.endswith(_WORDS) and not name.startswith(".")]
     if any(name.endswith(".safetensors") for name in top):
-        top = [name for name in top if not name.removesuffix(".index.json").endswith(_WEIGHTS)]
+        top = [name for name in top if not name.removesuffix(".index.json").endswith(".bin")]
     return [name for name in top if name != "training_args.bin"]
 
 
 def fetch(file: HubFile, target: Path, tell: Callable[[int], None]) -> None:
     """Bring a file to `target`, going on from the part that is there; `tell` gets the bytes that are there.
 
-    Raises UserError where the hub or the disk refuses or the checksum is wrong (the part then goes), and whatever `tell`
-    raises, after which the part stays.
+    Raises UserError where the hub or the disk refuses or the checksum is wrong (the part then goes), and whatever
+    `tell` raises, after which the part stays.
     """
     part = file.part(target)
     try:
@@ -144,11 +144,10 @@ def _get(file: HubFile, stream: Any, there: int, tell: Callable[[int], None]) ->
     from huggingface_hub import get_hf_file_metadata, hf_hub_url
     from huggingface_hub.file_download import http_get
     from huggingface_hub.utils import build_hf_headers
-    from huggingface_hub.utils._http import _is_same_or_hub_host
 
     url, headers = hf_hub_url(file.repository, file.name, revision=file.commit), build_hf_headers()
     location = get_hf_file_metadata(url, retry_on_errors=True).location
-    if not _is_same_or_hub_host(url, location):
+    if urlsplit(location).netloc != urlsplit(url).netloc:
         headers.pop("authorization", None)  # a signed address elsewhere: the token is not for it
 
     class Counter:
@@ -173,6 +172,8 @@ def _get(file: HubFile, stream: Any, there: int, tell: Callable[[int], None]) ->
 def _file(repository: str, commit: str, sibling: Any) -> HubFile:
     name = PurePosixPath(sibling.rfilename)
     if name.is_absolute() or ".." in name.parts:
-        raise UserError(f"holds a file with a name that leaves its folder (got {name}). Choose another one.", repository)
+        raise UserError(
+            f"holds a file with a name that leaves its folder (got {name}). Choose another one.", repository
+        )
     sha256 = sibling.lfs.sha256 if sibling.lfs else ""
     return HubFile(repository, commit, str(name), sibling.size or 0, sha256, sibling.blob_id or "")

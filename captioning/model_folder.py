@@ -28,7 +28,9 @@ def require_files(folder: Path, *needed: tuple[str, ...]) -> list[Path]:
     empty = [path.name for path in (*there, *parts) if path.is_file() and not path.stat().st_size]
     faults = [f"{', '.join(missing)} missing"] * bool(missing) + [f"{', '.join(empty)} empty"] * bool(empty)
     if faults:
-        raise ModelError(f"the model is incomplete: {'; '.join(faults)}. Download the folder again.", str(folder))
+        begun = any(folder.glob("*.part"))  # as captioning/hub.py leaves it
+        remedy = "Its download was broken off: start it again." if begun else "Download the folder again."
+        raise ModelError(f"the model is incomplete: {'; '.join(faults)}. {remedy}", str(folder))
     return there
 
 

@@ -71,6 +71,10 @@ class Report(Protocol):
         """What became of a row; `note` is put in the place of the row's own where it is given."""
         ...
 
+    def progress(self, done: int, total: int) -> None:
+        """How far the work is where rows tell too little, as in bytes of a download."""
+        ...
+
     def warn(self, message: str, where: str = "") -> None: ...
 
     def stage(self, name: str) -> None:

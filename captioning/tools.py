@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from captioning import arrange, balance, caption_tool, clean, crop, name_captions, rename
+from captioning import arrange, balance, caption_tool, clean, crop, download, name_captions, rename
 from captioning.tool import ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "caption": caption_tool,
+    "download": download,
     "arrange": arrange,
+    "clean": clean,
     "rename": rename,
     "name_captions": name_captions,
-    "clean": clean,
     "crop": crop,
     "balance": balance,
 }

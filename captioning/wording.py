@@ -47,7 +47,8 @@ def with_tags(text: str, before: str, after: str) -> str:
     """Fixed tags in front of a caption and behind it, each once: where the caption has it already, it moves there."""
     if not text:
         return text
-    first, last = parts_of(before), parts_of(after)
+    first = parts_of(before)
+    last = [part for part in parts_of(after) if _key(part) not in {_key(other) for other in first}]
     fixed = {_key(part) for part in (*first, *last)}
     if not any(_key(part) in fixed for part in parts_of(text)):
         return ", ".join([*first, text, *last])

@@ -23,6 +23,7 @@ from engine.errors import Problem, UserError
 from engine.report import time_text
 
 _PROGRESS_SECONDS = 0.2
+_TELL_SECONDS = 10.0  # on the terminal
 
 
 class JobReport:
@@ -37,6 +38,8 @@ class JobReport:
         self._log = events.EventLog(job.events)
         self._table = job.table.open("ab", buffering=0)
         self._stage, self._total, self._last_seconds = "", 0, 0.0
+        self._first: tuple[int, float] | None = None
+        self._told_seconds = time.monotonic()
 
     @property
     def count(self) -> int:
@@ -51,17 +54,29 @@ class JobReport:
         self._table.write(jobs.table_line(Done(row, outcome)))
         if outcome == "failed":
             complain([Problem(row.source, row.note)])
+        self.progress(self.count, max(self._total, self.count))
+
+    def progress(self, done: int, total: int) -> None:
         now = time.monotonic()
-        if self.count == self._total or now - self._last_seconds >= _PROGRESS_SECONDS:
-            self._last_seconds = now
-            self._log.emit(events.Progress(self._stage, self.count, max(self._total, self.count)))
+        if self._first is None:  # what was done before the stage's own work tells nothing of its speed
+            self._first = (done, now)
+        if done < total and now - self._last_seconds < _PROGRESS_SECONDS:
+            return
+        self._last_seconds = now
+        count, seconds = done - self._first[0], now - self._first[1]
+        rate = count / seconds if count and seconds else 0.0
+        left = (total - done) / rate if rate else None
+        self._log.emit(events.Progress(self._stage, done, total, rate, left))
+        if now - self._told_seconds >= _TELL_SECONDS:
+            self._told_seconds = now
+            print(f"{done:,} of {total:,}" + (f", {time_text(left)} left" if left else ""), flush=True)
 
     def warn(self, message: str, where: str = "") -> None:
         self._log.emit(events.Warned(shown(message), shown(where)))
         complain([Problem(where, message)], "Warning: ")
 
     def stage(self, name: str) -> None:
-        self._stage = name
+        self._stage, self._first = name, (self.count, time.monotonic())
         self._log.emit(events.Stage(name))
         print(f"{name} …", flush=True)
 

@@ -47,12 +47,14 @@ class Stage(Event):
 
 @dataclass(frozen=True)
 class Progress(Event):
-    """How far the stage is: `done` of `total` things."""
+    """How far the stage is: `done` of `total` things; how many a second and how long it takes still, where known."""
 
     kind: ClassVar[str] = "progress"
     stage: str
     done: int
     total: int
+    per_second: float = 0.0
+    seconds_left: float | None = None
 
 
 @dataclass(frozen=True)
