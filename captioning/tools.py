@@ -7,11 +7,11 @@ from captioning.tool import ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "caption": caption_tool,
-    "download": download,
     "arrange": arrange,
-    "clean": clean,
     "rename": rename,
     "name_captions": name_captions,
+    "clean": clean,
     "crop": crop,
     "balance": balance,
+    "download": download,
 }

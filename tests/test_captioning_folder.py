@@ -24,7 +24,7 @@ from captioning.caption_files import caption_text, survey
 from captioning.job import Captioning
 from captioning.jobs import Done, JobFolder
 from captioning.tool import make_settings
-from captioning.wording import Wording, appended, prepended, with_trigger
+from captioning.wording import Wording, appended
 from captioning.working import JobReport
 from engine.errors import DatasetError, UserError
 
