@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from captioning import arrange, balance, caption_tool, clean, crop, download, name_captions, rename
+from captioning import arrange, balance, caption_tool, clean, crop, download, name_captions, rename, similarity
 from captioning.tool import ToolModule
 
 TOOLS: dict[str, ToolModule] = {
@@ -13,5 +13,6 @@ TOOLS: dict[str, ToolModule] = {
     "clean": clean,
     "crop": crop,
     "balance": balance,
+    "similarity": similarity,
     "download": download,
 }
