@@ -13,6 +13,7 @@ from pathlib import Path
 from engine import events, processes, run
 from engine.atomic import write_text_whole
 from engine.errors import PresetError, Problem, UserError
+from engine.inputs import with_kept
 from engine.plan import Plan, make_plan, sentence
 from engine.preset import Preset, load, parse_assignments
 from engine.processes import Processes
@@ -87,7 +88,12 @@ def _planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tupl
         told = {problem.where for problem in error.problems}
         others = [problem for problem in plan.problems if problem.where not in told]
         return None, dataclasses.replace(plan, problems=(*error.problems, *others))
-    return preset, make_plan(preset, run_folder=run_folder)
+    return preset, make_plan(_with_kept(preset, chosen), run_folder=run_folder)
+
+
+def _with_kept(preset: Preset, chosen: argparse.Namespace) -> Preset:
+    """A run folder may have kept the adapter files that its preset names."""
+    return with_kept(preset, RunFolder(chosen.target.resolve())) if chosen.target.is_dir() else preset
 
 
 def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes) -> int:
@@ -173,7 +179,7 @@ def sample(chosen: argparse.Namespace) -> int:
     """Draw the prompts of a preset or those given, with LoRAs."""
     from engine.draw import draw_pictures
 
-    preset = _preset_of(chosen)
+    preset = _with_kept(_preset_of(chosen), chosen)
     if chosen.prompt:
         preset = preset.changed({"sample.prompts": "\n".join(chosen.prompt)})
     loras = [_lora(text) for text in chosen.lora or ()]

@@ -11,12 +11,14 @@ from engine.layer_choice import read_choice
 from engine.preset import Preset, resolve
 
 
-def recipe_of(preset: Preset) -> Recipe:
+def recipe_of(preset: Preset, resumed: bool = False) -> Recipe:
     """The adapter that a preset describes. Its start values are drawn from run.seed, or of the file to start from.
 
+    `resumed`: a state gives its values, so that the file is read only where layers and ranks are the file's.
     ModelError, in a sentence, where that file cannot be used.
     """
     adapter = preset.adapter
+    starts = bool(adapter.start_from) and (adapter.rank_from_file or not resumed)
     ratios = {UNET: adapter.loraplus_unet_ratio, TEXT_1: adapter.loraplus_text_ratio}
     return Recipe(
         algorithm=adapter.algorithm,
@@ -30,6 +32,6 @@ def recipe_of(preset: Preset) -> Recipe:
         norms=adapter.norms,
         late_rates={**ratios, TEXT_2: adapter.loraplus_text_ratio},
         choice=read_choice(adapter),
-        start=Start.read(resolve(adapter.start_from), adapter.rank_from_file) if adapter.start_from else None,
+        start=Start.read(resolve(adapter.start_from), adapter.rank_from_file) if starts else None,
         dropout=Dropout(adapter.network_dropout, adapter.rank_dropout, adapter.module_dropout),
     )

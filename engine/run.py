@@ -1,6 +1,6 @@
 """The run folder: the only thing that page and engine share. Torch-free.
 
-runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  requests/  lock
+runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  inputs/  requests/  lock
 """
 
 from __future__ import annotations
@@ -68,6 +68,10 @@ class RunFolder:
     @property
     def state(self) -> Path:
         return self.path / "state"
+
+    @property
+    def inputs(self) -> Path:
+        return self.path / "inputs"
 
     @property
     def requests(self) -> Path:

@@ -13,6 +13,7 @@ from engine.adapters.attach import Adapter
 from engine.adapters.files import save_adapter
 from engine.atomic import is_full_disk
 from engine.average import Average
+from engine.data.digests import FileDigests
 from engine.errors import UserError
 from engine.facts import Biography
 from engine.kept import CheckpointRecord
@@ -38,21 +39,12 @@ class Saver:
     """Writes a checkpoint and a state at each save, and finds back to a state."""
 
     def __init__(
-        self,
-        preset: Preset,
-        plan: Plan,
-        adapter: Adapter,
-        updater: Updater,
-        average: Average,
-        about: Biography,
-        report: Reporter,
+        self, preset: Preset, plan: Plan, trained: tuple[Adapter, Updater, Average], about: Biography, report: Reporter
     ) -> None:
-        """`about` gives the metadata of checkpoints, which hold the `average` where one is kept."""
+        """`about` gives the metadata of checkpoints, which hold the average of the adapter where one is kept."""
         self.preset = preset
         self.plan = plan
-        self.adapter = adapter
-        self.updater = updater
-        self.average = average
+        self.adapter, self.updater, self.average = trained
         self.about = about
         self.report = report
         self.fingerprint = _fingerprint(preset, plan)
@@ -214,5 +206,16 @@ def _fingerprint(preset: Preset, plan: Plan) -> str:
     vae = resolve(preset.model.vae) if preset.model.vae else None
     model = model_mark(plan.model, vae) if plan.model else ""
     model += merge_mark(read_merges(preset), TEXT_PARTS | {UNET})
-    content = json.dumps([model, images, settings, run, plan.steps], sort_keys=True, default=str)
+    settings["adapter"]["start_from"] = Path(preset.adapter.start_from).name  # the state has its numbers
+    masks = _mask_digests(preset, plan)
+    content = json.dumps([model, images, settings, run, plan.steps, *masks], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _mask_digests(preset: Preset, plan: Plan) -> list[str]:
+    """Hashes of the contents of the masks, in the order of the images."""
+    masks = [image.mask for image in plan.images if image.mask is not None]
+    if not masks:
+        return []
+    with FileDigests(resolve(preset.data.cache_folder)) as files:
+        return [digest.hex() for digest in files.of_all(masks)]

@@ -11,7 +11,6 @@ from engine.adapters.attach import attach
 from engine.adapters.limits import NormLimit
 from engine.adapters.merging import merge_into
 from engine.adapters.targets import TEXT_1, TEXT_2, UNET
-from engine.atomic import write_text_whole
 from engine.average import Average, average_settings
 from engine.batches import BatchMaker
 from engine.caption_source import CaptionSource
@@ -19,19 +18,20 @@ from engine.data.cache import Store
 from engine.data.caption_draws import Caption
 from engine.data.digests import FileDigests
 from engine.draws import draw_fraction
-from engine.errors import PresetError, UserError
+from engine.errors import UserError
 from engine.facts import Biography
+from engine.inputs import keep, with_kept
 from engine.latent_source import LatentSource
 from engine.listeners import add_listeners
 from engine.losses import loss_terms
-from engine.mask_source import MaskSource, black_masks_warning
 from engine.memory import choose_computation, choose_device, device_name
 from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.objective import Objective
 from engine.optimizer_arguments import arguments_of
 from engine.optimizers import OPTIMIZERS, check_device, make_optimizer
-from engine.plan import Plan, make_plan, sentence
+from engine.plan import sentence
 from engine.plan_model import model_kind
+from engine.preparing import checked_plan, prepared_masks, without_unreadable
 from engine.preset import Preset, resolve
 from engine.processes import ALONE, Processes, in_turn
 from engine.rate_groups import rate_groups
@@ -59,7 +59,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
 
     # What will happen, before anything is loaded
     report.stage("Looking at the images")
-    plan = _checked_plan(preset, report, processes)
+    preset = with_kept(preset, run)
+    plan = checked_plan(preset, report, processes)
     facts = plan.model
     assert facts is not None  # a plan without problems has a model
     device = choose_device(preset)
@@ -80,6 +81,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         from_step=first_step, process_id=stopping.process_id, device=device_name(device),
     ))  # fmt: skip
     if processes.is_first:
+        keep(preset, run)
         add_listeners(report, preset, first_step)
     report.say(f"On {device_name(device)}, in {preset.memory.precision}; run folder {run.path}")
     if computation.note:
@@ -98,8 +100,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         (preset.data.background, preset.data.resampling),
         report.warn,
     )
-    plan = _without_unreadable(preset, plan, latents, report, (stopping, processes))
-    masks = _prepared_masks(preset, plan, latents, report, stopping)
+    plan = without_unreadable(preset, plan, latents, report, (stopping, processes))
+    masks = prepared_masks(preset, plan, latents, report, stopping)
     if preset.data.cache_latents:
         latents.vae.to("cpu")  # pyright: ignore[reportArgumentType]
 
@@ -136,7 +138,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     del encoders
     parts = {name: model for name, model in trained.items() if model is not None}
     del trained
-    adapter = attach(parts, recipe_of(preset), device)
+    adapter = attach(parts, recipe_of(preset, state is not None), device)
     if adapter.started and state is None:
         report.say(adapter.started)
     rates = {part: getattr(preset.optimizer, f"{part}_rate") for part in parts}
@@ -156,7 +158,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
     validator = Validator(preset, plan, Gauge(preset, plan, objective, latents, text), report)
     about = Biography(preset, plan, prediction)
-    saver = Saver(preset, plan, adapter, updater, average, about, report)
+    saver = Saver(preset, plan, (adapter, updater, average), about, report)
     if state is not None:
         saver.restore(state)
         validator.course = Course.of(state.about.get("validation"))
@@ -231,61 +233,3 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     seconds = time.monotonic() - begun_seconds
     report.emit(events.Finished(step, str(path.relative_to(run.path)), seconds, validator.reason))
     report.say(f"Finished: {path}" + (f" ({validator.reason})" if validator.reason else ""))
-
-
-def _checked_plan(preset: Preset, report: Reporter, processes: Processes) -> Plan:
-    """The plan, written to plan.json; raises with all its problems at once."""
-    plan = make_plan(preset)
-    for warning in plan.warnings:
-        report.warn(warning.message, warning.where)
-    return _usable(plan, report, processes)
-
-
-def _without_unreadable(
-    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, those: tuple[Stopping, Processes]
-) -> Plan:
-    """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says."""
-    stopping, processes = those
-    flips = (False, True) if preset.data.flip and preset.data.cache_latents else (False,)
-    used = [image for image in plan.images if image.repeats]
-    faults = in_turn(
-        used,
-        processes if preset.data.cache_latents else ALONE,
-        lambda images: latents.prepare(images, flips, preset.memory.vae_batch_size, stopping.tell(report)),
-    )
-    faults += latents.prepare(plan.validation, (False,), preset.memory.vae_batch_size, stopping.tell(report))
-    used += plan.validation
-    if not faults:
-        return plan
-    if preset.data.broken_images == "stop":
-        raise PresetError(faults)
-    for fault in faults:
-        report.warn(f"{fault.message} It is left out.", fault.where)
-    unreadable = frozenset(image.path for image in used if str(image.path) in {fault.where for fault in faults})
-    plan = make_plan(preset, unreadable)
-    return _usable(plan, report, processes)
-
-
-def _prepared_masks(
-    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, stopping: Stopping
-) -> MaskSource | None:
-    """Read the masks of the loss, if there are any; raises with all that cannot be read."""
-    loss = preset.loss
-    if not any(image.mask for image in plan.images):
-        return None
-    masks = MaskSource(latents.files, latents.store, loss.mask == "alpha", loss.mask_outside)
-    faults, black = masks.prepare([image for image in plan.images if image.repeats], stopping.tell(report))
-    if faults:
-        raise PresetError(faults)
-    if black:
-        report.warn(black_masks_warning(black), "loss.mask")
-    return masks
-
-
-def _usable(plan: Plan, report: Reporter, processes: Processes) -> Plan:
-    """The plan, written to plan.json. Raises PresetError with all its problems at once."""
-    if plan.problems:
-        raise PresetError(plan.problems)
-    if processes.is_first:
-        write_text_whole(report.run.plan, plan.to_json() + "\n")
-    return plan

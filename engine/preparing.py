@@ -1,0 +1,71 @@
+"""What a run does with its images before it trains: a plan without problems, and files that can all be read."""
+
+from __future__ import annotations
+
+from engine.atomic import write_text_whole
+from engine.errors import PresetError
+from engine.latent_source import LatentSource
+from engine.mask_source import MaskSource, black_masks_warning
+from engine.plan import Plan, make_plan
+from engine.preset import Preset
+from engine.processes import ALONE, Processes, in_turn
+from engine.report import Reporter
+from engine.stopping import Stopping
+
+
+def checked_plan(preset: Preset, report: Reporter, processes: Processes) -> Plan:
+    """The plan, written to plan.json; raises with all its problems at once."""
+    plan = make_plan(preset)
+    for warning in plan.warnings:
+        report.warn(warning.message, warning.where)
+    return _usable(plan, report, processes)
+
+
+def without_unreadable(
+    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, those: tuple[Stopping, Processes]
+) -> Plan:
+    """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says."""
+    stopping, processes = those
+    flips = (False, True) if preset.data.flip and preset.data.cache_latents else (False,)
+    used = [image for image in plan.images if image.repeats]
+    faults = in_turn(
+        used,
+        processes if preset.data.cache_latents else ALONE,
+        lambda images: latents.prepare(images, flips, preset.memory.vae_batch_size, stopping.tell(report)),
+    )
+    faults += latents.prepare(plan.validation, (False,), preset.memory.vae_batch_size, stopping.tell(report))
+    used += plan.validation
+    if not faults:
+        return plan
+    if preset.data.broken_images == "stop":
+        raise PresetError(faults)
+    for fault in faults:
+        report.warn(f"{fault.message} It is left out.", fault.where)
+    unreadable = frozenset(image.path for image in used if str(image.path) in {fault.where for fault in faults})
+    plan = make_plan(preset, unreadable)
+    return _usable(plan, report, processes)
+
+
+def prepared_masks(
+    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, stopping: Stopping
+) -> MaskSource | None:
+    """Read the masks of the loss, if there are any; raises with all that cannot be read."""
+    loss = preset.loss
+    if not any(image.mask for image in plan.images):
+        return None
+    masks = MaskSource(latents.files, latents.store, loss.mask == "alpha", loss.mask_outside)
+    faults, black = masks.prepare([image for image in plan.images if image.repeats], stopping.tell(report))
+    if faults:
+        raise PresetError(faults)
+    if black:
+        report.warn(black_masks_warning(black), "loss.mask")
+    return masks
+
+
+def _usable(plan: Plan, report: Reporter, processes: Processes) -> Plan:
+    """The plan, written to plan.json. Raises PresetError with all its problems at once."""
+    if plan.problems:
+        raise PresetError(plan.problems)
+    if processes.is_first:
+        write_text_whole(report.run.plan, plan.to_json() + "\n")
+    return plan
