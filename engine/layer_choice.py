@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import Problem
@@ -227,7 +228,7 @@ def _pairs(text: str) -> Iterable[tuple[str, str]]:
             yield words[0], words[1]
 
 
-def trained_layers(config: ModelConfig, adapter: Adapter) -> dict[str, list[LayerShape]]:
+def trained_layers(config: ModelConfig, adapter: Adapter) -> dict[str, tuple[LayerShape, ...]]:
     """{part: all layers that an adapter could go onto} of the parts that are trained."""
     parts = ((UNET, adapter.unet, config.unet), (TEXT_1, adapter.text_encoder_1, config.text_1))
     parts += ((TEXT_2, adapter.text_encoder_2, config.text_2),)
@@ -237,14 +238,16 @@ def trained_layers(config: ModelConfig, adapter: Adapter) -> dict[str, list[Laye
 def chosen_layers(config: ModelConfig, adapter: Adapter) -> list[tuple[LayerShape, Chosen]]:
     """The layers that get an adapter, and what it is like there."""
     choice = read_choice(adapter)
-    pairs = [
-        (layer, choice.of(layer.name, layer.kind, layer.kernel))
-        for layers in trained_layers(config, adapter).values()
-        for layer in layers
-    ]
-    found = [(layer, chosen) for layer, chosen in pairs if chosen is not None]
+    found = [pair for layers in trained_layers(config, adapter).values() for pair in _chosen_of(choice, layers)]
     norms = [norm for norm in _trained_norms(config, adapter) if choice.rate_of(norm.name)]
     return found + [(norm, Chosen(1, 1.0, choice.rate_of(norm.name))) for norm in norms]
+
+
+@lru_cache(maxsize=32)
+def _chosen_of(choice: LayerChoice, layers: tuple[LayerShape, ...]) -> tuple[tuple[LayerShape, Chosen], ...]:
+    """Those of a part's layers that get an adapter. Remembered: a plan asks four times, and patterns take a while."""
+    pairs = ((layer, choice.of(layer.name, layer.kind, layer.kernel)) for layer in layers)
+    return tuple((layer, chosen) for layer, chosen in pairs if chosen is not None)
 
 
 def _trained_norms(config: ModelConfig, adapter: Adapter) -> list[LayerShape]:
@@ -272,7 +275,7 @@ def layer_problems(config: ModelConfig, adapter: Adapter) -> list[Problem]:
         if not any(hits(pattern, name) for name in names)
     ]
     for part, layers in parts.items():
-        if not found and not any(choice.of(layer.name, layer.kind, layer.kernel) for layer in layers):
+        if not found and not _chosen_of(choice, layers):
             what = "no layer is left to train after the choice of blocks, patterns, ranks and rates"
             found.append(Problem(f"adapter.{part}", f"{what}. Choose more of them, or switch this part off."))
     return found

@@ -5,9 +5,11 @@ A forecast needs them before anything is loaded; `adapters/targets.py` finds the
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from engine.sdxl.configs import Config
@@ -66,14 +68,21 @@ def kind_of(part: str, path: str) -> Kind:
     return "residual" if any(piece in pieces for piece in ("resnets", "downsamplers", "upsamplers")) else "outer"
 
 
-def part_layers(part: str, config: Config) -> list[LayerShape]:
+def part_layers(part: str, config: Config) -> tuple[LayerShape, ...]:
     """All layers of the "unet", "text_encoder_1" or "text_encoder_2" that an adapter could go onto, without norms."""
-    return [_layer(part, config, row) for row in (_unet(config) if part == UNET else _text(config))]
+    return _layers_of(part, json.dumps(config, sort_keys=True))
 
 
-def part_norms(part: str, config: Config) -> list[LayerShape]:
+def part_norms(part: str, config: Config) -> tuple[LayerShape, ...]:
     """The norms inside the blocks of a part."""
-    return [_layer(part, config, row) for row in (_unet_norms(config) if part == UNET else _text_norms(config))]
+    return tuple(_layer(part, config, row) for row in (_unet_norms(config) if part == UNET else _text_norms(config)))
+
+
+@lru_cache(maxsize=16)
+def _layers_of(part: str, config_text: str) -> tuple[LayerShape, ...]:
+    """Remembered, since a plan asks several times and the page makes one at each change of the form."""
+    config = json.loads(config_text)
+    return tuple(_layer(part, config, row) for row in (_unet(config) if part == UNET else _text(config)))
 
 
 def _layer(part: str, config: Config, row: Row) -> LayerShape:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,13 @@ def read_header(path: Path) -> Header:
             text = file.read(length)
     except (OSError, ValueError) as error:
         raise ModelError(f"cannot be read ({error}). Check the path and its permissions.", where) from error
+    return _header_of(path, text, size_bytes)
+
+
+@lru_cache(maxsize=4)
+def _header_of(path: Path, text: bytes, size_bytes: int) -> Header:
+    """Remembered by its bytes: to read them is quick, to check thousands of entries is not."""
+    where, length = str(path), len(text)
     entries = _parse(text, where)
     metadata = _metadata(entries.pop("__metadata__", {}), where)
     tensors = {name: _tensor_info(path, name, entry, 8 + length) for name, entry in entries.items()}
