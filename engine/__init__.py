@@ -1,5 +1,5 @@
-"""The training engine. Importing it imports no torch; it only makes a later `import torchvision` safe."""
+"""The training engine. Importing it imports no torch; it only makes later imports of libraries safe and quick."""
 
-from engine.compat import prepare
+from engine.imports import prepare
 
 prepare()

@@ -10,18 +10,15 @@ The cure is to declare these two operators, by name and signature and without an
 code runs. Everything that Atelier uses (transforms, models, plain functions) then works; calling `ops.nms` itself or
 reading files by `torchvision.io` fails with torchvision's own clear error.
 
-`prepare()` only arms a hook in the import system, so it costs microseconds and imports nothing. The hook acts when
-somebody imports torchvision, however late and in whatever order; where the compiled library loads, it does nothing.
-`engine/__init__.py` calls it, so every process that imports anything of the engine is prepared.
+The hook of `imports.py` has it done when somebody imports torchvision, however late and in whatever order; where the
+compiled library loads, nothing is done.
 """
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
-from importlib.machinery import ModuleSpec, PathFinder
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 
 _SCHEMAS = {
     "nms": "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -30,32 +27,12 @@ _SCHEMAS = {
 _libraries: list[object] = []  # a torch.library.Library takes its declarations with it when it is collected
 
 
-class _TorchvisionFinder:
-    """Finds torchvision as usual, and declares its missing operators just before its code runs."""
-
-    def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if name != "torchvision":
-            return None
-        spec = PathFinder.find_spec(name, path, target)
-        if spec is None or spec.loader is None or spec.origin is None:
-            return spec
-        folder, run_module = Path(spec.origin).parent, spec.loader.exec_module
-
-        def declare_and_run(module: ModuleType) -> None:
-            if not compiled_operators_load(folder):
-                declare_operators()
-            run_module(module)
-
-        spec.loader.exec_module = declare_and_run
-        return spec
-
-
-def prepare() -> None:
-    """Make `import torchvision` safe in this process. Call it any number of times; imports nothing."""
-    if not any(isinstance(finder, _TorchvisionFinder) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _TorchvisionFinder())
+@contextmanager
+def with_operators(folder: Path) -> Iterator[None]:
+    """torchvision's code, whose package lies in `folder`, runs with its operators declared."""
+    if not compiled_operators_load(folder):
+        declare_operators()
+    yield
 
 
 def compiled_operators_load(folder: Path) -> bool:

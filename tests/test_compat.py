@@ -79,19 +79,36 @@ assert box_iou(torch.tensor([[0.0, 0, 2, 2]]), torch.tensor([[0.0, 0, 2, 2]])).i
 def test_preparing_imports_nothing_and_twice_is_once() -> None:
     code = """
 import sys
-from engine import compat
-compat.prepare(), compat.prepare()
+from engine import imports
+imports.prepare(), imports.prepare()
 assert "torch" not in sys.modules and "torchvision" not in sys.modules
-assert sum(type(finder).__name__ == "_TorchvisionFinder" for finder in sys.meta_path) == 1
+assert sum(type(finder).__name__ == "_LibraryFinder" for finder in sys.meta_path) == 1
 """
     result = run(code)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.slow
+def test_a_model_of_diffusers_comes_alone_and_the_others_when_they_are_asked_for() -> None:
+    code = """
+import sys
+import engine
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+unused = ("bitsandbytes", "peft", "diffusers.models.unets.unet_1d", "diffusers.models.transformers.transformer_flux")
+assert not [name for name in unused if name in sys.modules]
+from diffusers import FluxTransformer2DModel
+from diffusers.models.unets import UNet1DModel
+from diffusers.utils import is_bitsandbytes_available, is_peft_available
+assert is_bitsandbytes_available() and is_peft_available()
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
 FAKE_TORCH = """
 import sys, types
 from pathlib import Path
-from engine import compat
+from engine import compat, imports
 loads = {loads}
 asked = []
 def load_library(path):
