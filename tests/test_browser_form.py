@@ -146,6 +146,34 @@ def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(
     expect(top).to_have_text("2e-4", timeout=WAIT_MS)
 
 
+def test_a_recipe_shows_what_it_changes_and_is_undone_and_a_file_comes_in_and_goes_out(
+    home: Path, server: Server, page: Page
+) -> None:
+    open_page(page, server.url)
+    tab(page, "presets")
+    page.locator("#preset-choice input").click()
+    page.get_by_role("option", name="product").click()
+    expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
+    expect(page.locator("#preset-about")).to_contain_text("80_name")
+    page.click("#preset-load")
+    expect(page.locator("#preset-changes")).to_contain_text("holds these settings already", timeout=WAIT_MS)
+    page.click("#preset-undo")
+    expect(page.locator("#preset-message")).to_contain_text("as before", timeout=WAIT_MS)
+    expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
+
+    theirs = home / "theirs.json"
+    theirs.write_text(json.dumps({"sdxl": True, "network_dim": 48, "netwerk": 3}), encoding="utf-8")
+    page.locator("#preset-import input[type=file], input[type=file]").last.set_input_files(str(theirs))
+    expect(page.locator("#preset-receipt")).to_contain_text("netwerk", timeout=WAIT_MS)
+    expect(page.locator("#preset-choice input")).to_have_value("theirs (yours)", timeout=WAIT_MS)
+    assert load(own_presets() / "theirs.json").adapter.rank == 48
+    with page.expect_download(timeout=WAIT_MS) as download:
+        page.click("#preset-export")
+    demo = load(ROOT / "presets" / "demo.json")
+    content = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert content["network_dim"] == demo.adapter.rank and content["output_name"] == demo.run.name
+
+
 def test_the_form_is_kept_when_the_page_is_loaded_again(home: Path, server: Server, page: Page) -> None:
     open_page(page, server.url)
     tab(page, "training")

@@ -259,6 +259,38 @@ def test_conversions(tmp_path, name):
     assert line_of(found, key)[0] == group
 
 
+# Each older name → a value, today's name, its value, and what both need
+OLDER_NAMES = {
+    "cache_latent": (False, "cache_latents", False, {}),
+    "caption_extention": (".caption", "caption_extension", ".caption", {}),
+    "cache_text_encoder_outputs": (True, "sdxl_cache_text_encoder_outputs", True, {"text_encoder_lr": 0}),
+    "no_half_vae": (True, "sdxl_no_half_vae", True, {}),
+    "sdxl_min_timestep": (100, "min_timestep", 100, {}),
+    "sdxl_max_timestep": (900, "max_timestep", 900, {}),
+    "lora_network_weights": ("old.safetensors", "network_weights", "old.safetensors", {}),
+    "conv_dims": ("4", "conv_block_dims", "4", {"LoRA_type": "Kohya LoCon", "conv_dim": 4}),
+    "conv_alphas": ("2", "conv_block_alphas", "2", {"LoRA_type": "Kohya LoCon", "conv_dim": 4}),
+    "stop_text_encoder_training_pct": (40, "stop_text_encoder_training", 40, {}),
+    "use_wandb": (True, "log_with", "wandb", {}),
+    "use_wandb_checkbox": (True, "log_with", "wandb", {}),
+    "locon": (True, "LoRA_type", "LoCon", {"conv_dim": 4}),
+    "use_8bit_adam": (True, "optimizer", "AdamW8bit", {}),
+    "network_train": ("unet", "network_train_unet_only", True, {}),
+    "sdxl_checkbox": (True, "sdxl", True, {}),
+}
+
+
+@pytest.mark.parametrize("old", OLDER_NAMES)
+def test_an_older_name_does_what_today_s_does(tmp_path, old):
+    value, new, today, needs = OLDER_NAMES[old]
+    of_a_lora = {"max_train_steps": 1600} | ({} if new == "sdxl" else {"sdxl": True}) | needs
+    older, newer = imported(tmp_path, {**of_a_lora, old: value}), imported(tmp_path, {**of_a_lora, new: today})
+    if new == "network_train_unet_only":  # an option of sd-scripts, no key of the form
+        newer = imported(tmp_path, {**of_a_lora, "additional_parameters": f"--{new}"})
+    assert older.settings == newer.settings
+    assert set(OLDER_NAMES) | {"disable_mmap_load_safetensors", "wandb_api_key_textbox"} == set(LEGACY)
+
+
 def test_options_in_free_text_decide_and_are_told(tmp_path):
     text = '--zero_terminal_snr --v_parameterization --max_grad_norm=0 --network_train_unet_only'
     text += ' --log_prefix "a b" --nope 3'

@@ -43,7 +43,7 @@ def memory_gb(preset: Preset, model: ModelFacts) -> float:
 def test_every_kind_that_people_ask_for_is_there():
     assert {path.stem for path in SHIPPED} == {
         "demo", "character", "style", "product", "6-GB-card", "8-GB-card", "12-GB-card", "16-GB-card", "24-GB-card",
-        "locon", "dora", "lokr", "prodigy", "v-prediction",
+        "LoCon", "DoRA", "LoKr", "Prodigy", "v-prediction",
     }  # fmt: skip
 
 
@@ -96,7 +96,7 @@ def test_a_recipe_says_for_whom_it_is_what_it_makes_and_that_time_is_not_measure
     assert about.startswith(("For ", "The ")) and "LoRA" in about + "LoRA" and "Time: not measured" in about
 
 
-@pytest.mark.parametrize("name", ["product", "lokr", "locon"])
+@pytest.mark.parametrize("name", ["product", "LoKr", "LoCon"])
 def test_the_file_size_that_a_recipe_names_is_that_of_its_adapter(name, sdxl):
     preset = load(ROOT / "presets" / f"{name}.json")
     assert f"files of {size_text(2 * adapter_parameters(sdxl.config, preset))}" in preset.about

@@ -150,9 +150,9 @@ def test_a_load_is_undone_and_done_again() -> None:
     before, style = form.show_all(Preset().changed(MINE)), str(ROOT / "presets" / "style.json")
     after = presets_tab._load(style, True, *before)[3:]
     assert after != before
-    undone = presets_tab._undo(*after)[1:]
+    undone = presets_tab._undo(*after)[2:]
     assert undone == before
-    assert presets_tab._undo(*undone)[1:] == after
+    assert presets_tab._undo(*undone)[2:] == after
 
 
 def test_before_the_first_load_there_is_nothing_to_undo() -> None:
@@ -180,8 +180,10 @@ def test_a_file_of_another_trainer_becomes_a_preset_of_the_user_s(tmp_path: Path
         file = written(tmp_path, name, FOREIGN[name])
         message, receipt, chosen = presets_tab._import(str(file))
         assert not file.exists()  # an upload may hold a key
-        assert "Saved as" in message and load(Path(chosen)).adapter.rank == 48
-        assert Path(chosen).stem == file.stem + ("" if number == 1 else "-2")
+        path = Path(chosen["value"])
+        assert "Saved as" in message and load(path).adapter.rank == 48
+        assert str(path) in [listed for _, listed in chosen["choices"]]
+        assert path.stem == file.stem + ("" if number == 1 else "-2")
         assert ("details" in receipt) == (name != "ours.json")
 
 

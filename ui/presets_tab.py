@@ -73,10 +73,10 @@ def build(form: Form, tab: gr.Tab) -> PresetsTab:
                 info="Where the preset has none of its own.",
                 elem_id="preset-keep",
             )
-            changes = gr.HTML(elem_id="preset-changes")
             with gr.Row():
                 load = gr.Button("Load into the form", variant="primary", elem_id="preset-load")
                 undo = gr.Button("Undo the last load", interactive=False, elem_id="preset-undo")
+            changes = gr.HTML(elem_id="preset-changes")
             with gr.Row():
                 upload = gr.UploadButton(
                     "Import a file…", file_types=[".json", ".toml"], elem_id="preset-import", variant="secondary"
@@ -121,7 +121,9 @@ def connect(tab: PresetsTab, form: Form, check_after: dict[str, Any]) -> None:
     gr.on([tab.keep.input, tab.tab.select], **refresh)
     loaded = [tab.message, tab.receipt, tab.name, *form.inputs]
     tab.load.click(_load, [tab.chosen, tab.keep, *form.inputs], loaded, **QUIET).then(**check_after).then(**refresh)
-    tab.undo.click(_undo, form.inputs, [tab.message, *form.inputs], **QUIET).then(**check_after).then(**refresh)
+    tab.undo.click(_undo, form.inputs, [tab.message, tab.receipt, *form.inputs], **QUIET).then(**check_after).then(
+        **refresh
+    )
     for button, overwrite in ((tab.save_as, False), (tab.save, True)):
         saved = button.click(_saver(overwrite), [tab.name, *form.inputs], [tab.message, tab.name, tab.chosen], **QUIET)
         saved.then(**lists).then(**keep).then(**refresh)
@@ -147,9 +149,7 @@ def look(tab: PresetsTab, form: Form) -> dict[str, Any]:
 
 def choices_update(chosen: str | None, left: str | None, right: str | None) -> list[Any]:
     """The lists of presets as they are on disk now; what was chosen stays chosen while it exists."""
-    items = [
-        (f"{item.title} (yours)" if item.own else item.title, str(item.path)) for item in preset_files.preset_files()
-    ]
+    items = _listed()
     paths = [path for _, path in items]
     first = paths[0] if paths else None
     with_form = [("What the form holds now", _PRESENT), *items]
@@ -158,6 +158,18 @@ def choices_update(chosen: str | None, left: str | None, right: str | None) -> l
         gr.update(choices=with_form, value=left if left in paths else _PRESENT),
         gr.update(choices=with_form, value=right if right in (*paths, _PRESENT) else first),
     ]
+
+
+def _listed() -> list[tuple[str, str]]:
+    """All presets as a list shows them: (title, path)."""
+    return [
+        (f"{item.title} (yours)" if item.own else item.title, str(item.path)) for item in preset_files.preset_files()
+    ]
+
+
+def _chosen(path: Path) -> Any:
+    """The list with a preset that was just written, chosen."""
+    return gr.update(choices=_listed(), value=str(path))
 
 
 def keeps_yours(chosen: str | None) -> bool:
@@ -215,14 +227,14 @@ def _load(chosen: str | None, keep: bool, *shown: Any) -> list[Any]:
 
 def _undo(*shown: Any) -> list[Any]:
     """The form as it was before the last load; pressed again, as it was after it."""
-    before = last.before()
+    before, nothing = last.before(), [gr.skip()] * (len(BY_PATH) + 2)
     if before is None:
-        return ['<p class="quiet">Nothing was loaded yet.</p>', *[gr.skip()] * (len(BY_PATH) + 2)]
+        return ['<p class="quiet">Nothing was loaded yet.</p>', "", *nothing]
     try:
         last.keep_before(forms.read_all(shown))
     except UserError as error:
-        return [problem_list(error.problems, "problem"), *[gr.skip()] * (len(BY_PATH) + 2)]
-    return ['<p class="done">The form is as before. Undo again to go back.</p>', *forms.show_content(before)]
+        return [problem_list(error.problems, "problem"), "", *nothing]
+    return ['<p class="done">The form is as before. Undo again to go back.</p>', "", *forms.show_content(before)]
 
 
 def _saver(overwrite: bool):
@@ -232,7 +244,7 @@ def _saver(overwrite: bool):
             path = preset_files.save(preset, name or "", overwrite)
         except UserError as error:
             return [problem_list(error.problems, "problem"), gr.skip(), gr.skip()]
-        return [f'<p class="done">Saved as “{escape(path.stem)}”.</p>', path.stem, str(path)]
+        return [f'<p class="done">Saved as “{escape(path.stem)}”.</p>', path.stem, _chosen(path)]
 
     return save
 
@@ -262,7 +274,7 @@ def _import(uploaded: str | None) -> list[Any]:
         what = '<p class="fault">Nothing was saved: these settings do not go together.</p>'
         return [what + problem_list(problems, "problem"), shown, gr.skip()]
     what = f'<p class="done">Saved as “{escape(path.stem)}”. Look through it, then load it into the form.</p>'
-    return [what, shown, str(path)]
+    return [what, shown, _chosen(path)]
 
 
 def _export(name: str, *shown: Any) -> list[Any]:

@@ -47,7 +47,7 @@ _NOTES = {
     "adapter.algorithm": "its form does not offer it",
     "run.seed": "0 means a new seed each time there",
 }
-_STOP = "adapter.text_encoder_stop is written, but kohya_ss's LoRA trainer passes it over."
+_STOP = "The end of the text encoders' training is written, but kohya_ss's LoRA trainer passes it over."
 _SAMPLES = "Sample prompts without switches of their own are drawn in kohya_ss's sizes: 512 px, 30 steps, CFG 7.5."
 _RELATIVE = "Relative paths start at Atelier's folder here and at kohya_ss's folder there: {}."
 
@@ -196,7 +196,7 @@ def _merges(text: str) -> list[tuple[str, float]] | str:
 def _notes(preset: Preset) -> Iterator[str]:
     relative = [path for path in _PATHS if (text := preset.get(path)) and not Path(text).expanduser().is_absolute()]
     if relative:
-        yield _RELATIVE.format(", ".join(relative))
+        yield _RELATIVE.format(", ".join(BY_PATH[path].label for path in relative))
     if preset.adapter.text_encoder_stop:
         yield _STOP
     if preset.sample.prompts.strip():
