@@ -191,10 +191,13 @@ def _layout(root: Path, shape: Shape, subsets: Sequence[Subset], where: str, war
     captions = _caption_words(len(files), suffixes, sorted({str(path.parent) for path in aside}), texts, len(pictures))
     plain = shape in ("training folder", "one subset", "deeper") and not any(s.is_regularization for s in subsets)
     is_trainable = plain and not aside and not texts and len(suffixes) <= 1
-    verdict = (
-        "Atelier can train it as it is." if is_trainable else "To train it, arrange it: images stay where they are."
-    )
     extension = suffixes[0] if suffixes else ""
+    setting = f" with captions.extension set to {extension}" if extension not in ("", ".txt") else ""
+    verdict = (
+        f"Atelier can train it as it is{setting}."
+        if is_trainable
+        else "To train it, arrange it: images stay where they are."
+    )
     sentence = f"This is {folder_text}; {counted(len(pictures), 'image')}, {captions}. {verdict}"
     return Layout(
         root, shape, sentence, tuple(subsets), extension, is_trainable, root if is_trainable else None, tuple(warnings)
