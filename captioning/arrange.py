@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Literal
 
 from captioning.balancing import balanced_repeats
-from captioning.dataset_toml import DatasetSubset, dataset_text
+from captioning.dataset_toml import dataset_text
 from captioning.layout import Layout, Picture, Subset, understand
 from captioning.name_patterns import name_fault
 from captioning.picture_files import plain_name
 from captioning.tool import Proposal, Report, Row, ToolSettings, counted, names_of
 from engine.data.folders import stem_and_suffix
+from engine.data.index import IndexedFolder
 from engine.errors import Problem, UserError
 from engine.settings import setting
 
@@ -205,7 +206,7 @@ def _index_plan(subsets: Sequence[Subset], output: Path) -> _Plan:
         suffixes = [picture.caption.suffix for picture in subset.pictures if picture.caption]
         extension = max(sorted(set(suffixes)), key=suffixes.count, default=".txt")
         told.append(
-            DatasetSubset(
+            IndexedFolder(
                 str(subset.folder), subset.repeats or 1, subset.class_word, subset.is_regularization, extension
             )
         )

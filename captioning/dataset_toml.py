@@ -1,29 +1,13 @@
-"""sd-scripts' data-set TOML: its subsets read, and written."""
+"""sd-scripts' data-set TOML, found and written; engine/data/index.py reads it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from engine.errors import Problem, UserError
-from engine.kohya.sources import open_source
-
-_DEFAULT_EXTENSION = ".caption"  # sd-scripts' own, where the file tells none
-
-
-@dataclass(frozen=True)
-class DatasetSubset:
-    """One [[datasets.subsets]] with what it inherits."""
-
-    image_dir: str
-    repeats: int = 1
-    class_tokens: str = ""
-    is_regularization: bool = False
-    caption_extension: str = ""
-    metadata_file: str = ""
+from engine.data.index import IndexedFolder, read_index
+from engine.errors import DatasetError, Problem
 
 
 def find_dataset(folder: Path) -> tuple[Path | None, list[Problem]]:
@@ -36,62 +20,24 @@ def find_dataset(folder: Path) -> tuple[Path | None, list[Problem]]:
     return (found[0] if found else None), []
 
 
-def read_dataset_subsets(path: Path) -> list[DatasetSubset]:
-    """The subsets of a file. Raises UserError where it is no data set, or a value cannot be used."""
-    source = open_source(path)
-    if source.kind != "data set":
-        raise UserError("is no sd-scripts data set: it has no [[datasets]].", str(path))
-    general = _table(source.content.get("general"))
-    found = []
-    for dataset in map(_table, source.content["datasets"]):
-        inherited = {**general, **{key: value for key, value in dataset.items() if key != "subsets"}}
-        subsets = dataset.get("subsets")
-        for subset in subsets if isinstance(subsets, list) else []:
-            found.append(_subset({**inherited, **_table(subset)}, path))
-    if not found:
-        raise UserError("names no folder: it has no [[datasets.subsets]].", str(path))
-    return found
-
-
-def dataset_text(subsets: Sequence[DatasetSubset], about: str = "") -> str:
+def dataset_text(folders: Sequence[IndexedFolder], about: str = "") -> str:
     """A data-set TOML that sd-scripts and Atelier read."""
     lines = [f"# {line}" for line in about.splitlines()] + ["[[datasets]]"]
-    for subset in subsets:
-        lines += ["", "  [[datasets.subsets]]", f"  image_dir = {_quoted(subset.image_dir)}"]
-        lines.append(f"  num_repeats = {subset.repeats}")
-        lines += [f"  class_tokens = {_quoted(subset.class_tokens)}"] if subset.class_tokens else []
-        lines += ["  is_reg = true"] if subset.is_regularization else []
-        lines.append(f"  caption_extension = {_quoted(subset.caption_extension or '.txt')}")
-        lines += [f"  metadata_file = {_quoted(subset.metadata_file)}"] if subset.metadata_file else []
+    for folder in folders:
+        lines += ["", "  [[datasets.subsets]]", f"  image_dir = {_quoted(folder.image_dir)}"]
+        lines.append(f"  num_repeats = {folder.repeats}")
+        lines += [f"  class_tokens = {_quoted(folder.class_tokens)}"] if folder.class_tokens else []
+        lines += ["  is_reg = true"] if folder.is_regularization else []
+        lines.append(f"  caption_extension = {_quoted(folder.caption_extension or '.txt')}")
+        lines += [f"  metadata_file = {_quoted(folder.metadata_file)}"] if folder.metadata_file else []
     return "\n".join(lines) + "\n"
-
-
-def _subset(values: Mapping[str, Any], path: Path) -> DatasetSubset:
-    repeats = values.get("num_repeats", 1)
-    folder = values.get("image_dir") or Path(str(values.get("metadata_file") or "")).parent
-    if not isinstance(repeats, int) or isinstance(repeats, bool) or repeats < 1:
-        raise UserError(f"num_repeats must be a whole number of at least 1 (got {repeats!r}).", str(path))
-    if not values.get("image_dir") and not values.get("metadata_file"):
-        raise UserError("has a subset without image_dir. Write the folder that its images are in.", str(path))
-    return DatasetSubset(
-        str(folder),
-        repeats,
-        str(values.get("class_tokens") or ""),
-        values.get("is_reg") is True,
-        str(values.get("caption_extension") or values.get("caption_extention") or _DEFAULT_EXTENSION),
-        str(values.get("metadata_file") or ""),
-    )
 
 
 def _is_dataset(path: Path) -> bool:
     try:
-        return open_source(path).kind == "data set"
-    except UserError:
+        return bool(read_index(path))
+    except DatasetError:
         return False
-
-
-def _table(value: Any) -> dict[str, Any]:
-    return dict(value) if isinstance(value, Mapping) else {}
 
 
 def _quoted(text: str) -> str:

@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from captioning.dataset_toml import DatasetSubset, find_dataset, read_dataset_subsets
+from captioning.dataset_toml import find_dataset
 from captioning.layout_captions import CaptionFinder
 from captioning.metadata_json import find_metadata
 from captioning.name_patterns import class_word
 from captioning.picture_files import listings_of
 from captioning.tool import counted, names_of
 from engine.data.folders import Listing, list_folders, repeats_and_name, stem_and_suffix
+from engine.data.index import IndexedFolder, read_index
 from engine.errors import DatasetError, Problem, UserError
 
 Shape = Literal["training folder", "one subset", "deeper", "flat", "classes", "mixed", "data set", "metadata"]
 _REGULARIZATION = frozenset(("reg", "regularization", "regularisation", "reg_images", "class_images"))
+_SD_SCRIPTS_EXTENSION = ".caption"  # where a data set tells none
 _MASKS = frozenset(("mask", "masks", "conditioning", "alpha_masks"))
 _SHAPES: dict[Shape, str] = {
     "training folder": "a training folder: {folders} named like 10_name",
@@ -109,8 +111,7 @@ def _of_file(path: Path) -> Layout:
 
 
 def _of_dataset(path: Path, doubts: Sequence[Problem]) -> Layout:
-    told = read_dataset_subsets(path)
-    found = [_dataset_subset(entry, path.parent) for entry in told]
+    found = [_dataset_subset(entry, path.parent) for entry in read_index(path)]
     subsets = tuple(subset for subset in found if isinstance(subset, Subset))
     faults = [subset for subset in found if isinstance(subset, Problem)]
     if not subsets:
@@ -118,14 +119,14 @@ def _of_dataset(path: Path, doubts: Sequence[Problem]) -> Layout:
     return _layout(path.parent.resolve(), "data set", subsets, path.name, (*doubts, *faults))
 
 
-def _dataset_subset(entry: DatasetSubset, base: Path) -> Subset | Problem:
+def _dataset_subset(entry: IndexedFolder, base: Path) -> Subset | Problem:
     folder = base / entry.image_dir
     if not folder.is_dir():
         return Problem(str(folder), "is named in the data set, but is not there. Correct the path.")
     listing = next((found for found in list_folders(folder)[0] if found.name == "" and found.images), None)
     if listing is None:
         return Problem(str(folder), "is named in the data set, but holds no images.")
-    finder = CaptionFinder(folder, [listing], None, entry.caption_extension)
+    finder = CaptionFinder(folder, [listing], None, entry.caption_extension or _SD_SCRIPTS_EXTENSION)
     texts: dict[Path, str] = {}
     if entry.metadata_file:
         metadata, _ = find_metadata(folder, [listing], base / entry.metadata_file)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from engine.data import buckets, order
 from engine.data.held_out import held_out
+from engine.data.index import is_index, unused_regularization
 from engine.data.scan import CaptionReading, Item, Scan, Subset, scan
 from engine.errors import DatasetError, Problem
 from engine.preset import Preset, resolve
@@ -79,7 +80,9 @@ def look_at_images(
         problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
         return Pictures()
     scans = [_scan(preset, data.folder, False)]
-    if data.regularization_folder and is_within(data.regularization_folder, data.folder):
+    warnings += unused_regularization(resolve(data.folder)) if not data.regularization_folder else []
+    in_one_index = data.regularization_folder == data.folder and is_index(resolve(data.folder))
+    if data.regularization_folder and not in_one_index and is_within(data.regularization_folder, data.folder):
         what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
         problems.append(Problem("data.regularization_folder", what))
     elif data.regularization_folder:

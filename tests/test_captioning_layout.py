@@ -12,8 +12,9 @@ from corpus import DATASET, LAYOUTS
 from tool_runs import carry_out, contents, failure, make, propose, undo
 
 from captioning import moving
-from captioning.dataset_toml import DatasetSubset, dataset_text, read_dataset_subsets
+from captioning.dataset_toml import dataset_text
 from captioning.layout import understand
+from engine.data.index import IndexedFolder, read_index
 from engine.data.scan import scan
 from engine.errors import UserError
 
@@ -140,13 +141,13 @@ def test_an_index_names_the_folders_and_is_understood_again(tmp_path: Path):
 
 def test_what_is_written_as_a_data_set_is_read_as_it_was(tmp_path: Path):
     subsets = [
-        DatasetSubset('a "b" \\ \t 猫', 3, "my cat", caption_extension=".txt"),
-        DatasetSubset("reg", 1, "", True, ".caption"),
-        DatasetSubset("c", 2, metadata_file="m.json", caption_extension=".txt"),
+        IndexedFolder('a "b" \\ \t 猫', 3, "my cat", caption_extension=".txt"),
+        IndexedFolder("reg", 1, "", True, ".caption"),
+        IndexedFolder("c", 2, metadata_file="m.json", caption_extension=".txt"),
     ]
     path = tmp_path / "d.toml"
     path.write_text(dataset_text(subsets, "about"), encoding="utf-8")
-    assert read_dataset_subsets(path) == subsets
+    assert read_index(path) == subsets
 
 
 @pytest.mark.parametrize(
@@ -172,7 +173,7 @@ def test_what_cannot_be_arranged_is_told_and_nothing_done(tmp_path: Path, values
     [
         ({"x.txt": "x"}, "", "holds no images"),
         ({}, "nowhere", "no such folder"),
-        ({"d.toml": "x = 1", "a.png": None}, "d.toml", "neither"),
+        ({"d.toml": "x = 1", "a.png": None}, "d.toml", "is no sd-scripts data set"),
         ({"d.toml": DATASET}, "d.toml", "is not there"),
         ({"d.toml": "[[datasets]]\n"}, "d.toml", "names no folder"),
         ({"d.toml": "[[datasets]]\n[[datasets.subsets]]\nnum_repeats = 1"}, "d.toml", "without image_dir"),

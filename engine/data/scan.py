@@ -10,7 +10,7 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -20,6 +20,7 @@ from engine.data.buckets import Size
 from engine.data.captions import CaptionIndex, CaptionText, read_caption
 from engine.data.folders import Listing, image_suffixes, list_folders, repeats_and_name, stem_and_suffix
 from engine.data.headers import read_image_header, refusal_of_size
+from engine.data.index import folders_of_index, is_index
 from engine.data.scan_report import (
     ItemNotes,
     folder_fault,
@@ -97,14 +98,43 @@ def scan(folder: Path, reading: CaptionReading | None = None, *, regularization:
     Items are in natural order of their names, so that every machine sees the same order.
     """
     reading = reading or CaptionReading()
-    fault = folder_fault(folder, regularization) or _extension_fault(reading)
+    from_index = is_index(folder)
+    fault = _extension_fault(reading) or (None if from_index else folder_fault(folder, regularization))
     if fault:
         return Scan((), (fault,), (), ())
+    if from_index:
+        return _scan_index(folder, reading, regularization)
     listings, unlisted = list_folders(folder)
     unnamed = [listing for listing in listings if _meaning(listing, folder) is None]
-    parts = [_scan_subset(listing, folder, reading, regularization) for listing in listings if listing not in unnamed]
+    parts = [
+        _scan_subset(listing, _Place(listing.name or folder.resolve().name, *meaning, regularization), reading)
+        for listing in listings
+        if (meaning := _meaning(listing, folder)) is not None
+    ]
+    return _put_together(parts, unlisted, folder, regularization, unnamed)
+
+
+def _scan_index(path: Path, reading: CaptionReading, regularization: bool) -> Scan:
+    """The folders that an index names; images in folders below them are not theirs."""
+    try:
+        found = folders_of_index(path, regularization)
+    except DatasetError as error:
+        return Scan((), error.problems, (), ())
+    if found.problems:
+        return Scan((), found.problems, found.warnings, ())
+    parts = []
+    for indexed in found.folders:
+        place = _Place(indexed.name, indexed.told.repeats, indexed.told.class_tokens, regularization)
+        own = replace(reading, extension=indexed.told.caption_extension or reading.extension)
+        parts.append(_scan_subset(indexed.listing, place, own))
+    return _put_together(parts, list(found.warnings), path, regularization, [])
+
+
+def _put_together(
+    parts: Sequence[_SubsetScan], told: list[Problem], folder: Path, regularization: bool, unnamed: list[Listing]
+) -> Scan:
     subsets = tuple(part.subset for part in parts if part.subset)
-    warnings = [*unlisted, *chain.from_iterable(part.warnings for part in parts)]
+    warnings = [*told, *chain.from_iterable(part.warnings for part in parts)]
     broken = tuple(chain.from_iterable(part.broken for part in parts))
     renames = unnamed_folders(unnamed, has_subsets=bool(subsets))
     if subsets:
@@ -128,8 +158,18 @@ class _SubsetScan:
     broken: list[Problem]
 
 
-def _scan_subset(listing: Listing, root: Path, reading: CaptionReading, regularization: bool) -> _SubsetScan:
-    repeats, class_token = _meaning(listing, root) or (1, "")
+@dataclass(frozen=True)
+class _Place:
+    """What is told of a folder, by its name or by an index."""
+
+    name: str
+    repeats: int
+    class_token: str
+    is_regularization: bool
+
+
+def _scan_subset(listing: Listing, place: _Place, reading: CaptionReading) -> _SubsetScan:
+    repeats, class_token = place.repeats, place.class_token
     captions = _Captions(
         listing.folder,
         f"{listing.folder}{os.sep}",
@@ -145,8 +185,8 @@ def _scan_subset(listing: Listing, root: Path, reading: CaptionReading, regulari
     warnings += second_caption_warnings(listing, items, reading.second_extension)
     if not items:
         return _SubsetScan(None, [*warnings, unusable_subset(listing, len(broken))], broken)
-    name = listing.name or root.resolve().name
-    return _SubsetScan(Subset(name, listing.folder, repeats, class_token, regularization, items), warnings, broken)
+    subset = Subset(place.name, listing.folder, repeats, class_token, place.is_regularization, items)
+    return _SubsetScan(subset, warnings, broken)
 
 
 class _Read(NamedTuple):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,15 +11,7 @@ from typing import Any, Literal
 from engine.errors import UserError
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS
 from engine.preset import SECTIONS
-
-if sys.version_info >= (3, 11):
-    import tomllib
-
-    _parse_toml = tomllib.loads
-else:
-    import toml
-
-    _parse_toml = toml.loads
+from engine.toml_text import parse_toml
 
 Kind = Literal["preset", "arguments", "data set", "onetrainer"]
 NAMES: dict[Kind, str] = {
@@ -86,8 +77,8 @@ def _parsed(path: Path) -> tuple[Any, bool]:
         raise UserError(f"the file cannot be read ({error.strerror}).", str(path)) from None
     if path.suffix.lower() == ".toml" or (path.suffix.lower() != ".json" and not text.lstrip().startswith("{")):
         try:
-            return _parse_toml(text), True
-        except (ValueError, IndexError, TypeError) as error:  # toml 0.10 raises all three on broken files
+            return parse_toml(text), True
+        except ValueError as error:
             raise UserError(f"this is not valid TOML: {error}. Correct that place.", str(path)) from None
     try:
         return json.loads(text), False

@@ -8,7 +8,7 @@ from engine.settings import Section, setting
 
 
 class Data(Section):
-    folder: str = setting("", "The training folder: its sub-folders are named like 10_name, where 10 is how often each image is shown per epoch.", "训练图像文件夹", label="Training folder", kind="folder", kohya="train_data_dir", sd_scripts="train_data_dir")
+    folder: str = setting("", "The training folder: its sub-folders are named like 10_name, where 10 is how often each image is shown per epoch; or an sd-scripts data-set TOML.", "训练图像文件夹", label="Training folder", kind="folder", kohya="train_data_dir", sd_scripts="train_data_dir")
     regularization_folder: str = setting("", "Pictures of the general class, in the same folder layout, that keep the model from forgetting it; empty for none.", "正则化图像文件夹", kind="folder", level="advanced", kohya="reg_data_dir", sd_scripts="reg_data_dir")
     width_px: int = setting(1024, "Width of the training resolution; SDXL was made at 1024 × 1024.", "训练宽度", ge=64, le=4096, multiple_of=8, unit="px", kohya="max_resolution", sd_scripts="resolution")
     height_px: int = setting(1024, "Height of the training resolution.", "训练高度", ge=64, le=4096, multiple_of=8, unit="px", kohya="max_resolution", sd_scripts="resolution")
