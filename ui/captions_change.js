@@ -84,6 +84,7 @@
       ...answer.examples.map(({ item, before, after }) => el("div", { class: "example" }, el("small", { class: "quiet", text: item }), bench.difference(before, after))),
       ...(answer.changed > answer.examples.length ? [el("p", { class: "quiet", text: `and ${(answer.changed - answer.examples.length).toLocaleString("en")} more` })] : []),
       ...(answer.changed ? [bench.button(`Apply to ${bench.plural(answer.changed, "caption")}`, () => apply(answer), { id: "bench-apply", class: "primary" })] : []));
+    parts.panel.scrollTo({ top: parts.result.offsetTop - parts.panel.offsetTop - 60, behavior: "smooth" });
   }
   async function apply({ key, title }) {
     document.getElementById("bench-apply").disabled = true;
