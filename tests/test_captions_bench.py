@@ -154,7 +154,7 @@ def test_images_that_come_and_go_are_seen(images):
 
 
 def test_faults_are_sentences(images, tmp_path):
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="no such folder"):
         opened(tmp_path / "nowhere")
     with pytest.raises(UserError, match="belongs to images"):
         Session(images, ".png", tmp_path)

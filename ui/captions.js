@@ -4,7 +4,7 @@ window.atelierBench = (() => {
   const bench = {
     server: null, key: "", root: null, hello: null, parts: {}, cards: new Map(),
     state: {
-      folder: "", extension: ".txt", separator: ",", filter: "", sort: "name", first: 0, mode: "grid", panel: "caption",
+      folder: "", extension: ".txt", separator: ",", filter: "", tagSearch: "", sort: "name", first: 0, mode: "grid", panel: "caption",
       view: null, focus: null, anchor: null, selected: new Set(), drafts: new Map(), own: false, fault: "",
     },
   };
@@ -40,7 +40,7 @@ window.atelierBench = (() => {
     if (!state.folder) return bench.drawAll();
     const mine = ++question;
     if (!quiet) bench.root.classList.add("is-busy");
-    const answer = await bench.ask("view", { filter: state.filter, sort: state.sort, first, at });
+    const answer = await bench.ask("view", { filter: state.filter, tag_search: state.tagSearch, sort: state.sort, first, at });
     if (mine !== question) return;
     bench.root.classList.remove("is-busy");
     state.fault = answer.error || "";

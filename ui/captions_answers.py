@@ -23,7 +23,7 @@ from ui import thumbnails
 from ui.last import home
 
 PAGE_ITEMS = 60
-_MOST_TAGS = 400
+_MOST_TAGS = 250
 _EXAMPLES = 5
 _SESSIONS = 6
 _MOST_SENTENCES = 20
@@ -100,6 +100,8 @@ def _view(request: Request) -> Answer:
         for item in found[first + PAGE_ITEMS : first + 2 * PAGE_ITEMS]:
             thumbnails.asked_for(item.image)  # the next page is made ready
         counts = Counter(tag for item in found for tag in item.tags)
+        wanted = str(request.get("tag_search") or "").casefold()
+        tags = Counter({tag: count for tag, count in counts.items() if wanted in tag.casefold()})
         return {
             "version": opened.version,
             "root": str(opened.root),
@@ -108,8 +110,8 @@ def _view(request: Request) -> Answer:
             "captioned": sum(1 for item in opened.items if item.text.strip()),
             "first": first,
             "items": [_shown(item) for item in shown],
-            "tags": counts.most_common(_MOST_TAGS),
-            "tag_count": len(counts),
+            "tags": tags.most_common(_MOST_TAGS),
+            "tag_count": len(tags),
             "problems": [str(problem) for problem in opened.problems[:_MOST_SENTENCES]],
             **_history(opened),
         }

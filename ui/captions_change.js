@@ -49,7 +49,7 @@
       if (field.kind === "check") input = el("input", { id: name, type: "checkbox", checked: value });
       else if (field.kind === "choice") input = el("select", { id: name }, ...field.choices.map(([key, text]) => el("option", { value: key, text, selected: key === value })));
       else if (field.kind === "lines") input = el("textarea", { id: name, rows: field.default ? 9 : 3, value, spellcheck: false });
-      else input = el("input", { id: name, type: "text", value, spellcheck: false, autocomplete: "off", onkeydown: (event) => event.key === "Enter" && look() });
+      else input = el("input", { id: name, type: "text", value, list: /^(old|new|word|except)$/.test(field.name) && chosen !== "find_replace" ? "bench-known" : null, spellcheck: false, autocomplete: "off", onkeydown: (event) => event.key === "Enter" && look() });
       input.dataset.name = field.name;
       input.addEventListener("input", () => parts.result.replaceChildren());
       return field.kind === "check"

@@ -152,7 +152,7 @@
   function buildSeveral() {
     const selected = [...state.selected];
     const list = el("ul", { id: "bench-common" });
-    const add = el("input", { id: "bench-add", type: "text", placeholder: "add tags", "aria-label": "Add tags" });
+    const add = el("input", { id: "bench-add", type: "text", list: "bench-known", placeholder: "add tags", "aria-label": "Add tags" });
     const where = el("select", { "aria-label": "Where" }, el("option", { value: "end", text: "at the end" }), el("option", { value: "start", text: "at the start" }));
     const put = () => add.value.trim() && bench.changeAtOnce("add_tag", { new: add.value, place: where.value });
     add.addEventListener("keydown", (event) => event.key === "Enter" && put());

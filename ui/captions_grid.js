@@ -44,7 +44,13 @@
     parts.fault = el("p", { id: "bench-fault", role: "alert" });
     parts.strip = el("div", { id: "bench-strip" });
     parts.tagFilter = typed("bench-tag-filter", "Find a tag", "find a tag", () => {});
-    parts.tagFilter.addEventListener("input", () => bench.drawTags());
+    let tagPause = 0;
+    parts.tagFilter.addEventListener("input", () => {
+      clearTimeout(tagPause);
+      state.tagSearch = parts.tagFilter.value.trim();
+      tagPause = setTimeout(() => bench.look({ quiet: true }), 220);
+    });
+    parts.known = el("datalist", { id: "bench-known" });
     parts.tags = el("ul", { id: "bench-tags" });
     parts.tagTitle = el("h4", { text: "Tags" });
     parts.grid = el("div", { id: "bench-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": "Pictures" });
@@ -57,7 +63,7 @@
       el("div", { class: "bench-row" }, parts.filter, parts.sort, parts.mode, parts.undo, parts.redo),
       parts.fault, parts.strip, parts.help,
       el("div", { id: "bench-body" },
-        el("nav", { id: "bench-side" }, parts.tagTitle, parts.tagFilter, parts.tags),
+        el("nav", { id: "bench-side" }, parts.tagTitle, parts.tagFilter, parts.tags, parts.known),
         el("section", {}, parts.grid, parts.pages), parts.panel));
   };
 
@@ -111,17 +117,18 @@
   }
 
   bench.drawTags = () => {
-    const view = state.view, wanted = parts.tagFilter.value.trim().toLowerCase();
+    const view = state.view, shown = view?.tags || [];
     parts.tagTitle.replaceChildren("Tags", el("small", { text: view ? view.tag_count.toLocaleString("en") : "" }));
-    const shown = (view?.tags || []).filter(([tag]) => tag.toLowerCase().includes(wanted));
-    parts.tags.replaceChildren(...shown.slice(0, 200).map(([tag, count]) => {
+    if (!state.tagSearch) parts.known.replaceChildren(...shown.map(([tag]) => el("option", { value: tag })));
+    parts.tags.replaceChildren(...shown.map(([tag, count]) => {
       const on = state.filter.includes(quoted(tag));
       return el("li", {}, el("button", {
-        type: "button", class: on ? "on" : "", title: "Click: filter by it. Alt+click: filter by its absence.",
+        type: "button", class: on ? "on" : "", title: `${tag}\nClick: filter by it. Alt+click: filter by its absence.`,
         onclick: (event) => toggleTag(tag, event.altKey),
       }, el("span", { text: tag }), el("small", { text: count.toLocaleString("en") })));
     }));
-    if (shown.length > 200) parts.tags.append(el("li", { class: "quiet", text: `and ${shown.length - 200} more` }));
+    const more = (view?.tag_count || 0) - shown.length;
+    if (more > 0) parts.tags.append(el("li", { class: "quiet", text: `and ${more.toLocaleString("en")} more` }));
   };
 
   function card(item) {

@@ -12,6 +12,7 @@ from captioning.bench.texts import tag_key, tags_of
 from captioning.caption_files import check_extension
 from engine.data.captions import CaptionIndex, decode_caption
 from engine.data.folders import list_folders, stem_and_suffix
+from engine.data.scan_report import folder_fault
 from engine.errors import DatasetError, Problem, UserError
 
 Stamp = tuple[int, int, int]
@@ -123,9 +124,8 @@ class Listed:
 def list_items(root: Path, extension: str, facts: Facts) -> Listed:
     """The images under `root` in natural order with their captions, there or not. Raises UserError."""
     check_extension(extension)
-    if not root.is_dir():
-        what = "is no folder" if root.exists() else "is not there"
-        raise DatasetError(f"{what}. Choose the folder that the images, or folders of images, are in.", str(root))
+    if fault := folder_fault(root, regularization=False):
+        raise DatasetError(fault.message, "The folder")
     listings, problems = list_folders(root)
     items = []
     for listing in listings:
