@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from corpus import FAULTS, LAYOUTS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from tool_runs import actions, below, carry_out, contents, files, make, png, propose, undo
 
@@ -187,3 +190,68 @@ def test_a_stop_leaves_the_rest(tmp_path: Path):
     (tmp_path / "job" / "requests" / "stop").touch()
     code, _ = carry_out(tmp_path / "job", "clean", folder=data)
     assert code == 0 and len(files(data)) == 3
+
+
+CORPUS = {**LAYOUTS, **FAULTS}
+SMALL = {"width_px": 64, "height_px": 64, "bucket_min_px": 64, "bucket_max_px": 64, "processes": 1}
+
+
+@pytest.mark.parametrize("name", CORPUS)
+@pytest.mark.parametrize("tool", ["clean", "crop"])
+def test_no_folder_of_the_corpus_loses_a_byte_and_undo_restores_it(tmp_path: Path, tool: str, name: str):
+    data = make(tmp_path / "top" / "set", CORPUS[name].files)
+    before = contents(tmp_path / "top")
+    values = SMALL if tool == "crop" else {"near_same": True}
+    try:
+        propose(tool, folder=data, **values)
+    except UserError as error:
+        assert str(error).endswith(".")
+        return
+    assert contents(tmp_path / "top") == before
+    _, job = carry_out(tmp_path / "job", tool, folder=data, **values)
+    after = files(tmp_path / "top")
+    if tool == "clean":
+        assert sorted(after.values()) == sorted(raw for path, raw in before.items() if not path.endswith("/"))
+    else:
+        assert {path: raw for path, raw in after.items() if path in before}.items() <= before.items()
+        assert all(path in after for path in before if not path.endswith("/"))
+    if job.journal.exists():
+        assert undo(job).failed == []
+    assert contents(tmp_path / "top") == before
+
+
+PICTURES = st.dictionaries(
+    st.builds(
+        "{}{}{}".format,
+        st.sampled_from(["", "2_a/", "deep/thumbs/", ".ipynb_checkpoints/"]),
+        st.sampled_from(["x", "X", "日本", "🎈"]),
+        st.sampled_from([".png", ".jpg", ".txt", ".caption"]),
+    ),
+    st.sampled_from([png(1), png(2), png(1)[:40], b"", b"text"]),
+    min_size=1,
+    max_size=8,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(tree=PICTURES)
+def test_every_clean_up_keeps_each_content_and_is_undone(tmp_path_factory, tree: dict[str, bytes]):
+    top = tmp_path_factory.mktemp("top")
+    data = make(top / "set", {"2_a/always.png": png(3), **tree})
+    before = contents(top)
+    _, job = carry_out(tmp_path_factory.mktemp("job"), "clean", folder=data)
+    assert sorted(files(top).values()) == sorted(raw for path, raw in before.items() if not path.endswith("/"))
+    left = {raw for path, raw in files(data).items() if path.endswith((".png", ".jpg"))}
+    assert {png(n) for n in (1, 2) if png(n) in _trained(before)} <= left
+    assert propose("clean", folder=data).rows == ()
+    if job.journal.exists():
+        assert undo(job).failed == []
+    assert contents(top) == before
+
+
+def _trained(before: dict[str, bytes]) -> set[bytes]:
+    """The pictures that lay where training looks for them."""
+    hidden = ("thumbs/", ".ipynb_checkpoints/")
+    return {
+        raw for path, raw in before.items() if path.endswith((".png", ".jpg")) and not any(h in path for h in hidden)
+    }
