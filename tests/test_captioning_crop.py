@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from face_models import green_is_a_face
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -227,6 +228,17 @@ def test_a_real_face_is_found_and_kept_in_the_cut(tmp_path: Path):
     boxes = face_detector("")(wide)
     x, y = main_face(boxes) or (0.0, 0.0)
     assert 880 < x * wide.shape[1] < 960 and 70 < y * wide.shape[0] < 150
+
+
+@pytest.mark.parametrize("left", [20, 830])
+def test_a_yunet_model_says_where_the_face_is(tmp_path: Path, left: int):
+    model = green_is_a_face(tmp_path / "yunet.onnx")
+    picture = np.full((301, 977, 3), 60, np.uint8)
+    picture[100:200, left : left + 100] = (0, 255, 0)
+    put(tmp_path / "set" / "a.png", Image.fromarray(picture))
+    crop(tmp_path, focus="face", face_model=model, shape="one_size")
+    shown = pixels(tmp_path / "set (cropped)" / "a.png")
+    assert (shown[:, :, 1] > 200).mean() == pytest.approx(100 * 100 / 301**2, rel=0.1)
 
 
 def test_without_a_detector_it_is_said_what_is_missing(monkeypatch: pytest.MonkeyPatch):

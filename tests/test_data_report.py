@@ -155,7 +155,8 @@ def test_an_empty_folder_is_a_problem_not_a_fault(preset):
 def test_what_was_looked_at_is_remembered_by_content(tmp_path, preset, monkeypatch):
     subset = tmp_path / "images" / "2_x"
     path = put(subset / "a.png", scene(1), "")
-    os.utime(path, (time.time() - 60,) * 2)
+    then = time.time() - 60
+    os.utime(path, (then, then))
     first = report(preset())
     monkeypatch.setattr("engine.data.looks.open_small", lambda *_: pytest.fail("decoded again"))
     path.rename(subset / "b.png")
