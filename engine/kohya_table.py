@@ -13,6 +13,9 @@ from engine.kohya.fates import COVERED, REFUSED
 from engine.kohya.reading import LEGACY
 from engine.kohya.rules import CONVERSIONS, PLAIN, outcome_of
 from engine.kohya.values import ARGUMENTS, PRESET_KEYS, KeyFact, Values, Vocabulary, documented
+from engine.onetrainer.keys import COVERED as COVERED_THERE
+from engine.onetrainer.keys import DEFAULTS
+from engine.onetrainer.rules import RULES
 from engine.preset import ROOT
 
 TARGET = ROOT / "docs" / "coming-from-kohya.md"
@@ -92,6 +95,7 @@ TITLES = {
     "legacy": "Older keys of kohya_ss presets",
     "arguments": "Arguments of sd-scripts",
     "data": "Keys of sd-scripts data-set files",
+    "onetrainer": "Keys of OneTrainer presets",
 }
 
 
@@ -108,6 +112,7 @@ def page() -> str:
     parts.append(_table(TITLES["arguments"], ((fact, _fate(fact, "sd_scripts")) for fact in arguments)))
     parts.append(_table(TITLES["data"], _dataset_rows()))
     parts.append(SUBSETS)
+    parts.append(_table(TITLES["onetrainer"], _onetrainer_rows()))
     return "".join(parts)
 
 
@@ -135,6 +140,19 @@ def _dataset_rows() -> Iterable[tuple[KeyFact, str]]:
         yield KeyFact(key, "str", None), FOLDERS
     for key, why in DATASET_REFUSED.items():
         yield KeyFact(key, "str", None), f"refused: {why}"
+
+
+def _onetrainer_rows() -> Iterable[tuple[KeyFact, str]]:
+    """The keys of OneTrainer that are taken over; all others are told where they are not at their default."""
+    for key, rule in RULES.items():
+        named: dict[str, None] = {}
+        for value in (DEFAULTS[key], True, 1):
+            if isinstance(value, type(DEFAULTS[key])):
+                named |= dict.fromkeys(filter(None, rule({**DEFAULTS, key: value}, key).shown_setting.split(", ")))
+        note = rule(DEFAULTS, key).note or "read with its like"
+        yield KeyFact(key, "str", DEFAULTS[key]), ", ".join(f"`{path}`" for path in named) or note
+    for key, why in COVERED_THERE.items():
+        yield KeyFact(key, "str", None), f"covered: {why}"
 
 
 def _targets(fact: KeyFact, vocabulary: Vocabulary) -> str:

@@ -198,6 +198,17 @@ def test_secrets_are_not_shown(tmp_path):
     assert "planted" not in json.dumps(found.receipt.to_dict())
 
 
+def test_an_old_flat_file_is_read_with_today_s_names(tmp_path):
+    old = {"train_text_encoder": False, "train_unet": True, "train_unet_epochs": 100000, "unet_learning_rate": 3e-4,
+           "optimizer": "ADAMW", "latent_caching": True, "weight_dtype": "FLOAT_16", "resolution": 1024}  # fmt: skip
+    found = imported(tmp_path, LORA | old)
+    assert found.preset is not None
+    assert (found.preset.optimizer.unet_rate, found.preset.adapter.text_encoder_1) == (3e-4, False)
+    assert found.receipt.ignored_effect == () and "second text encoder is trained" in found.receipt.warnings[0]
+    early = imported(tmp_path, LORA | old | {"train_unet_epochs": 5})
+    assert line_of(early, "train_unet_epochs")[0] == "ignored_effect"
+
+
 def test_what_is_not_known_is_told_in_a_sentence(tmp_path):
     assert line_of(read(tmp_path, {"no_such_key": 3}), "no_such_key")[1].note == NO_SUCH
 

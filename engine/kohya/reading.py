@@ -74,8 +74,7 @@ def read_source(source: Source) -> Import:
     """Import what was read of a file."""
     about, other_model = f"Imported from {source.path.name}, {NAMES[source.kind]}.", source.other_model
     if source.kind == "onetrainer":
-        settings, outcomes, other_model = read_onetrainer(source.content)
-        warnings = ()
+        settings, outcomes, warnings, other_model = read_onetrainer(source.content)
     elif source.kind == "data set":
         settings, outcomes, warnings = *read_dataset(source.content, source.path.parent), ()
     else:

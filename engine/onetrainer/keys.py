@@ -25,7 +25,7 @@ DEFAULTS: dict[str, Any] = {
     "force_epsilon_prediction": False, "timestep_distribution": "UNIFORM", "noising_weight": 0.0, "noising_bias": 0.0,
     "min_noising_strength": 0.0, "max_noising_strength": 1.0,
     "unet.train": True, "unet.learning_rate": None, "unet.weight_dtype": "FLOAT_32",
-    "unet.gradient_checkpointing": True,
+    "unet.gradient_checkpointing": True, "unet.stop_training_after": 0, "unet.stop_training_after_unit": "NEVER",
     "text_encoder.train": True, "text_encoder.learning_rate": None, "text_encoder.stop_training_after": 30,
     "text_encoder.stop_training_after_unit": "EPOCH", "text_encoder.dropout_probability": 0.0,
     "text_encoder_2.train": True, "text_encoder_2.learning_rate": None, "text_encoder_2.stop_training_after": 30,
@@ -55,7 +55,7 @@ OTHER_DEFAULTS: dict[str, Any] = {
     "sample_video_format": "MP4", "sample_audio_format": "MP3", "samples_to_tensorboard": True,
     "non_ema_sampling": True, "backup_after": 30, "backup_after_unit": "MINUTE", "rolling_backup_count": 3,
     "backup_before_save": True, "text_encoder_sequence_length": 512, "text_encoder_2_sequence_length": 77,
-    "unet.stop_training_after": 0, "unet.stop_training_after_unit": "NEVER", "unet.guidance_scale": 1.0,
+    "unet.guidance_scale": 1.0, "latent_caching_epochs": 1, "token_count": 1, "initial_embedding_text": "*",
     "text_encoder.weight_dtype": "FLOAT_32", "text_encoder_2.weight_dtype": "FLOAT_32",
     "optimizer.orthogonal_gradient": "disabled", "optimizer.centered_wd_mode": "full",
     "optimizer.state_precision": "auto",
@@ -76,7 +76,8 @@ TRUE_OF_OPTIMIZERS = (
 # Names of older versions → today's
 OLDER: dict[str, tuple[str, ...]] = {
     "train_unet": ("unet.train",), "unet_learning_rate": ("unet.learning_rate",),
-    "unet_weight_dtype": ("unet.weight_dtype",), "train_text_encoder": ("text_encoder.train",),
+    "unet_weight_dtype": ("unet.weight_dtype",), "train_unet_epochs": ("unet.stop_training_after",),
+    "train_text_encoder": ("text_encoder.train",),
     "train_text_encoder_epochs": ("text_encoder.stop_training_after",),
     "text_encoder_learning_rate": ("text_encoder.learning_rate",), "train_text_encoder_2": ("text_encoder_2.train",),
     "train_text_encoder_2_epochs": ("text_encoder_2.stop_training_after",),
@@ -98,17 +99,28 @@ REASONS: dict[str, str] = {
     "log_cosh_strength": "a sum of losses; Atelier takes one, loss.kind",
     "concept_file_name": "the pictures are named in a file of their own: choose the training folder here",
     "sample_definition_file_name": "the prompts are in a file of their own: write them into sample.prompts",
-    "workspace_dir": "each run has a folder of its own here, in run.folder",
-    "cache_dir": "caches lie in data.cache_folder and never go stale",
     "validation": "choose a folder of pictures in validation.folder, or a share of them in validation.share",
-    "attention_mechanism": "Atelier always computes attention with PyTorch's own fast kernels",
-    "backup_after": "what a resume needs is saved with every checkpoint",
-    "tensorboard": "logging.tracker writes for TensorBoard; the page shows the curves without it",
-    "weight_dtype": "frozen weights lie in memory.precision, or packed by memory.unet_storage",
-    "output_model_format": "always .safetensors, with the names that all programs read",
     "text_encoder_layer_skip": "captions.clip_skip counts from the end, and SDXL was made with 2",
     "text_encoder_2_layer_skip": "captions.clip_skip counts from the end, and SDXL was made with 2",
     "multi_gpu": "run.gpus says how many take part; Atelier is started on them by launchers/",
+}
+_SAVED = "what a resume needs is saved with every checkpoint; run.keep_states says how many stay"
+_FASTER = "only speed and memory differ"
+# What Atelier does anyway, or better without being asked
+COVERED: dict[str, str] = {
+    "attention_mechanism": "Atelier always computes attention with PyTorch's own fast kernels",
+    "workspace_dir": "each run has a folder of its own here, in run.folder",
+    "cache_dir": "caches lie in data.cache_folder",
+    "clear_cache_before_training": "caches never go stale here",
+    **dict.fromkeys(
+        ("backup_after", "backup_after_unit", "backup_before_save", "rolling_backup", "rolling_backup_count"), _SAVED
+    ),
+    "continue_last_backup": "to resume a run: python -m engine train RUN_FOLDER",
+    "tensorboard": "the page shows the curves; logging.tracker writes for TensorBoard as well",
+    "output_model_format": "always .safetensors, with the names that all programs read",
+    "weight_dtype": "frozen weights lie as they are computed with; memory.unet_storage packs them",
+    **dict.fromkeys(("compile", "caching_threads", "dataloader_threads", "prefetch_next_batch"), _FASTER),
+    "include_train_config": "every run folder holds its preset; sharing.training_facts writes it into the file",
 }
 NO_SUCH = "Atelier has no such setting, or its meaning is not known for sure"
 

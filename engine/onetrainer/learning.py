@@ -90,6 +90,15 @@ def learning_rate(values: Values, key: str) -> Outcome:
     return Outcome("converted", note="for what has no rate of its own", setting="optimizer.unet_rate")
 
 
+def stop_unet(values: Values, key: str) -> Outcome:
+    unit, amount = str(values["unet.stop_training_after_unit"]), values["unet.stop_training_after"]
+    if unit == "NEVER" or not amount:
+        return unless_default(values, key, "the UNet is trained to the end")
+    if unit == "EPOCH" and amount >= values["epochs"]:
+        return Outcome("converted", note="to the end")
+    return Outcome("ignored_effect", note="the UNet is trained to the end here; run.epochs says when that is")
+
+
 def stop_text(values: Values, key: str) -> Outcome:
     """When text encoders stop: one setting for both, a share of the run or steps."""
     part = key.split(".")[0]

@@ -8,7 +8,17 @@ from typing import Any
 
 from engine.kohya.receipt import Outcome
 from engine.kohya.values import KeyFact, Unreadable, clean, same
-from engine.onetrainer.keys import DEFAULTS, NO_SUCH, OLDER, REASONS, WITHOUT_EFFECT, flat, is_default, older_value
+from engine.onetrainer.keys import (
+    COVERED,
+    DEFAULTS,
+    NO_SUCH,
+    OLDER,
+    REASONS,
+    WITHOUT_EFFECT,
+    flat,
+    is_default,
+    older_value,
+)
 from engine.onetrainer.learning import optimizer_of
 from engine.onetrainer.rules import RULES
 from engine.optimizer_arguments import ARGUMENTS, argument_problems
@@ -21,8 +31,8 @@ _RENAMED = {"decouple": "weight_decouple", "use_bias_correction": "bias_correcti
 _SET_ELSEWHERE = ("optimizer", "weight_decay", "beta1", "beta2", "eps", "is_paged", "relative_step")
 
 
-def read_onetrainer(content: Mapping[str, Any]) -> tuple[dict[str, Any], Lines, str]:
-    """Settings, lines, and what the file is for where that is no SDXL LoRA."""
+def read_onetrainer(content: Mapping[str, Any]) -> tuple[dict[str, Any], Lines, list[str], str]:
+    """Settings, lines, warnings, and what the file is for where that is no SDXL LoRA."""
     keys = flat(content)
     values, unreadable = _values(keys)
     settings: dict[str, Any] = {"run.length": "epochs"}
@@ -34,7 +44,7 @@ def read_onetrainer(content: Mapping[str, Any]) -> tuple[dict[str, Any], Lines, 
         settings["optimizer.extra"] = extra
     known = {**extra_outcomes, **unreadable}
     lines = [(key, raw, known.get(key) or _outcome(key, raw, values, outcomes)) for key, raw in keys.items()]
-    return settings, lines, _for_what(values)
+    return settings, lines, _warnings(values, keys), _for_what(values)
 
 
 def _values(keys: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Outcome]]:
@@ -48,6 +58,8 @@ def _values(keys: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Outcome]
                 values[name] = _clean(name, older_value(key, raw))
             except Unreadable as error:
                 unreadable[key] = Outcome("ignored_effect", note=f"needs {error}; the default there is used")
+    if "train_unet_epochs" in keys:
+        values["unet.stop_training_after_unit"] = "EPOCH"
     return values, unreadable
 
 
@@ -102,7 +114,17 @@ def _outcome(key: str, raw: Any, values: Mapping[str, Any], outcomes: Mapping[st
         return Outcome("ignored_default", note="decides nothing for an SDXL LoRA")
     if is_default(OLDER.get(key, (key,))[0], raw):
         return Outcome("ignored_default")
+    if key in COVERED:
+        return Outcome("converted", note=COVERED[key])
     return Outcome("ignored_effect", note=REASONS.get(key, REASONS.get(key.rpartition(".")[2], NO_SUCH)))
+
+
+def _warnings(values: Mapping[str, Any], keys: Mapping[str, Any]) -> list[str]:
+    """What the file leaves to a default that surprises people."""
+    given = {name for key in keys for name in OLDER.get(key, (key,))}
+    if "text_encoder_2.train" in given or values["text_encoder.train"]:
+        return []
+    return ["text_encoder_2.train is not in the file; its default there is on: the second text encoder is trained."]
 
 
 def _for_what(values: Mapping[str, Any]) -> str:

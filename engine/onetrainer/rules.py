@@ -21,6 +21,7 @@ from engine.onetrainer.learning import (
     rate,
     scheduler,
     stop_text,
+    stop_unet,
     warmup,
     weight_decay,
 )
@@ -204,6 +205,8 @@ RULES: dict[str, Rule] = {
     "max_noising_strength": partial(strength, "noise.max_timestep"),
     "unet.train": straight("adapter.unet", bool), "unet.learning_rate": partial(rate, "unet", "optimizer.unet_rate"),
     "unet.weight_dtype": unet_storage, "unet.gradient_checkpointing": straight("memory.gradient_checkpointing", bool),
+    "unet.stop_training_after": stop_unet,
+    "unet.stop_training_after_unit": told_by("unet.stop_training_after", ""),
     "text_encoder.train": straight("adapter.text_encoder_1", bool),
     "text_encoder.learning_rate": partial(rate, "text_encoder", "optimizer.text_encoder_1_rate"),
     "text_encoder.stop_training_after": stop_text,
