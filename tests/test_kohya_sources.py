@@ -201,12 +201,22 @@ def test_a_data_set_file(tmp_path):
     assert len(keys) == len(set(keys)) == 15
 
 
-def test_folders_under_other_names_are_told_with_what_to_do(tmp_path):
+def test_a_file_with_folders_under_other_names_becomes_the_training_folder_itself(tmp_path):
     other = DATASET_TOML.format(folder="/pictures").replace("num_repeats = 10", "num_repeats = 7")
     found = kohya.read(written(tmp_path, "data.toml", other))
+    assert found.settings["data.folder"] == str(tmp_path / "data.toml")
+    assert found.settings["data.regularization_folder"] == "/pictures-reg/1_cat"
+    assert {
+        group_of(found, f"datasets[0].subsets[0].{key}") for key in ("image_dir", "num_repeats", "class_tokens")
+    } == {"converted"}
+
+
+def test_captions_in_a_metadata_file_are_told_with_what_to_do(tmp_path):
+    subset = '[[datasets.subsets]]\nimage_dir = "/p/x"\nmetadata_file = "m.json"\n'
+    found = kohya.read(written(tmp_path, "data.toml", "[[datasets]]\nresolution = 768\n" + subset))
     assert "data.folder" not in found.settings
     [line] = [line for line in found.receipt.ignored_effect if line.key == "datasets[0].subsets[0].image_dir"]
-    assert "10_name" in line.note
+    assert "captioning arrange" in line.note
 
 
 def test_a_data_set_named_in_arguments_is_read_and_decides(tmp_path):

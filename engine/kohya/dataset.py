@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.data.folders import repeats_and_name
+from engine.data.index import SUFFIX
 from engine.errors import UserError
 from engine.kohya.receipt import Outcome
 from engine.kohya.rules import outcome_of
@@ -43,7 +44,9 @@ DATASET_REFUSED: dict[str, str] = {
     "custom_attributes": "free notes; the one that is read there keeps the general class, for which Atelier has "
     "data.regularization_folder",
 }
-_LAYOUT = "Atelier trains one folder with sub-folders named like 10_name, 10 being the repeats: put the images there"
+_LAYOUT = (
+    "Atelier trains folders with captions in files: `python -m captioning arrange` makes such a folder of this file"
+)
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,14 @@ class _Place:
 
 
 def read_dataset(
-    content: Mapping[str, Any], folder: Path, with_defaults: bool = True
+    content: Mapping[str, Any], path: Path, with_defaults: bool = True
 ) -> tuple[dict[str, Any], list[tuple[str, Any, Outcome]]]:
-    """Settings and (key, value, outcome) of a parsed file that lies in `folder`.
+    """Settings and (key, value, outcome) of a parsed file. Where its folders do not fit our naming, it stands for the
+    training folder itself, as an index.
 
     with_defaults: whether what the file leaves out takes its documented default, or stays as it is.
     """
-    places = list(_places(content))
+    folder, places = path.parent, list(_places(content))
     subsets = [place.subset for place in places if place.subset is not None]
     trained = [subset for subset in subsets if not subset.get("is_reg")]
     values, unreadable = _values(trained[0] if trained else {}, folder)
@@ -70,9 +74,10 @@ def read_dataset(
     for name, outcome in outcomes.items():
         if with_defaults or name in values.given:
             values.settings.update(outcome.settings)
+    kept = [subset for subset in subsets if subset.get("is_reg")]
     targets = {
-        False: _folder(trained, folder, "data.folder"),
-        True: _folder([subset for subset in subsets if subset.get("is_reg")], folder, "data.regularization_folder"),
+        False: _folder(trained, folder, "data.folder") or _index(trained, path, "data.folder"),
+        True: _folder(kept, folder, "data.regularization_folder") or _index(kept, path, "data.regularization_folder"),
     }
     for found in targets.values():
         values.settings.update(found)
@@ -103,7 +108,7 @@ def read_dataset_file(path: Path) -> Outcome:
         return Outcome("ignored_effect", note=f"{error}")
     if source.kind != "data set":
         return Outcome("ignored_effect", note="is no data-set configuration")
-    settings, lines = read_dataset(source.content, path.parent, with_defaults=False)
+    settings, lines = read_dataset(source.content, path, with_defaults=False)
     lost = [f"{key} ({outcome.note})" for key, _, outcome in lines if outcome.group == "ignored_effect"]
     if lost:
         return Outcome("ignored_effect", settings, "read as well; not taken over: " + ", ".join(lost))
@@ -162,12 +167,11 @@ def _line(values: Values, name: str, raw: Any, outcome: Outcome) -> Outcome:
 def _folder(subsets: list[dict[str, Any]], folder: Path, setting: str) -> dict[str, str]:
     """The one folder that holds exactly these subsets under our naming, as a setting; empty if there is none."""
     paths = [Path(str(subset.get("image_dir") or "")) for subset in subsets]
-    if not subsets or any(path == Path() for path in paths):
+    if not subsets or any(path == Path() for path in paths) or any(subset.get("metadata_file") for subset in subsets):
         return {}
     for subset, path in zip(subsets, paths, strict=True):
         meant = repeats_and_name(path.name)
-        alone = len(subsets) == 1 and meant is None
-        if (1 if alone else meant and meant[0]) != subset.get("num_repeats", 1):
+        if meant is None or meant[0] != subset.get("num_repeats", 1):
             return {}
     if len(paths) == 1:
         return {setting: _text(paths[0], folder)}
@@ -177,6 +181,12 @@ def _folder(subsets: list[dict[str, Any]], folder: Path, setting: str) -> dict[s
     parent = folder / parents.pop()
     there = {entry.name for entry in parent.iterdir() if entry.is_dir()} if parent.is_dir() else set()
     return {} if there - {path.name for path in paths} else {setting: _text(paths[0].parent, folder)}
+
+
+def _index(subsets: list[dict[str, Any]], path: Path, setting: str) -> dict[str, str]:
+    """The file itself as an index (see engine/data/index.py), where all it names are folders with caption files."""
+    usable = bool(subsets) and all(subset.get("image_dir") and not subset.get("metadata_file") for subset in subsets)
+    return {setting: str(path.absolute())} if usable else {}
 
 
 def _text(path: Path, folder: Path) -> str:
@@ -192,12 +202,19 @@ def _folder_outcome(place: _Place, key: str, raw: Any, targets: Mapping[bool, Ma
         return Outcome("ignored_default")
     if key == "class_tokens":
         meant = repeats_and_name(Path(str(subset.get("image_dir") or "")).name)
+        if found and raw and _is_index(found):
+            return Outcome("converted", note="read from this file")
         if not raw or (found and meant and meant[1] == raw):
             return Outcome("ignored_default" if not raw else "converted", note="the folder's name" if raw else "")
         return Outcome("ignored_effect", note=f"the caption of images without one: name the folder 1_{raw}")
     if found or place.subset is None:
-        return Outcome("converted", found, "repeats are read from the folder's name" if key == "num_repeats" else "")
+        where = "this file" if _is_index(found) else "the folder's name"
+        return Outcome("converted", found, f"repeats are read from {where}" if key == "num_repeats" else "")
     return Outcome("ignored_default" if key == "num_repeats" and raw == 1 else "ignored_effect", note=_LAYOUT)
+
+
+def _is_index(found: Mapping[str, str]) -> bool:
+    return any(value.lower().endswith(SUFFIX) for value in found.values())
 
 
 def _other_key(key: str, raw: Any) -> Outcome:

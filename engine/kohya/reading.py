@@ -76,7 +76,7 @@ def read_source(source: Source) -> Import:
     if source.kind == "onetrainer":
         settings, outcomes, warnings, other_model = read_onetrainer(source.content)
     elif source.kind == "data set":
-        settings, outcomes, warnings = *read_dataset(source.content, source.path.parent), ()
+        settings, outcomes, warnings = *read_dataset(source.content, source.path), ()
     else:
         settings, outcomes, warnings = _read_keys(source)
     receipt = make_receipt(NAMES[source.kind], outcomes, warnings)
