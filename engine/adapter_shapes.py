@@ -196,6 +196,9 @@ ALPHALESS = (*RANKLESS, "oft", "boft")
 PRECISE: tuple[str, ...] = (".dora_scale", ".rescale")
 """Names whose numbers lie around one: half precision would round what is learned away, so they stay fp32."""
 
+NO_MATRICES: tuple[str, ...] = (*PRECISE, ".oft_blocks")
+"""Names that have two axes and more and yet are no matrices: factors of single rows, and stacks of rotations."""
+
 
 def trained_count(algorithm: str, place: Place) -> int:
     """How many numbers are trained at a layer."""

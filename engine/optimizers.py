@@ -46,7 +46,7 @@ def make_optimizer(name: str, groups: Sequence[RateGroup], arguments: Mapping[st
     ]
     device = groups[0].views[0].parameter.device
     if name == "muon":
-        made = _by_shape(made, arguments["weight_decay"])
+        made = _by_shape(groups, arguments["weight_decay"])
     keywords = dict(arguments)
     if kind.source.startswith("torch.optim:"):
         made, keywords = _capturable(made, keywords, device)
@@ -80,14 +80,15 @@ def _capturable(
     return groups, keywords
 
 
-def _by_shape(groups: list[dict[str, Any]], weight_decay: float) -> list[dict[str, Any]]:
-    """Muon is for matrices (and convolutions, flattened); vectors go to the AdamW that it brings."""
+def _by_shape(groups: Sequence[RateGroup], weight_decay: float) -> list[dict[str, Any]]:
+    """Muon is for matrices (and convolutions, flattened); everything else goes to the AdamW that it brings."""
     found: list[dict[str, Any]] = []
     for group in groups:
         for matrices in (True, False):
-            here = [parameter for parameter in group["params"] if (parameter.ndim >= 2) is matrices]
+            here = [view.parameter for view in group.views if view.is_matrix is matrices]
             if here:
-                found.append({**group, "params": here, "use_muon": matrices, "weight_decay": weight_decay})
+                about = {"lr": group.rate, "name": group.name, "weight_decay": weight_decay}
+                found.append({"params": here, **about, "use_muon": matrices})
     return found
 
 

@@ -9,7 +9,7 @@ import torch
 from engine import events
 from engine.adapters.attach import attach
 from engine.adapters.limits import NormLimit
-from engine.adapters.merging import merge_into
+from engine.adapters.merging import changes_before_packing, merge_into
 from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.average import Average, average_settings
 from engine.batches import BatchMaker
@@ -108,8 +108,9 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
     stored = preset.memory.text_encoder_storage
-    encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow, stored)
     merges = read_merges(preset)
+    changes = changes_before_packing(merges)
+    encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow, stored, changes)
     merge_into({TEXT_1: encoders.one, TEXT_2: encoders.two}, merges)
     text = TextSource(
         encoders,
@@ -126,7 +127,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
 
     # The UNet, the adapter on it, and what updates the adapter
     report.stage("Loading the base model")
-    unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow, preset.memory.unet_storage)
+    unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow, preset.memory.unet_storage, changes)
     merge_into({UNET: unet}, merges)
     if preset.memory.gradient_checkpointing:
         unet.enable_gradient_checkpointing()

@@ -16,7 +16,7 @@ from engine.adapter_shapes import SHAPES, Options, Place, butterfly_factors, fac
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Context
 from engine.adapters.attach import weight_shape
-from engine.adapters.layer import BaseLayer, Layer, base_layer
+from engine.adapters.layer import FrozenLayer, Layer, frozen_layer
 
 WIDTHS = st.integers(1, 13)
 VARIANTS: dict[str, tuple[str, Options]] = {
@@ -57,8 +57,8 @@ def check_forward_is_delta(variant: str, module: Layer, x: Tensor, rank: int, mu
     shapes = how.shapes(place_of(module, rank, options))
     if not shapes:  # BOFT cannot split these outputs
         return
-    parameters, layer = numbers(shapes), base_layer(module)
-    covered = BaseLayer(module, module.forward, is_plain=False)
+    parameters, layer = numbers(shapes), frozen_layer(module)
+    covered = FrozenLayer(module, module.forward, is_plain=False)
     context = Context(0.7, multiplier, options, None, how.constants(layer, parameters))
     over = dataclasses.replace(context, constants=how.constants(covered, parameters))
     plain, stacked = how.forward(x, layer, parameters, context), how.forward(x, covered, parameters, over)
@@ -117,7 +117,7 @@ def test_nothing_changes_at_the_start(variant: str, kernel: int) -> None:
     name, options = VARIANTS[variant]
     how = ADAPTERS[name]
     module = (nn.Conv2d(6, 12, kernel, padding=1) if kernel else nn.Linear(6, 12)).double().requires_grad_(False)
-    layer = base_layer(module)
+    layer = frozen_layer(module)
     shapes = how.shapes(place_of(module, 6, options))
     parameters = {suffix: torch.full(shape, 7.0) for suffix, shape in shapes.items()}
     how.init(seeded(1), parameters, layer)
@@ -137,7 +137,7 @@ def test_gradients_are_exact(variant: str, kernel: int) -> None:
     name, options = VARIANTS[variant]
     how = ADAPTERS[name]
     module = (nn.Conv2d(4, 6, kernel, padding=1) if kernel else nn.Linear(4, 6)).double().requires_grad_(False)
-    layer = base_layer(module)
+    layer = frozen_layer(module)
     shapes = how.shapes(place_of(module, 6, options))
     values = {suffix: (0.3 * tensor).requires_grad_() for suffix, tensor in numbers(shapes).items()}
     x = (randn(2, 4, 3, 2, seed=9) if kernel else randn(3, 4, seed=9)).requires_grad_()
@@ -157,7 +157,7 @@ def test_dora_s_gradient_takes_the_norm_as_a_constant(side: str, kernel: int) ->
     parameters = numbers(how.shapes(place_of(module, 2, options)))
     leaves = [tensor.requires_grad_() for tensor in parameters.values()]
     x = randn(2, 4, 3, 2, seed=9) if kernel else randn(3, 4, seed=9)
-    layer = base_layer(module)
+    layer = frozen_layer(module)
     context = Context(0.7, 1.0, options, None, how.constants(layer, parameters))
     whole = module.weight + ADAPTERS["lora"].delta_weight(parameters, module.weight, context)
     norm = whole.detach().flatten(2) if kernel else whole.detach()[:, :, None]
@@ -178,7 +178,7 @@ def test_loha_s_scale_is_in_its_delta_once() -> None:
     parameters, x = numbers(how.shapes(Place((4, 5), 3))), randn(2, 5, seed=9)
     one, two = (how.delta_weight(parameters, module.weight, Context(scale)) for scale in (0.5, 1.0))
     torch.testing.assert_close(2 * one, two)
-    change = how.forward(x, base_layer(module), parameters, Context(0.5)) - module(x)
+    change = how.forward(x, frozen_layer(module), parameters, Context(0.5)) - module(x)
     torch.testing.assert_close(change, functional.linear(x, one))
 
 
@@ -225,12 +225,12 @@ def test_dylora_trains_the_first_ranks_only_at_the_scale_of_that_rank(draw: floa
     active = 2 * (1 + math.floor(draw * 4))
     parameters = numbers(how.shapes(Place((7, 5), 8)))
     leaves = [tensor.requires_grad_() for tensor in parameters.values()]
-    y = how.forward(randn(3, 5, seed=9), base_layer(module), parameters, Context(0.5, gate=gate))
+    y = how.forward(randn(3, 5, seed=9), frozen_layer(module), parameters, Context(0.5, gate=gate))
     down, up = torch.autograd.grad(y.square().sum(), leaves)
     assert [bool(row.any()) for row in down] == [at < active for at in range(8)]
     assert [bool(column.any()) for column in up.t()] == [at < active for at in range(8)]
     cut = {"lora_down.weight": leaves[0][:active], "lora_up.weight": leaves[1][:, :active]}
-    alone = ADAPTERS["lora"].forward(randn(3, 5, seed=9), base_layer(module), cut, Context(0.5 * 8 / active))
+    alone = ADAPTERS["lora"].forward(randn(3, 5, seed=9), frozen_layer(module), cut, Context(0.5 * 8 / active))
     torch.testing.assert_close(y, alone)
 
 
@@ -256,15 +256,15 @@ def test_tlora_s_mask_is_for_each_image(shape: tuple[int, ...]) -> None:
     parameters, x = numbers(how.shapes(place_of(module, 4, Options()))), randn(*shape, seed=9)
     gate = how.gate(4, Options(min_rank=1), 0.0, torch.tensor([999, 400, 0]))
     assert gate is not None
-    together = how.forward(x, base_layer(module), parameters, Context(0.5, gate=gate))
+    together = how.forward(x, frozen_layer(module), parameters, Context(0.5, gate=gate))
     for at, row in enumerate(gate):
-        single = how.forward(x[at : at + 1], base_layer(module), parameters, Context(0.5, gate=row))
+        single = how.forward(x[at : at + 1], frozen_layer(module), parameters, Context(0.5, gate=row))
         torch.testing.assert_close(together[at : at + 1], single)
 
 
 def test_tlora_starts_with_orthogonal_rows() -> None:
     parameters = {suffix: torch.empty(shape) for suffix, shape in SHAPES["tlora"](Place((6, 30), 4)).items()}
-    ADAPTERS["tlora"].init(seeded(1), parameters, base_layer(nn.Linear(1, 1).requires_grad_(False)))
+    ADAPTERS["tlora"].init(seeded(1), parameters, frozen_layer(nn.Linear(1, 1).requires_grad_(False)))
     down = parameters["lora_down.weight"]
     torch.testing.assert_close(down @ down.t(), torch.eye(4) / 3)
     assert not parameters["lora_up.weight"].any()

@@ -16,7 +16,7 @@ from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Context
 from engine.adapters.fused import low_rank_linear
-from engine.adapters.layer import BaseLayer, base_layer
+from engine.adapters.layer import FrozenLayer, frozen_layer
 from engine.adapters.lora import DOWN, UP
 
 WIDTHS = st.integers(1, 9)
@@ -40,8 +40,8 @@ def check_forward_is_delta(name: str, module: nn.Linear | nn.Conv2d, x: Tensor, 
     shapes = algorithm.shapes(Place(tuple(module.weight.shape), rank))
     parameters = {suffix: randn(*shape, seed=place) for place, (suffix, shape) in enumerate(shapes.items())}
     context = Context(scale)
-    fused = algorithm.forward(x, base_layer(module), parameters, context)
-    over_another = algorithm.forward(x, BaseLayer(module, module.forward, is_plain=False), parameters, context)
+    fused = algorithm.forward(x, frozen_layer(module), parameters, context)
+    over_another = algorithm.forward(x, FrozenLayer(module, module.forward, is_plain=False), parameters, context)
     module.weight.add_(algorithm.delta_weight(parameters, module.weight, context))
     torch.testing.assert_close(fused, module(x), rtol=1e-10, atol=1e-10)
     torch.testing.assert_close(over_another, module(x), rtol=1e-10, atol=1e-10)
@@ -125,7 +125,7 @@ def test_half_precision_stays_within_its_rounding(dtype: torch.dtype) -> None:
 def test_down_starts_kaiming_uniform_and_up_zero(shape: tuple[int, ...], fan_in: int) -> None:
     algorithm = ADAPTERS["lora"]
     parameters = {suffix: torch.full(size, 7.0) for suffix, size in algorithm.shapes(Place(shape, 40)).items()}
-    algorithm.init(seeded(1), parameters, base_layer(nn.Linear(1, 1).requires_grad_(False)))
+    algorithm.init(seeded(1), parameters, frozen_layer(nn.Linear(1, 1).requires_grad_(False)))
     reference = torch.empty_like(parameters[DOWN])
     nn.init.kaiming_uniform_(reference, a=math.sqrt(5), generator=seeded(1))
     torch.testing.assert_close(parameters[DOWN], reference)

@@ -12,7 +12,7 @@ from engine.adapter_shapes import Options, Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Context
 from engine.adapters.attach import weight_shape
-from engine.adapters.layer import Layer, base_layer
+from engine.adapters.layer import Layer, frozen_layer
 from engine.adapters.loading import SCALARS, LoadedLayer, layer_of, site_of
 from engine.adapters.targets import Target
 
@@ -67,7 +67,7 @@ def test_a_layer_of_lycoris_computes_here_what_it_did_there(case: str) -> None:
     parameters: dict[str, Tensor] = {
         suffix: loaded.tensors[suffix].reshape(shape) for suffix, shape in site.shapes.items()
     }
-    layer = base_layer(module)
+    layer = frozen_layer(module)
     context = Context(site.scale, 1.0, site.options, None, site.how.constants(layer, parameters))
     y = site.how.forward(FIGURES[f"{kind}.x"], layer, parameters, context)
     torch.testing.assert_close(y, FIGURES[f"{case}.y"], rtol=2e-5, atol=2e-5)

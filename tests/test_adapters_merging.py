@@ -17,12 +17,14 @@ from engine.adapter_header import Merge, parts_of_file
 from engine.adapters.attach import Recipe, attach
 from engine.adapters.files import save_adapter
 from engine.adapters.loading import apply_file
-from engine.adapters.merging import merge_into
-from engine.errors import ModelError, PresetError
+from engine.adapters.merging import changes_before_packing, merge_into
+from engine.errors import ModelError
 from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.preset import Preset
+from engine.sdxl import checkpoint
 from engine.sdxl.narrow import NarrowLinear, make_narrow
 from engine.sdxl.safefile import read_header
+from engine.sdxl.storage import STORAGES, StoredConv2d, StoredLinear
 
 
 def saved(path: Path, models: dict[str, nn.Module], seed: int, **recipe: Any) -> Path:
@@ -126,10 +128,26 @@ def test_the_mark_follows_content_strength_and_parts(files: list[Merge]) -> None
     assert merge_mark([whole, part], TEXT_PARTS) == merge_mark([whole], TEXT_PARTS)
 
 
-def test_merging_into_quantised_weights_is_refused() -> None:
-    with pytest.raises(PresetError) as caught:
-        preset("x.safetensors", **{"memory.unet_storage": "fp8"})
-    assert "model.merged_adapters" in [problem.where for problem in caught.value.problems]
+@pytest.mark.slow
+@pytest.mark.parametrize(("algorithm", "storage"), [("lora", "nf4"), ("dora", "int8"), ("full", "fp8")])
+def test_packed_weights_are_those_of_the_merged_model(algorithm: str, storage: str, facts, tmp_path: Path) -> None:
+    dense: Any = checkpoint.load_unet(facts, torch.float32, "cpu")
+    paths = [saved(tmp_path / f"{seed}.safetensors", {"unet": dense}, seed, algorithm=algorithm) for seed in (1, 2)]
+    merges = [Merge(paths[0], 0.7), Merge(paths[1], -0.3)]
+    merge_into({"unet": dense}, merges)
+    packed = checkpoint.load_unet(facts, torch.float32, "cpu", storage=storage, changes=changes_before_packing(merges))
+    merge_into({"unet": packed}, merges)  # biases, norms and what is not packed
+    weights = dense.state_dict()
+    layers: dict[str, Any] = {
+        name: layer for name, layer in packed.named_modules() if isinstance(layer, StoredLinear | StoredConv2d)
+    }
+    for name, layer in layers.items():
+        numbers, scales = STORAGES[storage].pack(weights[f"{name}.weight"], torch.float32)
+        assert torch.equal(layer.weight.view(torch.uint8), numbers.view(torch.uint8))
+        assert torch.equal(layer.weight_scales, scales)
+    rest = {name: tensor for name, tensor in packed.state_dict().items() if name.rpartition(".")[0] not in layers}
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in rest.items())
+    assert layers and rest
 
 
 @pytest.mark.slow

@@ -250,3 +250,19 @@ def test_between_steps_the_adapter_holds_the_averaged_weights(name: str):
     averaged = vectors(parts)
     updater.begin_step(1.0)
     assert not torch.equal(averaged[0], vectors(parts)[0])
+
+
+def test_muon_turns_matrices_only():
+    shapes = {
+        "a.lora_down.weight": (4, 8, 3, 3), "a.lora_up.weight": (30, 4, 1, 1), "b.hada_w1_a": (6, 4),
+        "b.lokr_w1": (2, 3), "c.diff": (9, 7),
+    }  # fmt: skip
+    others = {
+        "d.dora_scale": (20, 1), "e.dora_scale": (1, 20), "f.oft_blocks": (4, 8, 8), "g.oft_blocks": (2, 4, 8, 8),
+        "h.rescale": (20, 1), "i.weight": (1, 20, 1, 1), "j.diff_b": (20,), "k.lora_down.weight": (1, 20),
+    }  # fmt: skip
+    flat = FlatParameters({**shapes, **others}, torch.float32)
+    groups = rate_groups({"unet": flat}, {"unet": 1e-3}, OPTIMIZERS["muon"].shaped)
+    made = make_optimizer("muon", groups, arguments_of(settings("muon")))
+    turned = {group["use_muon"]: [tuple(each.shape) for each in group["params"]] for group in made.param_groups}
+    assert turned == {True: [*shapes.values()], False: [*others.values()]}

@@ -124,10 +124,6 @@ BROKEN = {
         "adapter.norm_limit",
     ),
     "ranks_come_from_one_place": ({"adapter.rank_from_file": True}, "adapter.rank_from_file"),
-    "merging_needs_whole_weights": (
-        {"model.merged_adapters": "a.safetensors", "memory.unet_storage": "nf4", "memory.precision": "bf16"},
-        "model.merged_adapters",
-    ),
     "ranks_belong_to_algorithms_with_ranks": ({"adapter.algorithm": "ia3", "adapter.rank": 4}, "adapter.rank"),
     "alphas_belong_to_algorithms_with_alphas": ({"adapter.algorithm": "oft", "adapter.alpha": 4.0}, "adapter.alpha"),
     "constraint_and_rescaling_are_for_rotations": ({"adapter.constraint": 0.1}, "adapter.constraint"),

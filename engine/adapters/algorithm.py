@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.adapter_shapes import Options, Place, Shapes
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 
 @dataclass(frozen=True)
@@ -99,15 +99,15 @@ class Algorithm(Protocol):
         """The numbers that stand beside the parameters in a file (alpha)."""
         ...
 
-    def init(self, generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+    def init(self, generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
         """Fill the parameters in place with their start values; ΔW is then 0."""
         ...
 
-    def constants(self, layer: BaseLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    def constants(self, layer: FrozenLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What is computed once of a frozen layer, on its device."""
         ...
 
-    def forward(self, x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+    def forward(self, x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
         """The layer's output with the adapter."""
         ...
 
@@ -135,7 +135,7 @@ def alpha_only(place: Place, alpha: float) -> dict[str, float]:
     return {"alpha": alpha}
 
 
-def no_constants(layer: BaseLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def no_constants(layer: FrozenLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {}
 
 

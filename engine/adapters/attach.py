@@ -18,7 +18,7 @@ from engine.adapters.algorithm import Algorithm, Context
 from engine.adapters.dropout import Dropout, DropoutMasks
 from engine.adapters.flat import FlatParameters
 from engine.adapters.gates import Gates, key_of
-from engine.adapters.layer import BaseLayer, Layer, base_layer, install, uninstall
+from engine.adapters.layer import FrozenLayer, Layer, frozen_layer, install, uninstall
 from engine.adapters.targets import Target, all_targets, norm_targets
 from engine.errors import ModelError
 from engine.layer_choice import Chosen, LayerChoice
@@ -124,7 +124,7 @@ def attach(models: Mapping[str, nn.Module], recipe: Recipe, device: torch.device
     adapter = Adapter(sites, recipe.late_rates)
     adapter.dropout = DropoutMasks(recipe.dropout, sites, recipe.seed)
     for site in sites:
-        parameters, layer = adapter.parameters_of(site.target.name), base_layer(site.target.module)
+        parameters, layer = adapter.parameters_of(site.target.name), frozen_layer(site.target.module)
         site.how.init(_generator(recipe.seed, site.target.name), parameters, layer)
     adapter.started = start.fill(adapter) if start is not None else ""
     adapter.to(device)
@@ -185,7 +185,7 @@ class Adapter:
         self.still = self._still()
         flats = [*(group.flat for group in self.groups), *self.still.values()]
         self.flat_of = {name: flat for flat in flats for name in flat.slots}
-        self._installed: list[tuple[BaseLayer, _SiteForward]] = []
+        self._installed: list[tuple[FrozenLayer, _SiteForward]] = []
 
     def _grouped(self, late_rates: Mapping[str, float]) -> list[Group]:
         """The groups: by part in the order of the sites, then by factor."""
@@ -279,7 +279,7 @@ class Adapter:
 
     def install(self) -> None:
         """Let the layers compute with the adapter. Over an adapter that is there already it adds to its effect."""
-        layers = [base_layer(site.target.module) for site in self.sites]  # all are looked at before any is changed
+        layers = [frozen_layer(site.target.module) for site in self.sites]  # all are looked at before any is changed
         for layer, site in zip(layers, self.sites, strict=True):
             forward = _SiteForward(self, layer, site)
             install(layer, forward)
@@ -308,7 +308,7 @@ class Adapter:
 class _SiteForward:
     """What an adapted layer computes."""
 
-    def __init__(self, adapter: Adapter, layer: BaseLayer, site: Site) -> None:
+    def __init__(self, adapter: Adapter, layer: FrozenLayer, site: Site) -> None:
         self.adapter, self.layer, self.how, self.key = adapter, layer, site.how, key_of(site)
         self.name = site.target.name
         keys = {suffix: f"{site.target.name}.{suffix}" for suffix in adapter.shapes_of[site.target.name]}

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from engine.adapter_shapes import Place, Shapes, butterfly
 from engine.adapters import oft
 from engine.adapters.algorithm import Context
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 SUFFIXES: tuple[str, ...] = oft.SUFFIXES
 STARTS_ZERO: tuple[str, ...] = oft.STARTS_ZERO
@@ -40,7 +40,7 @@ def shapes_of(tensors: Mapping[str, Tensor], place: Place) -> Shapes:
     return {suffix: shape for suffix, shape in found.items() if suffix in tensors}
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x) + m · (rescale ∘ R_m … R_1 − I) (f(x) − b)."""
     y, plain = oft.unchanged(x, layer)
     last = plain.movedim(1, -1) if isinstance(layer.module, nn.Conv2d) else plain

@@ -25,7 +25,7 @@ from engine.adapter_shapes import Options, Place, Shapes, decomposed
 from engine.adapters import lora
 from engine.adapters.algorithm import Context, alpha_only, as_they_are, no_bias, no_gate
 from engine.adapters.fused import low_rank_linear
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 from engine.adapters.probe import dense_weight, from_left, from_right
 
 SCALE = "dora_scale"
@@ -53,14 +53,14 @@ def options_of(parameters: Mapping[str, Tensor], scalars: Mapping[str, float]) -
     return Options(dora_norm="input" if parameters[SCALE].shape[0] == 1 else "output")
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """LoRA's start, and the norms of W as magnitudes: V = W, so that ΔW = 0."""
     lora.init(generator, parameters)
     scale = parameters[SCALE]
     scale.copy_(_squares(dense_weight(layer), scale).sqrt().view(scale.shape))
 
 
-def constants(layer: BaseLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def constants(layer: FrozenLayer, parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """{"squares": ‖v‖² of W for each output or input, in fp32 or finer}."""
     return {"squares": _squares(dense_weight(layer), parameters[SCALE])}
 
@@ -77,7 +77,7 @@ def _squares(weight: Tensor, scale: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def gain(layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def gain(layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """1 / ‖V‖ for each output or input, without building V, in fp32 or finer; outside the graph."""
     down, up, scale = parameters[lora.DOWN], parameters[lora.UP], context.scale
     squares = context.constants["squares"]
@@ -96,7 +96,7 @@ def gain(layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -
     return total.clamp(min=torch.finfo(total.dtype).tiny).rsqrt()
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x; W'): the inputs, or the outputs before the bias, are multiplied by m / ‖V‖."""
     scale, module = parameters[SCALE], layer.module
     axis = (-1, 1, 1) if isinstance(module, nn.Conv2d) else (-1,)
@@ -113,7 +113,7 @@ def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], conte
     return torch.lerp(layer.forward(x), y, context.multiplier)
 
 
-def _linear_part(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def _linear_part(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """V x, without the bias."""
     down, up, module = parameters[lora.DOWN], parameters[lora.UP], layer.module
     if layer.is_plain and isinstance(module, nn.Linear):

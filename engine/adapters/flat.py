@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from engine.adapter_shapes import PRECISE
+from engine.adapter_shapes import NO_MATRICES, PRECISE
 
 BLOCK = 256
 """Every matrix starts at a multiple of this many numbers: the block of 8-bit optimizers, and aligned for any GEMM.
@@ -50,13 +50,22 @@ def _slot(offset: int, shape: Sequence[int]) -> Slot:
     return Slot(offset, math.prod(shape), tuple(shape), stride)
 
 
+def _is_matrix(name: str, shape: Sequence[int]) -> bool:
+    """Whether the numbers are a map from one space to another: flattened after the first axis, both sides above one."""
+    return len(shape) > 1 and shape[0] > 1 and math.prod(shape[1:]) > 1 and not name.endswith(NO_MATRICES)
+
+
 @dataclass(frozen=True)
 class View:
-    """Some numbers of a flat vector as a parameter of their own: the same memory, so stepping it steps the vector."""
+    """Some numbers of a flat vector as a parameter of their own: the same memory, so stepping it steps the vector.
+
+    `is_matrix`: it is one, and may be turned and made orthogonal as a whole.
+    """
 
     flat: FlatParameters
     parameter: nn.Parameter
     slot: Slot | None = None  # None: it is the vector itself
+    is_matrix: bool = False
 
     def take_gradient(self) -> None:
         """Give the parameter its part of the vector's gradient, as a view."""
@@ -121,7 +130,10 @@ class FlatParameters:
         if not shaped:
             return [View(self, self.vector)]
         data = self.vector.detach()
-        return [View(self, nn.Parameter(slot.of(data)), slot) for slot in self.slots.values()]
+        return [
+            View(self, nn.Parameter(slot.of(data)), slot, _is_matrix(name, slot.shape))
+            for name, slot in self.slots.items()
+        ]
 
     def changed(self) -> None:
         """Forget casts made before: the vector was written to in a way that torch does not count (some optimizers)."""

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from engine.adapter_shapes import Place, Shapes, difference
 from engine.adapters.algorithm import Context, as_they_are, no_constants, no_gate, no_options
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 SUFFIXES: tuple[str, ...] = ("diff", "diff_b", "w_norm", "b_norm")
 STARTS_ZERO: tuple[str, ...] = SUFFIXES
@@ -45,13 +45,13 @@ def scalars(place: Place, alpha: float) -> dict[str, float]:
     return {}
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """No difference."""
     for tensor in parameters.values():
         tensor.zero_()
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x; W, b) + f(x; ΔW, Δb)."""
     return torch.add(layer.forward(x), _change(x, layer.module, parameters), alpha=context.multiplier)
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from engine.adapter_shapes import Place, Shapes, generalized
 from engine.adapters.algorithm import Context, alpha_only, as_they_are, no_bias, no_constants, no_gate, no_options
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 from engine.adapters.lora import kaiming_uniform, low_rank_branch
 
 SUFFIXES: tuple[str, ...] = ("a1.weight", "a2.weight", "b1.weight", "b2.weight")
@@ -42,7 +42,7 @@ def rank_of(parameters: Mapping[str, Tensor]) -> int:
     return parameters["a2.weight"].shape[0]
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """a1 and b1 Kaiming-uniform, a2 and b2 zero, so that ΔW = 0."""
     for suffix in SUFFIXES:
         if suffix in STARTS_ZERO:
@@ -51,7 +51,7 @@ def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: Ba
             kaiming_uniform(parameters[suffix], generator)
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x + s · a1 a2 x) + s · b1 b2 x."""
     first_up, first_down, up, down = (parameters[suffix] for suffix in SUFFIXES)
     scale = context.scale * context.multiplier

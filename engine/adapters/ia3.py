@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from engine.adapter_shapes import Options, Place, Shapes, factor_vector
 from engine.adapters.algorithm import Context, as_they_are, no_bias, no_constants, no_gate
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 SUFFIXES: tuple[str, ...] = ("weight",)
 STARTS_ZERO: tuple[str, ...] = SUFFIXES
@@ -49,12 +49,12 @@ def scalars(place: Place, alpha: float) -> dict[str, float]:
     return {"on_input": float(place.options.on_input)}
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """Zero: all factors are 1."""
     parameters["weight"].zero_()
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f((1 + w) ∘ x), or (1 + w) ∘ (f(x) − b) + b."""
     bias, axis = layer.module.bias, (-1, 1, 1) if isinstance(layer.module, nn.Conv2d) else (-1,)
     factors = (context.multiplier * parameters["weight"]).view(axis)

@@ -19,7 +19,7 @@ _PLAIN = (nn.Linear.forward, nn.Conv2d.forward, nn.LayerNorm.forward, nn.GroupNo
 
 
 @dataclass(frozen=True)
-class BaseLayer:
+class FrozenLayer:
     """The frozen layer as an algorithm sees it; `forward` is what it computes without this adapter.
 
     `is_plain`: a linear, convolution or norm that computes f(x; weight, bias) and nothing else, in a floating dtype:
@@ -40,21 +40,21 @@ class BaseLayer:
         return cast("DenseOnUse", self.module) if makes_it and untouched else None
 
 
-def base_layer(module: Layer) -> BaseLayer:
+def frozen_layer(module: Layer) -> FrozenLayer:
     """Describe `module` as it is now. ValueError where its weight is being trained itself."""
     if any(parameter.requires_grad for parameter in module.parameters()):
         raise ValueError("an adapter goes onto frozen layers: call requires_grad_(False) on the model first")
     native = type(module).forward in _PLAIN
     untouched = "forward" not in module.__dict__
-    return BaseLayer(module, module.forward, native and untouched and module.weight.is_floating_point())
+    return FrozenLayer(module, module.forward, native and untouched and module.weight.is_floating_point())
 
 
-def install(layer: BaseLayer, forward: Callable[[Tensor], Tensor]) -> None:
+def install(layer: FrozenLayer, forward: Callable[[Tensor], Tensor]) -> None:
     """Let `layer.module` compute `forward` from now on."""
     layer.module.__dict__["forward"] = forward
 
 
-def uninstall(layer: BaseLayer, forward: Callable[[Tensor], Tensor]) -> None:
+def uninstall(layer: FrozenLayer, forward: Callable[[Tensor], Tensor]) -> None:
     """Put back what the layer computed before `install(layer, forward)`.
 
     ValueError where another adapter was put on top since: the last one on comes off first.

@@ -119,6 +119,15 @@ def apply_file(
     Rank and alpha come from the file, layer by layer. UNet layers may be named in the single-file way or in diffusers'.
     Layers of parts that are not given are passed over. ModelError where the file does not fit the model.
     """
+    adapter = read_onto(models, path)
+    adapter.multiplier = multiplier
+    adapter.to(device)
+    adapter.install()
+    return adapter
+
+
+def read_onto(models: Mapping[str, nn.Module], path: Path) -> Adapter:
+    """As `apply_file`, but nothing is installed yet, and the models' weights are not looked at; numbers on the CPU."""
     file = load_adapter_file(path)
     known = _known_layers(models)
     prefixes = tuple(PREFIX[part] for part in models) + ((_OFT_PREFIX,) if UNET in models else ())
@@ -140,9 +149,6 @@ def apply_file(
         _copy(file, name, site, adapter)
     for flat in adapter.flat_of.values():
         flat.vector.requires_grad_(False)
-    adapter.multiplier = multiplier
-    adapter.to(device)
-    adapter.install()
     return adapter
 
 

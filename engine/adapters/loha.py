@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from engine.adapter_shapes import Place, Shapes, hadamard
 from engine.adapters.algorithm import Context, alpha_only, as_they_are, no_bias, no_constants, no_gate, no_options
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 SUFFIXES: tuple[str, ...] = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 STARTS_ZERO: tuple[str, ...] = ("hada_w2_a",)
@@ -44,7 +44,7 @@ def rank_of(parameters: Mapping[str, Tensor]) -> int:
     return parameters["hada_w1_b"].shape[0]
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """As LyCORIS: w1_b, w2_b from N(0, 1), w1_a from N(0, 0.1²), w2_a zero."""
     for suffix, deviation in zip(SUFFIXES, (0.1, 1.0, 0.0, 1.0), strict=True):
         if deviation:
@@ -53,7 +53,7 @@ def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: Ba
             parameters[suffix].zero_()
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x; W) + f(x; ΔW)."""
     factors = [parameters[suffix] for suffix in SUFFIXES]
     scale, module = context.scale * context.multiplier, layer.module

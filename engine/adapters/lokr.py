@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from engine.adapter_shapes import Place, Shapes, kronecker
 from engine.adapters.algorithm import Context, alpha_only, as_they_are, no_bias, no_constants, no_gate, no_options
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 from engine.adapters.lora import kaiming_uniform
 
 SUFFIXES: tuple[str, ...] = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
@@ -61,7 +61,7 @@ def rank_of(parameters: Mapping[str, Tensor]) -> int:
     return pairs[0].shape[0] if pairs else 1
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """Kaiming-uniform, but the last of w2 zero, so that ΔW = 0."""
     for suffix in sorted(parameters):
         if suffix in STARTS_ZERO:
@@ -70,7 +70,7 @@ def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: Ba
             kaiming_uniform(parameters[suffix], generator)
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x) + s · (w1 ⊗ w2) x, as w2 on the inner and w1 on the outer part of x's features."""
     module = layer.module
     change = _conv(x, module, parameters) if isinstance(module, nn.Conv2d) else _linear(x, parameters)

@@ -26,7 +26,7 @@ from engine.adapters.algorithm import (
     no_options,
 )
 from engine.adapters.fused import low_rank_add, low_rank_linear
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 DOWN, UP = "lora_down.weight", "lora_up.weight"
 SUFFIXES: tuple[str, ...] = (DOWN, UP)
@@ -53,7 +53,7 @@ def rank_of(parameters: Mapping[str, Tensor]) -> int:
     return parameters[DOWN].shape[0]
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer | None = None) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer | None = None) -> None:
     """Fill in place: down Kaiming-uniform with a = √5, that is U(−1/√fan_in, 1/√fan_in); up zero, so that ΔW = 0."""
     kaiming_uniform(parameters[DOWN], generator)
     parameters[UP].zero_()
@@ -65,7 +65,7 @@ def kaiming_uniform(tensor: Tensor, generator: torch.Generator) -> None:
     tensor.uniform_(-bound, bound, generator=generator)
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x; W + ΔW), without building ΔW. A gate stands between down and up."""
     down, up = parameters[DOWN], parameters[UP]
     scale = context.scale * context.multiplier
@@ -86,7 +86,12 @@ def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], conte
 
 
 def low_rank_branch(
-    x: Tensor, layer: BaseLayer, down: Tensor, up: Tensor, gate: Tensor | None = None, elements: Elements | None = None
+    x: Tensor,
+    layer: FrozenLayer,
+    down: Tensor,
+    up: Tensor,
+    gate: Tensor | None = None,
+    elements: Elements | None = None,
 ) -> Tensor:
     """up · (gate ∘ (down · x)), linear or convolution; gate [r], or [B, r]: one row for each image of the batch."""
     module = layer.module

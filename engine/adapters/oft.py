@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engine.adapter_shapes import Options, Place, Shapes, rotation
 from engine.adapters.algorithm import Context, no_bias, no_constants, no_gate
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 SUFFIXES: tuple[str, ...] = ("oft_blocks", "rescale")
 STARTS_ZERO: tuple[str, ...] = ("oft_blocks",)
@@ -56,7 +56,7 @@ def scalars(place: Place, alpha: float) -> dict[str, float]:
     return {"alpha": NO_CONSTRAINT}
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """Q = 0: nothing is turned; rescale 1."""
     parameters["oft_blocks"].zero_()
     if "rescale" in parameters:
@@ -82,7 +82,7 @@ def _cut(blocks: Tensor, limit: float) -> Tensor | float:
     return limit / norm.clamp(min=limit)
 
 
-def unchanged(x: Tensor, layer: BaseLayer) -> tuple[Tensor, Tensor]:
+def unchanged(x: Tensor, layer: FrozenLayer) -> tuple[Tensor, Tensor]:
     """(f(x), f(x) without the bias)."""
     y, bias = layer.forward(x), layer.module.bias
     if bias is None:
@@ -90,7 +90,7 @@ def unchanged(x: Tensor, layer: BaseLayer) -> tuple[Tensor, Tensor]:
     return y, y - (bias.view(-1, 1, 1) if isinstance(layer.module, nn.Conv2d) else bias)
 
 
-def forward(x: Tensor, layer: BaseLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
+def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], context: Context) -> Tensor:
     """f(x) + m · (rescale ∘ Rᵀ − I) (f(x) − b): outputs are turned, which is what turning W does."""
     y, plain = unchanged(x, layer)
     blocks = parameters["oft_blocks"]
@@ -107,7 +107,7 @@ def with_rescale(plain: Tensor, change: Tensor, parameters: Mapping[str, Tensor]
     return change + (plain + change) * (rescale - 1).to(plain.dtype)
 
 
-def _axis(layer: BaseLayer) -> int:
+def _axis(layer: FrozenLayer) -> int:
     return 1 if isinstance(layer.module, nn.Conv2d) else -1
 
 

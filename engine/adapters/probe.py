@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.adapters.layer import BaseLayer, Layer
+from engine.adapters.layer import FrozenLayer, Layer
 
 
 @torch.no_grad()
-def dense_weight(layer: BaseLayer) -> Tensor:
+def dense_weight(layer: FrozenLayer) -> Tensor:
     """W [out, in] or [out, in, k, k]. Of a layer that is not plain (quantised, or adapted already) it is found by what
     the layer makes of single inputs; for use at the start, not in a step.
     """
@@ -28,7 +28,7 @@ def dense_weight(layer: BaseLayer) -> Tensor:
 
 
 @torch.no_grad()
-def from_right(layer: BaseLayer, kernels: Tensor) -> Tensor:
+def from_right(layer: FrozenLayer, kernels: Tensor) -> Tensor:
     """W Kᵀ [out, r] for kernels K [r, in] or [r, in, k, k]."""
     if layer.is_plain:
         return layer.module.weight.flatten(1) @ kernels.flatten(1).t()
@@ -36,7 +36,7 @@ def from_right(layer: BaseLayer, kernels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def from_left(layer: BaseLayer, rows: Tensor) -> Tensor:
+def from_left(layer: FrozenLayer, rows: Tensor) -> Tensor:
     """Rᵀ W [r, in, k · k] (k · k is 1 of a linear) for rows R [out, r]."""
     if layer.is_plain or isinstance(layer.module, nn.Conv2d):
         weight = dense_weight(layer)
@@ -58,7 +58,7 @@ def _dtype(module: Layer) -> torch.dtype:
     return getattr(module, "compute_dtype", None) or (weight.dtype if weight.is_floating_point() else torch.float32)
 
 
-def _probe(layer: BaseLayer, kernels: Tensor) -> Tensor:
+def _probe(layer: FrozenLayer, kernels: Tensor) -> Tensor:
     """f(K) − f(0) [r, out]: each kernel is laid where one output of the layer sees exactly it."""
     module, at = layer.module, (0, 0)
     if isinstance(module, nn.Conv2d):

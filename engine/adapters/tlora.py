@@ -16,7 +16,7 @@ from torch import Tensor
 
 from engine.adapter_shapes import Options
 from engine.adapters import lora
-from engine.adapters.layer import BaseLayer
+from engine.adapters.layer import FrozenLayer
 
 SUFFIXES: tuple[str, ...] = lora.SUFFIXES
 STARTS_ZERO: tuple[str, ...] = lora.STARTS_ZERO
@@ -31,7 +31,7 @@ constants, forward = lora.constants, lora.forward
 delta_weight, delta_bias, for_file = lora.delta_weight, lora.delta_bias, lora.for_file
 
 
-def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: BaseLayer) -> None:
+def init(generator: torch.Generator, parameters: Mapping[str, Tensor], layer: FrozenLayer) -> None:
     """Orthogonal rows of length 1/√3, as long as those of LoRA; where there are too few columns as LoRA. up zero."""
     lora.init(generator, parameters)
     down = parameters[lora.DOWN].view(parameters[lora.DOWN].shape[0], -1)

@@ -90,16 +90,6 @@ def ranks_come_from_one_place(preset: Preset) -> Iterator[Problem]:
             yield Problem(f"adapter.{name}", what)
 
 
-def merging_needs_whole_weights(preset: Preset) -> Iterator[Problem]:
-    if not preset.model.merged_adapters.strip():
-        return
-    for name in ("unet_storage", "text_encoder_storage"):
-        kind = getattr(preset.memory, name)
-        if kind != "same":
-            what = f"adapters cannot be merged into weights that are stored in {kind}. Set memory.{name} to same."
-            yield Problem("model.merged_adapters", what)
-
-
 RULES = (
     something_is_trained,
     layer_texts_can_be_read,
@@ -110,6 +100,5 @@ RULES = (
     norm_limit_needs_a_product,
     norm_limit_needs_plain_weights,
     ranks_come_from_one_place,
-    merging_needs_whole_weights,
     *families.RULES,
 )

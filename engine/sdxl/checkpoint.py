@@ -33,6 +33,8 @@ __all__ = ["TextEncoders", "load_text_encoders", "load_unet", "load_vae", "part_
 
 Module = TypeVar("Module", bound=nn.Module)
 Device = torch.device | str
+Changes = Callable[[str, nn.Module], Mapping[str, Callable[[torch.Tensor], torch.Tensor]]]
+"""(part, module without content) → {weight's name: what to make of the dense weight before it is packed}."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class _Target:
     device: Device
     keep_narrow: bool = False
     storage: str = "same"
+    changes: Changes | None = None
 
 
 @dataclass(frozen=True)
@@ -52,23 +55,34 @@ class TextEncoders:
 
 
 def load_unet(
-    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False, storage: str = "same"
+    facts: ModelFacts,
+    dtype: torch.dtype,
+    device: Device,
+    keep_narrow: bool = False,
+    storage: str = "same",
+    changes: Changes | None = None,
 ) -> UNet2DConditionModel:
     """The UNet, frozen, in evaluation mode. Raises ModelError for missing, unexpected or misshapen tensors.
 
     `keep_narrow` (for fp32 on a CPU): half-precision weights of the file stay what they are and are widened when used,
     with the same results (see narrow.py). `storage`: how large weights are kept, "same" as the computation or a key of
     STORAGES (see storage.py); each is packed as it is read, so that the dense model is never in memory.
+    `changes`: what is made of them before that.
     """
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     config = _accepted(UNet2DConditionModel, part_config(facts, "unet"))
-    target = _Target(dtype, device, keep_narrow, storage)
+    target = _Target(dtype, device, keep_narrow, storage, changes)
     return _load(facts, "unet", lambda: UNet2DConditionModel(**config), target)
 
 
 def load_text_encoders(
-    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False, storage: str = "same"
+    facts: ModelFacts,
+    dtype: torch.dtype,
+    device: Device,
+    keep_narrow: bool = False,
+    storage: str = "same",
+    changes: Changes | None = None,
 ) -> TextEncoders:
     """Both text encoders, as `load_unet` gives the UNet. Raises ModelError as it does, and for the refiner."""
     from transformers.models.clip.configuration_clip import CLIPTextConfig
@@ -76,7 +90,7 @@ def load_text_encoders(
 
     one = CLIPTextConfig(**part_config(facts, "text_1"))
     two = CLIPTextConfig(**part_config(facts, "text_2"))
-    target = _Target(dtype, device, keep_narrow, storage)
+    target = _Target(dtype, device, keep_narrow, storage, changes)
     return TextEncoders(
         _load(facts, "text_1", lambda: CLIPTextModel(one), target),
         _load(facts, "text_2", lambda: CLIPTextModelWithProjection(two), target),
@@ -113,12 +127,21 @@ def _load(
     device = torch.device(target.device)
     require_storage(target.storage, device)
     takers = make_stored(module, target.storage, target.dtype) if target.storage != "same" else {}
+    if target.changes is not None and takers:
+        changes = target.changes(part, module)
+        takers |= {name: _changed(takers[name], changes[name]) for name in takers.keys() & changes.keys()}
     narrow = make_narrow(module) if target.keep_narrow and target.dtype == torch.float32 and not takers else set()
     tensors = read_places(places, target.dtype, device, narrow, takers)
     shaped = {name: tensor.view(wanted[name]) for name, tensor in tensors.items()}
     module.load_state_dict(shaped, strict=not takers, assign=True)
     _make_position_ids(module, device)
     return module.requires_grad_(False).eval()
+
+
+def _changed(
+    take: Callable[[torch.Tensor], None], change: Callable[[torch.Tensor], torch.Tensor]
+) -> Callable[[torch.Tensor], None]:
+    return lambda weight: take(change(weight))
 
 
 def _build_without_memory(build: Callable[[], Module], where: str) -> Module:
