@@ -51,6 +51,12 @@ def begin(tool: str, settings: Any, wait_seconds: float = 1.0) -> str:
     return name
 
 
+def is_last(tool: str, settings: Any) -> bool:
+    """Whether the last dry run of a tool was made with these settings."""
+    last = next((look for look in reversed(_kept.values()) if look.tool == tool), None)
+    return last is not None and last.settings == settings
+
+
 def get(name: str | None) -> Look | None:
     """The look of that name; None for one that was not made or is long gone."""
     return _kept.get(name or "")

@@ -241,11 +241,14 @@ def _editor(fields: ToolFields):
     def edited(training_folder: str, *shown: Any) -> list[Any]:
         values = fields.values(shown, str(resolve(training_folder or "")))
         problems: Sequence[Problem] = ()
+        settings = None
         try:
-            fields.settings(values)
+            settings = fields.settings(values)
         except UserError as error:
             problems = error.problems
-        return [json.dumps(marks_of(fields, problems, values)), ""]
+        # What is typed last may be told after Look was pressed
+        looked = gr.skip() if tool_looks.is_last(fields.tool, settings) else ""
+        return [gr.skip() if looked != "" else json.dumps(marks_of(fields, problems, values)), looked]
 
     return edited
 

@@ -1,0 +1,158 @@
+"""The tools in a real browser: look, do, undo; a captioner at work; the report; the same job after a reload."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from captioning import jobs
+from captioning.rename import Settings as RenameSettings
+from engine import events
+from engine.preset import ROOT
+from tests.browser import Server, free_port
+from tests.captioning_models import BLUE, RED, picture, write_tagger
+from tests.pages import WAIT_MS, open_page, tab
+from ui.form import field_id
+
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
+ATTACK = "<img src=x onerror=\"document.title='taken'\">"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One page server for all tests of this file."""
+    folder = tmp_path_factory.mktemp("page")
+    running = Server(free_port(), folder, {**os.environ, "ATELIER_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"})
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def home(shared: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That server's folder, with nothing in it from other tests."""
+    folder = shared.folder / "home"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "presets" / "user").mkdir(parents=True)
+    monkeypatch.setenv("ATELIER_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def server(shared: Server, home: Path) -> Server:
+    return shared
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """A training folder with the demo's first pictures."""
+    source = ROOT / "demo" / "images" / "10_zkt blob"
+    folder = tmp_path / "set" / source.name
+    folder.mkdir(parents=True)
+    for file in sorted(source.iterdir())[:6]:
+        shutil.copy(file, folder / file.name)
+    return folder.parent
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def choose_folder(page: Page, folder: Path) -> None:
+    page.locator(f"#{field_id('data.folder')}").locator("input, textarea").fill(str(folder))
+    expect(page.locator("#plan-sentence")).to_contain_text("images,", timeout=WAIT_MS)
+
+
+def test_renaming_is_shown_done_and_undone(server: Server, page: Page, pictures: Path) -> None:
+    before = contents(pictures)
+    open_page(page, server.url)
+    choose_folder(page, pictures)
+    page.click("#part-prepare-button")
+    page.locator("#prepare-tool").get_by_label("Renaming").check()
+    pattern = page.locator(f"#{field_id('tool.rename.pattern')} input")
+    pattern.fill("{nonsense}")
+    page.click("#prepare-look")
+    expect(page.locator(f"#{field_id('tool.rename.pattern')} .problem-text")).to_be_visible(timeout=WAIT_MS)
+
+    pattern.fill("blob_{n:03}")
+    page.click("#prepare-look")
+    expect(page.locator("#prepare-proposal table.files")).to_contain_text("blob_001.png", timeout=WAIT_MS)
+    assert contents(pictures) == before
+    page.click("#prepare-go")
+    expect(page.locator("#prepare-state h3")).to_contain_text("done", timeout=WAIT_MS)
+    assert set(contents(pictures).values()) == set(before.values())
+    assert "10_zkt blob/blob_001.txt" in contents(pictures)
+
+    page.click("#prepare-undo")
+    page.click("#prepare-sure")
+    expect(page.locator("#prepare-state h3")).to_contain_text("undone", timeout=WAIT_MS)
+    assert contents(pictures) == before
+
+
+def test_a_captioner_is_tried_and_then_writes(server: Server, page: Page, tmp_path: Path) -> None:
+    folder = tmp_path / "set" / "5_square"
+    for name, color in (("a", RED), ("b", BLUE), (ATTACK.replace("/", ""), RED)):
+        picture(folder / f"{name}.png", color)
+    tagger = write_tagger(tmp_path / "tagger")
+    open_page(page, server.url)
+    choose_folder(page, folder.parent)
+    tab(page, "captions")
+    page.click("#part-captioner-button")
+    page.click("#caption-try")
+    model = page.locator(f"#{field_id('tool.caption.model')}")
+    expect(model.locator(".problem-text")).to_be_visible(timeout=WAIT_MS)
+
+    model.locator("input, textarea").fill(str(tagger))
+    page.locator(f"#{field_id('tool.caption.trigger')} input").fill("zkt")
+    page.click("#caption-try")
+    tried = page.locator("#caption-state .tried figcaption")
+    expect(tried.filter(has_text="zkt, 1girl, >_<, red background")).to_have_count(2, timeout=WAIT_MS)
+    assert list(folder.glob("*.txt")) == []
+
+    page.click("#caption-look")
+    page.click("#caption-go", timeout=WAIT_MS)
+    expect(page.locator("#caption-state h3")).to_have_text("Writing captions: done", timeout=WAIT_MS)
+    assert (folder / "b.txt").read_text(encoding="utf-8") == "zkt, 1girl, >_<, blue background\n"
+    assert len(list(folder.glob("*.txt"))) == 3
+    assert page.title() == "Atelier"  # no file name became HTML
+
+
+def test_the_report_names_what_is_wrong_with_a_data_set(server: Server, page: Page, pictures: Path) -> None:
+    subset = pictures / "10_zkt blob"
+    shutil.copy(subset / "zkt_01.png", subset / f"{ATTACK}.png")
+    (subset / "broken.png").write_bytes(b"no picture")
+    open_page(page, server.url)
+    choose_folder(page, pictures)
+    page.click("#part-report-button")
+    expect(page.locator("#report .twins figure")).to_have_count(2, timeout=WAIT_MS)
+    lists = page.locator("#report .lists")
+    lists.get_by_text("1 image without a caption").click()
+    expect(lists).to_contain_text(f"{ATTACK}.png")
+    expect(lists).to_contain_text("1 image that cannot be used")
+    expect(page.locator("#report table", has_text="a zkt blob on a white background")).to_be_visible()
+    assert page.title() == "Atelier"
+
+
+def test_a_job_that_runs_is_shown_again_after_a_reload(server: Server, page: Page, pictures: Path) -> None:
+    job = jobs.create("rename", RenameSettings(folder=str(pictures)))
+    log = events.EventLog(job.events)
+    with jobs.held(job):
+        log.emit(events.Stage("Renaming"))
+        log.emit(events.Progress("Renaming", 40, 120))
+        for _ in range(2):
+            open_page(page, server.url)
+            page.click("#part-prepare-button")
+            expect(page.locator("#prepare-state .detail")).to_have_text("40 of 120", timeout=WAIT_MS)
+        log.emit(events.Progress("Renaming", 80, 120))
+        expect(page.locator("#prepare-state .detail")).to_have_text("80 of 120", timeout=WAIT_MS)
+        page.click("#prepare-stop")
+        expect(page.locator("#prepare-state .detail")).to_contain_text("stopping", timeout=WAIT_MS)
+        assert job.stop_request.exists()
+        log.emit(events.Stopped(80))
+    expect(page.locator("#prepare-state h3")).to_contain_text("stopped", timeout=WAIT_MS)
