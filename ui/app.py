@@ -14,6 +14,7 @@ from ui import (
     captions_tab,
     data_tab,
     last,
+    layout_help,
     plan_bar,
     preset_files,
     presets_tab,
@@ -59,12 +60,12 @@ def build() -> gr.Blocks:
             gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
             header = gr.HTML(elem_id="status")
         timer = gr.Timer(run_tab.TICK_SECONDS)
-        tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(3)]
+        tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(4)]
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
                 data = data_tab.build(form, tool_timers[:2])
             with gr.Tab("Captions", id="captions", elem_id="tab-captions", render_children=True):
-                captions = captions_tab.build(form, tool_timers[2])
+                captions = captions_tab.build(tool_timers[2:])
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
                 level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
@@ -119,13 +120,13 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
 
     captions = page.captions
     prepared = tool_panel.connect(data.prepare, form, {**look}), data.prepare_part
-    captioned = caption_panel.connect(captions, form, {**look}), captions.part
-    for looks, part in (prepared, captioned):
-        for one in looks.values():
-            arrived.then(**one)
-        if part is not None:
-            part.select(**looks["follow"])
+    for looks, part in (prepared, *caption_panel.connect(captions, form, {**look})):
+        for name in ("mark", "show_tool", "follow"):
+            arrived.then(**looks[name])
+        part.select(**looks["follow"])
 
+    helped = layout_help.connect(data.layout, form, data.parts, data.prepare, {**prepared[0], "form": {**look}})
+    arrived.then(**helped)
     report_tab.connect(data.report, data.report_part, form)
     follow = run_tab.connect(page.run, page.header)
     arrived.then(**follow)

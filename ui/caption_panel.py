@@ -3,46 +3,83 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
+from captioning.catalogue import MODELS
 from captioning.tools import TOOLS
 from engine.errors import PresetError, UserError
-from ui import tool_jobs, tool_panel
+from ui import tool_handlers, tool_jobs, tool_panel
 from ui.form import Form
 from ui.handlers import QUIET
+from ui.words import escape
 
 TOOL = "caption"
+DOWNLOAD = "download"
 TRIED_IMAGES = 3
 
 
 @dataclass
 class CaptionPanel:
-    """The parts of the panel; `part` is the tab that it is in."""
+    """The parts of the panel, and the tabs that it and the download of models are in."""
 
     tools: tool_panel.ToolPanel
     trial: gr.Button
-    part: gr.Tab | None = None
+    part: gr.Tab
+    download: tool_panel.ToolPanel
+    download_part: gr.Tab
 
 
-def build(form: Form, timer: gr.Timer) -> CaptionPanel:
-    """Draw the panel. The timer stands outside of all tabs."""
+def build(timers: Sequence[gr.Timer]) -> CaptionPanel:
+    """Draw the two parts. Timers, one for each, stand outside of all tabs."""
+    with gr.Tab("Let a model write", id="captioner", elem_id="part-captioner", render_children=True) as part:
+        panel, trial = _captioner(timers[0])
+    with gr.Tab("Get a model", id="download", elem_id="part-download", render_children=True) as download_part:
+        gr.HTML(_known_models())
+        words = tool_panel.Words("Ask the hub for its size", "Download", "Use this model", "Yes, download this.")
+        download = tool_panel.build(DOWNLOAD, [DOWNLOAD], timers[1], words, {"network": True, "agreed_bytes": 0})
+    return CaptionPanel(panel, trial, part, download, download_part)
+
+
+def _captioner(timer: gr.Timer) -> tuple[tool_panel.ToolPanel, gr.Button]:
     trial = gr.Button(f"Try on {TRIED_IMAGES} pictures", elem_id="caption-try", min_width=170, render=False)
     labels = ("Look which need one", "Write captions")
-    panel = tool_panel.build("caption", [TOOL], timer, tool_panel.Words(*labels), skip=("preview",), beside=trial)
-    return CaptionPanel(panel, trial)
+    panel = tool_panel.build("caption", [TOOL], timer, tool_panel.Words(*labels), {"preview": 0}, trial)
+    return panel, trial
 
 
-def connect(panel: CaptionPanel, form: Form, look_at_form: dict[str, Any]) -> dict[str, Any]:
-    """Wire the panel; returns the looks at it, as `tool_panel.connect` does."""
+def _known_models() -> str:
+    """The models that are known to fit: for which captioner, from where, how large, under which licence."""
+    rows = "".join(
+        f"<tr><td>{escape(name)}</td><td>{escape(known.captioner)}</td><td>{escape(known.about)}</td>"
+        f'<td class="number">{f"about {known.rough_gb:g} GB" if known.rough_gb else "size not known"}</td>'
+        f"<td>{escape(known.licence)}</td><td><code>{escape(known.repository)}</code></td></tr>"
+        for name, known in MODELS.items()
+    )
+    head = "<tr><th>Model</th><th>Captioner</th><th></th><th>Size</th><th>Licence</th><th>On the hub</th></tr>"
+    about = (
+        "A captioner needs the files of a model in one folder. If you have them, name that folder under “Let a model "
+        "write”. If not, Atelier can fetch them from the Hugging Face hub; it asks before anything is downloaded. "
+        "Without a network, copy the files from a machine that has one."
+    )
+    table = f'<table class="plain"><thead>{head}</thead><tbody>{rows}</tbody></table>'
+    summary = "<summary>Models that fit</summary>"
+    return f'<div class="sheet"><p>{about}</p><details data-keep="models">{summary}{table}</details></div>'
+
+
+def connect(panel: CaptionPanel, form: Form, look_at_form: dict[str, Any]) -> list[tuple[dict[str, Any], gr.Tab]]:
+    """Wire the panels; returns the looks at each, as `tool_panel.connect` does, and its tab."""
     tools = panel.tools
     looks = tool_panel.connect(tools, form, look_at_form)
     begun = [tools.message, tools.looked, tools.marks, tools.job, tools.done_rows.first]
     given = [form.fields["data.folder"], *tools.inputs]
     panel.trial.click(_trier(tools), given, begun, **QUIET).then(**looks["mark"]).then(**looks["follow"])
-    return looks
+    model = tools.fields[TOOL].components["model"]
+    download = tool_panel.connect(panel.download, form, look_at_form, model)
+    return [(looks, panel.part), (download, panel.download_part)]
 
 
 def _trier(tools: tool_panel.ToolPanel):
@@ -57,9 +94,9 @@ def _trier(tools: tool_panel.ToolPanel):
                 raise PresetError(problems)
             job = tool_jobs.start(TOOL, settings, None)
         except UserError as error:
-            marks = json.dumps(tool_panel.marks_of(fields, error.problems, values))
-            return [tool_panel.fault(fields.labelled(error.problems)), "", marks, gr.skip(), 0]
-        marks = json.dumps(tool_panel.marks_of(fields, (), values))
-        return ["", "", marks, tool_panel.job_update(tools, str(job.path)), 0]
+            marks = json.dumps(tool_handlers.marks_of(fields, error.problems, values))
+            return [tool_handlers.fault(fields.labelled(error.problems)), "", marks, gr.skip(), 0]
+        marks = json.dumps(tool_handlers.marks_of(fields, (), values))
+        return ["", "", marks, tool_handlers.job_update(tools, str(job.path)), 0]
 
     return try_it

@@ -7,18 +7,18 @@ from __future__ import annotations
 
 import json
 import secrets
+from collections.abc import Sequence
 
 import gradio as gr
 
 from ui import caption_panel, captions_answers
-from ui.form import Form
 
 # Known to pages that this program sent only: another site that a browser visits cannot make it write captions.
 _KEY = secrets.token_urlsafe(16)
 
 
-def build(form: Form, timer: gr.Timer) -> caption_panel.CaptionPanel:
-    """Draw the tab; returns the captioner's panel. The timer stands outside of all tabs."""
+def build(timers: Sequence[gr.Timer]) -> caption_panel.CaptionPanel:
+    """Draw the tab; returns the captioner's panel. The timers stand outside of all tabs."""
     with gr.Tabs(elem_id="captions-parts", elem_classes="parts"):
         with gr.Tab("Read and edit", id="bench", elem_id="part-bench"):
             gr.HTML(
@@ -27,10 +27,7 @@ def build(form: Form, timer: gr.Timer) -> caption_panel.CaptionPanel:
                 js_on_load="window.atelierBench.start(element, server)",
                 server_functions=[captions],
             )
-        with gr.Tab("Let a model write", id="captioner", elem_id="part-captioner", render_children=True) as part:
-            panel = caption_panel.build(form, timer)
-    panel.part = part
-    return panel
+        return caption_panel.build(timers)
 
 
 def captions(request: str) -> str:

@@ -11,7 +11,7 @@ from gradio.components import Component
 
 from captioning.tools import TOOLS
 from engine.plan_images import ImagePlan
-from ui import data_page, report_tab, tool_panel
+from ui import data_page, layout_help, report_tab, tool_panel
 from ui.check import Check
 from ui.data_page import PAGE_IMAGES
 from ui.form import Form
@@ -32,6 +32,8 @@ class DataTab:
     gallery: gr.HTML
     back: gr.Button
     forth: gr.Button
+    layout: layout_help.LayoutHelp
+    parts: gr.Tabs
     prepare: tool_panel.ToolPanel
     prepare_part: gr.Tab
     report: report_tab.ReportTab
@@ -49,7 +51,8 @@ def build(form: Form, timers: Sequence[gr.Timer]) -> DataTab:
         for path in FIELDS:
             form.add(path)
     notes = gr.HTML(elem_id="data-notes")
-    with gr.Tabs(elem_id="data-parts", elem_classes="parts"):
+    layout = layout_help.build()
+    with gr.Tabs(elem_id="data-parts", elem_classes="parts") as parts:
         with gr.Tab("Pictures", id="pictures", elem_id="part-pictures"):
             folders, buckets, pages = _pictures()
         with gr.Tab("Report", id="report", elem_id="part-report", render_children=True) as report_part:
@@ -57,7 +60,7 @@ def build(form: Form, timers: Sequence[gr.Timer]) -> DataTab:
         with gr.Tab("Prepare", id="prepare", elem_id="part-prepare", render_children=True) as prepare_part:
             prepare = tool_panel.build("prepare", [name for name in PREPARING if name in TOOLS], timers[0])
     subset, back, where, forth, number, gallery = pages
-    tools = (prepare, prepare_part, report, report_part)
+    tools = (layout, parts, prepare, prepare_part, report, report_part)
     return DataTab(notes, folders, buckets, subset, number, where, gallery, back, forth, *tools)
 
 

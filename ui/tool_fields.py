@@ -18,6 +18,7 @@ from engine.settings import Setting
 from ui import form
 
 FOLDER = "folder"  # every tool's first setting; left empty it means the training folder of the form
+_OWN_FOLDER = ("download",)  # but not for these: theirs is no folder of images
 
 
 @dataclass
@@ -26,6 +27,7 @@ class ToolFields:
 
     tool: str
     items: dict[str, Setting]
+    fixed: dict[str, Any] = field(default_factory=dict)
     components: dict[str, Component] = field(default_factory=dict)
 
     @property
@@ -40,12 +42,12 @@ class ToolFields:
     def values(self, shown: Sequence[Any], training_folder: str) -> dict[str, Any]:
         """The raw values of `inputs` as the tool's settings take them; paths are made absolute."""
         found = {name: form.read(item, value) for (name, item), value in zip(self.items.items(), shown, strict=True)}
-        if FOLDER in found and not found[FOLDER]:
+        if FOLDER in found and not found[FOLDER] and self.tool not in _OWN_FOLDER:
             found[FOLDER] = training_folder
         for name, item in self.items.items():
             if item.kind in ("folder", "file") and found[name]:
                 found[name] = str((ROOT / Path(found[name]).expanduser()).absolute())
-        return found
+        return {**found, **self.fixed}
 
     def settings(self, values: Mapping[str, Any]) -> Any:
         """The tool's settings; a hidden field keeps its default. Raises PresetError with every fault."""
@@ -89,15 +91,15 @@ def name_of(problem: Problem) -> str:
     return problem.where.removeprefix("--set ").strip()
 
 
-def draw(tool: str, skip: Iterable[str] = ()) -> ToolFields:
-    """Draw the fields of a tool here; those of `skip` are left to somebody else."""
+def draw(tool: str, fixed: Mapping[str, Any]) -> ToolFields:
+    """Draw the fields of a tool here; the settings of `fixed` have those values and no field."""
     table = settings_table(tool, TOOLS[tool].Settings)
-    fields = ToolFields(tool, {name: item for name, item in table.items() if name not in set(skip)})
+    fields = ToolFields(tool, {name: item for name, item in table.items() if name not in fixed}, dict(fixed))
     with gr.Column(elem_id=f"tool-{tool}", elem_classes="tool-fields"):
         with gr.Row(elem_classes="fields", equal_height=False):
             for name, item in fields.items.items():
                 fields.components[name] = form.widget(item, fields.path(name))
-                if name == FOLDER:
+                if name == FOLDER and tool not in _OWN_FOLDER:
                     fields.components[name].placeholder = "empty: the training folder"  # type: ignore[attr-defined]
         if any(item.level != "basic" for item in fields.items.values()):
             gr.HTML(f'<a href="#" data-more="tool-{tool}">More settings</a>')

@@ -17,7 +17,7 @@ import psutil
 import launchers.local
 from captioning import jobs, journal
 from captioning.jobs import Done, Job, JobFolder
-from captioning.journal_entries import Undone
+from captioning.journal_entries import Make, Undone
 from captioning.tool import Proposal
 from engine import events
 from engine.errors import Problem, UserError
@@ -26,6 +26,7 @@ from engine.run import Status
 _STARTING_SECONDS = 120.0  # a process that has not taken its job by then has failed to start
 _MOST_LISTED = 60
 _LOG_TAIL_BYTES = 8_000
+_MADE = {"arrange": "output", "crop": "target", "download": "folder"}  # tool → the setting that names what it makes
 Direction = Literal["undo", "redo"]
 
 _views: dict[Path, JobView] = {}
@@ -154,8 +155,15 @@ def start(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:
 
 
 def made_folder(view: JobView) -> str:
-    """The new training folder that a job made, if it made one: what its tool says, or its setting of that name."""
-    return str(view.job.values.get("target") or view.job.values.get("output") or "")
+    """The folder that a job made for training, or the model folder; "" where its tool makes none."""
+    name = _MADE.get(view.job.tool)
+    if name is None:
+        return ""
+    chosen = str(view.job.values.get(name) or "")
+    if not chosen:  # the tool found a name itself: the first folder that it made
+        deeds = (entry.deed for entry in journal.read(view.folder.journal) if isinstance(entry.deed, Make))
+        chosen = str(next((deed.path for deed in deeds if deed.path.is_dir()), ""))
+    return chosen if chosen and Path(chosen).is_dir() else ""
 
 
 def turn(view: JobView, direction: Direction) -> None:

@@ -1,0 +1,236 @@
+"""What the buttons and fields of a panel of tools do, and what the panel shows. See tool_panel.py."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import gradio as gr
+
+from captioning.tool import Proposal
+from engine.errors import Problem, UserError
+from engine.preset import resolve
+from ui import tool_fields, tool_jobs, tool_looks, tool_page
+from ui.data_page import problem_list
+from ui.tool_fields import ToolFields, name_of
+from ui.tool_jobs import Direction, JobView
+
+CONTROLS = 4  # stop, undo, redo, use
+_CONSENT = "agreed_bytes"  # the setting by which a tool that loads from outside is told that the user agreed
+
+
+class Panel(Protocol):
+    """What is needed of a panel here."""
+
+    names: tuple[str, ...]
+    fields: dict[str, ToolFields]
+
+    def values(self, tool: str, training_folder: str, shown: Sequence[Any]) -> dict[str, Any]: ...
+
+
+def all_marks(fields: dict[str, ToolFields]) -> str:
+    defaults = {name: {key: item.default for key, item in one.items.items()} for name, one in fields.items()}
+    return json.dumps([marks_of(one, (), defaults[name]) for name, one in fields.items()])
+
+
+def marks_of(fields: ToolFields, problems: Sequence[Problem], values: dict[str, Any]) -> dict[str, Any]:
+    """What page.js marks in the fields of a tool."""
+    return {"source": f"tool-{fields.tool}", **fields.marks(problems, values)}
+
+
+def editor(fields: ToolFields):
+    """A field was changed: its faults are marked, and what was looked at before is no longer what would be done."""
+
+    def edited(training_folder: str, *shown: Any) -> list[Any]:
+        values = fields.values(shown, str(resolve(training_folder or "")))
+        problems: Sequence[Problem] = ()
+        settings = None
+        try:
+            settings = fields.settings(values)
+        except UserError as error:
+            problems = error.problems
+        # What is typed last may be told after Look was pressed
+        looked = gr.skip() if tool_looks.is_last(fields.tool, settings) else ""
+        return [gr.skip() if looked != "" else json.dumps(marks_of(fields, problems, values)), looked]
+
+    return edited
+
+
+def looker(panel: Panel):
+    def look(tool: str, training_folder: str, *shown: Any) -> list[Any]:
+        fields = panel.fields[tool]
+        values = panel.values(tool, training_folder or "", shown)
+        try:
+            name = tool_looks.begin(tool, fields.settings(values))
+        except UserError as error:
+            marks = json.dumps(marks_of(fields, error.problems, values))
+            return [fault(fields.labelled(error.problems)), "", marks, 0]
+        found = tool_looks.get(name)
+        problems = () if found is None or found.is_pending else found.proposal().problems
+        return ["", name, json.dumps(marks_of(fields, problems, values)), 0]
+
+    return look
+
+
+def starter(panel: Panel):
+    def start(looked: str, is_agreed: bool) -> list[Any]:
+        look = tool_looks.get(looked)
+        if look is None or look.is_pending or look.tool not in panel.names:
+            return [fault([Problem("", "What was looked at is no longer known. Press Look again.")]), "", gr.skip(), 0]
+        try:
+            found = look.proposal()
+            settings = look.settings
+            if _needs_consent(found):
+                if not is_agreed:
+                    return [
+                        fault([Problem("", "Nothing is downloaded before you agree. Tick the box.")]),
+                        looked,
+                        gr.skip(),
+                        0,
+                    ]
+                settings = settings.model_copy(update={_CONSENT: sum(file.size_bytes for file in found.content)})
+                found = None
+            job = tool_jobs.start(look.tool, settings, found)
+        except UserError as error:
+            return [fault(error.problems), looked, gr.skip(), 0]
+        return ["", "", job_update(panel, str(job.path)), 0]
+
+    return start
+
+
+def stopper(panel: Panel):
+    def stop(chosen: str | None) -> str:
+        view = tool_jobs.find(chosen, panel.names)
+        if view is not None and view.status() == "running":
+            view.folder.request_stop()
+        return ""
+
+    return stop
+
+
+def director(panel: Panel, direction: Direction):
+    def turn(chosen: str | None) -> list[Any]:
+        view = tool_jobs.find(chosen, panel.names)
+        try:
+            if view is not None:
+                tool_jobs.turn(view, direction)
+        except UserError as error:
+            return [fault(error.problems), gr.update(visible=False)]
+        return ["", gr.update(visible=False)]
+
+    return turn
+
+
+def user(panel: Panel):
+    def use(chosen: str | None) -> Any:
+        view = tool_jobs.find(chosen, panel.names)
+        return (tool_jobs.made_folder(view) if view else "") or gr.skip()
+
+    return use
+
+
+def turner(pages: int):
+    return lambda first: max(0, int(first or 0) + pages * tool_page.PAGE_ROWS)
+
+
+def job_update(panel: Panel, path: str) -> Any:
+    """The list of jobs with this one chosen."""
+    return gr.update(choices=_choices(tool_jobs.listed(panel.names)), value=path)
+
+
+def fault(problems: Sequence[Problem]) -> str:
+    return f'<div class="fault">{problem_list(problems, "problem")}</div>'
+
+
+def shower(panel: Panel):
+    """What is to be seen now; parts that did not change since `seen` are left alone."""
+
+    def show(looked: str, first: float, chosen: str | None, done_first: float, seen: dict[Any, Any]) -> list[Any]:
+        look = tool_looks.get(looked)
+        views = tool_jobs.listed(panel.names)
+        view = next((item for item in views if str(item.folder.path) == chosen), views[0] if views else None)
+        status = view.status() if view else None
+        is_looking = look is not None and look.tool in panel.names
+        shown = view if status == "running" or not is_looking else None
+        parts = [
+            *_look_parts(panel, look, int(first or 0)),
+            *_job_parts(panel, views, shown, status, int(done_first or 0)),
+        ]
+        turning = view is not None and tool_jobs.turning(view.folder.path) is not None
+        is_busy = bool(look and look.is_pending) or status == "running" or turning
+        parts.append((is_busy, gr.Timer(active=is_busy)))
+        updates = []
+        for number, (signature, update) in enumerate(parts):
+            updates.append(gr.skip() if seen.get(number, ...) == signature else update)
+            seen[number] = signature
+        return [*updates, seen]
+
+    return show
+
+
+def _look_parts(panel: Panel, look: tool_looks.Look | None, first: int) -> list[tuple[Any, Any]]:
+    hidden = (False, gr.update(visible=False))
+    unasked = (False, gr.update(visible=False, value=False))
+    if look is None or look.tool not in panel.names:
+        return [("", ""), unasked, hidden, *_page_updates(0, 0)]
+    if look.is_pending:
+        return [("…", tool_page.pending()), unasked, hidden, *_page_updates(0, 0)]
+    found = look.proposal()
+    first = first if first < len(found.rows) else 0
+    folder = str(getattr(look.settings, tool_fields.FOLDER, ""))
+    asks = _needs_consent(found)
+    text = tool_page.proposal(found, folder, first, () if asks else panel.fields[look.tool].labelled(found.problems))
+    is_possible = bool(found.rows) and (asks or not found.problems)
+    consent = (found.digest(), gr.update(visible=True, value=False)) if asks else unasked
+    return [
+        (text, text),
+        consent,
+        (is_possible, gr.update(visible=is_possible)),
+        *_page_updates(len(found.rows), first),
+    ]
+
+
+def _job_parts(
+    panel: Panel, views: list[JobView], view: JobView | None, status: Any, first: int
+) -> list[tuple[Any, Any]]:
+    if view is None:
+        hidden = [(False, gr.update(visible=False))] * (1 + CONTROLS)
+        return [*hidden, ("", ""), *_page_updates(0, 0), ("", gr.skip())]
+    choices, path = _choices(views), str(view.folder.path)
+    running = status == "running"
+    with view.lock:
+        turning = tool_jobs.turning(view.folder.path)
+        stand, undone = (0, 0) if running else view.changes()
+        able = {
+            "stop": running,
+            "undo": not running and not turning and stand > 0,
+            "redo": not running and not turning and undone > 0,
+            "use": status == "finished" and stand > 0 and bool(tool_jobs.made_folder(view)),
+        }
+        first = first if first < len(view.rows) else 0
+        text = tool_page.job(view, status, first)
+        rows = len(view.rows)
+    ended = "" if running or turning else f"{path} {status} {stand} {undone}"
+    return [
+        ((choices, path), gr.update(choices=choices, value=path, visible=True)),
+        *((on, gr.update(visible=on)) for on in able.values()),
+        (text, text),
+        *_page_updates(rows, first),
+        (ended, ended),
+    ]
+
+
+def _needs_consent(found: Proposal) -> bool:
+    """Whether nothing but the user's consent is missing."""
+    return bool(found.rows) and bool(found.problems) and all(name_of(item) == _CONSENT for item in found.problems)
+
+
+def _page_updates(rows: int, first: int) -> list[tuple[Any, Any]]:
+    many = rows > tool_page.PAGE_ROWS
+    text = tool_page.pages(rows, first)
+    return [(many, gr.update(visible=many)), (text, text)]
+
+
+def _choices(views: list[JobView]) -> list[tuple[str, str]]:
+    return [(tool_page.title(view, view.status()), str(view.folder.path)) for view in views]
