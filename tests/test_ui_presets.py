@@ -148,11 +148,19 @@ def test_what_loading_changes_is_told_before_it_is_done() -> None:
 
 def test_a_load_is_undone_and_done_again() -> None:
     before, style = form.show_all(Preset().changed(MINE)), str(ROOT / "presets" / "style.json")
-    after = presets_tab._load(style, True, *before)[3:]
+    after = presets_tab._load(style, True, style, *before)[3:]
     assert after != before
     undone = presets_tab._undo(*after)[2:]
     assert undone == before
     assert presets_tab._undo(*undone)[2:] == after
+
+
+def test_a_click_ahead_of_the_box_loads_an_own_preset_exactly() -> None:
+    """The box still stands for the recipe that was chosen before."""
+    path = str(preset_files.save(Preset().changed({"adapter.rank": 3}), "bare", overwrite=False))
+    mine, style = form.show_all(Preset().changed(MINE)), str(ROOT / "presets" / "style.json")
+    assert presets_tab._load(path, True, style, *mine)[3:] == form.show_all(load(Path(path)))
+    assert presets_tab._load(path, True, path, *mine)[3:] != form.show_all(load(Path(path)))
 
 
 def test_before_the_first_load_there_is_nothing_to_undo() -> None:

@@ -115,8 +115,7 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **QUIET)
     arrived.then(**look).then(**show_marks)
     arrived.then(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
-    chosen, keep = page.presets.chosen, page.presets.keep
-    arrived.then(presets_tab.keeps_yours, [chosen], [keep], **QUIET).then(**presets_tab.look(page.presets, form))
+    arrived.then(**presets_tab.propose(page.presets)).then(**presets_tab.look(page.presets, form))
 
     captions = page.captions
     prepared = tool_panel.connect(data.prepare, form, {**look}), data.prepare_part

@@ -41,6 +41,7 @@ class PresetsTab:
     chosen: gr.Dropdown
     about_chosen: gr.HTML
     keep: gr.Checkbox
+    keep_for: gr.Textbox
     changes: gr.HTML
     load: gr.Button
     undo: gr.Button
@@ -73,6 +74,7 @@ def build(form: Form, tab: gr.Tab) -> PresetsTab:
                 info="Where the preset has none of its own.",
                 elem_id="preset-keep",
             )
+            keep_for = gr.Textbox(visible="hidden", elem_id="preset-keep-for")
             with gr.Row():
                 load = gr.Button("Load into the form", variant="primary", elem_id="preset-load")
                 undo = gr.Button("Undo the last load", interactive=False, elem_id="preset-undo")
@@ -102,8 +104,8 @@ def build(form: Form, tab: gr.Tab) -> PresetsTab:
             right = gr.Dropdown([], label="Right", elem_id="compare-right")
         differences = gr.HTML(elem_id="differences")
     return PresetsTab(
-        tab, chosen, about_chosen, keep, changes, load, undo, delete, upload, name, save, save_as, export, made,
-        message, receipt, left, right, differences,
+        tab, chosen, about_chosen, keep, keep_for, changes, load, undo, delete, upload, name, save, save_as, export,
+        made, message, receipt, left, right, differences,
     )  # fmt: skip
 
 
@@ -115,15 +117,15 @@ def connect(tab: PresetsTab, form: Form, check_after: dict[str, Any]) -> None:
         "outputs": [tab.chosen, tab.left, tab.right],
         **QUIET,
     }
-    keep: dict[str, Any] = {"fn": keeps_yours, "inputs": [tab.chosen], "outputs": [tab.keep], **QUIET}
+    keep = propose(tab)
     refresh = look(tab, form)
     tab.chosen.input(**keep).then(**refresh)
     gr.on([tab.keep.input, tab.tab.select], **refresh)
-    loaded = [tab.message, tab.receipt, tab.name, *form.inputs]
-    tab.load.click(_load, [tab.chosen, tab.keep, *form.inputs], loaded, **QUIET).then(**check_after).then(**refresh)
-    tab.undo.click(_undo, form.inputs, [tab.message, tab.receipt, *form.inputs], **QUIET).then(**check_after).then(
-        **refresh
-    )
+    loads = [tab.chosen, tab.keep, tab.keep_for, *form.inputs]
+    loaded = tab.load.click(_load, loads, [tab.message, tab.receipt, tab.name, *form.inputs], **QUIET)
+    undone = tab.undo.click(_undo, form.inputs, [tab.message, tab.receipt, *form.inputs], **QUIET)
+    for event in (loaded, undone):
+        event.then(**check_after).then(**refresh)
     for button, overwrite in ((tab.save_as, False), (tab.save, True)):
         saved = button.click(_saver(overwrite), [tab.name, *form.inputs], [tab.message, tab.name, tab.chosen], **QUIET)
         saved.then(**lists).then(**keep).then(**refresh)
@@ -143,6 +145,16 @@ def look(tab: PresetsTab, form: Form) -> dict[str, Any]:
         "fn": describe,
         "inputs": [tab.chosen, tab.keep, tab.left, tab.right, *form.inputs],
         "outputs": [tab.about_chosen, tab.changes, tab.delete, tab.undo, tab.differences],
+        **QUIET,
+    }
+
+
+def propose(tab: PresetsTab) -> dict[str, Any]:
+    """What the box proposes for the chosen preset, as an event's arguments."""
+    return {
+        "fn": lambda chosen: [keeps_yours(chosen), chosen],
+        "inputs": [tab.chosen],
+        "outputs": [tab.keep, tab.keep_for],
         **QUIET,
     }
 
@@ -211,7 +223,8 @@ def _preset(chosen: str, shown: Sequence[Any]) -> Preset:
     return build_preset(forms.read_all(shown)) if chosen == _PRESENT else preset_files.load_listed(chosen)
 
 
-def _load(chosen: str | None, keep: bool, *shown: Any) -> list[Any]:
+def _load(chosen: str | None, keep: bool, keep_for: str | None, *shown: Any) -> list[Any]:
+    """Load into the form. `keep_for`: the preset that the box stands for; a quick hand may be ahead of it."""
     nothing = [gr.skip()] * (len(BY_PATH) + 2)
     present = forms.read_all(shown)
     try:
@@ -220,7 +233,8 @@ def _load(chosen: str | None, keep: bool, *shown: Any) -> list[Any]:
     except UserError as error:
         return [problem_list(error.problems, "problem"), gr.skip(), gr.skip(), *nothing]
     item = preset_files.find(chosen or "")
-    content, kept = applying.applied(preset, present, bool(keep))
+    keep = bool(keep) if keep_for == chosen else keeps_yours(chosen)
+    content, kept = applying.applied(preset, present, keep)
     name = item.title if item.own else f"my {item.title}"
     return [views.loaded(item.title, kept), "", name, *forms.show_content(content)]
 
