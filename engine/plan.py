@@ -18,7 +18,7 @@ from engine.errors import Problem
 from engine.layer_choice import layer_problems
 from engine.plan_adapter import reader_warnings, split_problems
 from engine.plan_captions import caption_warnings
-from engine.plan_idle import idle_warnings
+from engine.plan_idle import idle_warnings, late_warnings
 from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_memory import MemoryForecast, average_problems, forecast_memory
@@ -121,7 +121,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     warnings += _batch_warnings(preset, bucket_plans)
     problems += average_problems(preset, steps)
     warnings += caption_warnings(preset, images, steps)
-    warnings += [*rate_warnings(preset), *idle_warnings(preset, images)]
+    warnings += [*rate_warnings(preset), *idle_warnings(preset, images), *late_warnings(preset, steps, epochs)]
     problems += schedule_problems(preset.optimizer, steps) if steps else ()
 
     run, sample = preset.run, preset.sample

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from engine.caption_source import steps_of
 from engine.errors import Problem
 from engine.plan_images import ImagePlan
 from engine.preset import BY_PATH, Preset
@@ -22,6 +23,27 @@ def idle_warnings(preset: Preset, images: Sequence[ImagePlan]) -> list[Problem]:
         Problem(where, f"does nothing here: {why} (got {preset.get(where)}).")
         for where, idle, why in found
         if idle and preset.get(where) != BY_PATH[where].default
+    ]
+
+
+def late_warnings(preset: Preset, steps: int, epochs: int) -> list[Problem]:
+    """A sentence for each changed setting that would begin to act only after the run's end."""
+    if not steps:
+        return []
+    every: dict[str, tuple[int, str, int]] = {}
+    watched = {"run": True, "sample": bool(preset.sample.prompts.strip()), "validation": is_on(preset)}
+    for section in (name for name, on in watched.items() if on):
+        for kind, length in (("steps", steps), ("epochs", epochs)):
+            name = f"{section}.{'save_' if section == 'run' else ''}every_{kind}"
+            every[name] = (preset.get(name), kind, length)
+    every["run.state_every_steps"] = (preset.run.state_every_steps, "steps", steps)
+    every["captions.dropout_every_epochs"] = (preset.captions.dropout_every_epochs, "epochs", epochs)
+    stop = steps_of(preset.adapter.text_encoder_stop, steps)
+    every["adapter.text_encoder_stop"] = (stop + 1 if stop else 0, "steps", steps)
+    return [
+        Problem(where, f"never comes: the run has {length} {kind} (got {preset.get(where)}). Lower it, or leave it.")
+        for where, (value, kind, length) in every.items()
+        if value > length and preset.get(where) != BY_PATH[where].default
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from engine.plan_idle import VALIDATION, idle_warnings
+from engine.plan_idle import VALIDATION, idle_warnings, late_warnings
 from engine.preset import BY_PATH, Preset
 
 # A changed setting, and what gives it something to do
@@ -41,3 +41,27 @@ def test_defaults_are_never_told():
 def test_every_validation_setting_is_watched():
     others = {"share", "folder", "patience"}
     assert set(VALIDATION) == {item.name for item in BY_PATH.values() if item.section == "validation"} - others
+
+
+WITH_TEXT = {"adapter.text_encoder_1": True, "captions.cache_text": False}
+# A setting, a value that comes within 100 steps or 4 epochs, one that does not, and what it takes to count at all
+LATE: dict[str, tuple[float, float, dict[str, Any]]] = {
+    "run.save_every_steps": (100, 101, {}),
+    "run.save_every_epochs": (4, 5, {}),
+    "run.state_every_steps": (100, 101, {}),
+    "sample.every_steps": (100, 101, {"sample.prompts": "a cat"}),
+    "sample.every_epochs": (4, 5, {"sample.prompts": "a cat"}),
+    "validation.every_steps": (100, 101, {"validation.share": 0.1}),
+    "validation.every_epochs": (4, 5, {"validation.share": 0.1}),
+    "captions.dropout_every_epochs": (4, 5, {}),
+    "adapter.text_encoder_stop": (99, 100, WITH_TEXT),
+}
+
+
+@pytest.mark.parametrize("path", LATE)
+def test_what_would_come_after_the_end_is_told(path: str):
+    in_time, late, partners = LATE[path]
+    assert late_warnings(Preset().changed({path: in_time, **partners}), 100, 4) == []
+    (warning,) = late_warnings(Preset().changed({path: late, **partners}), 100, 4)
+    assert warning.where == path and "never comes" in warning.message
+    assert late_warnings(Preset(), 1, 1) == []

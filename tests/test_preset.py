@@ -23,6 +23,8 @@ BROKEN = {
     "schedule_free_means_constant": ({"optimizer.name": "adamw_schedule_free"}, "optimizer.schedule"),
     "adafactor_schedule_is_for_adafactor": (
         {"optimizer.schedule": "adafactor", "optimizer.unet_rate": 1.0}, "optimizer.schedule"),
+    "a_falling_schedule_falls": (
+        {"optimizer.schedule": "warmup_stable_decay", "optimizer.decay_share": 0.0}, "optimizer.decay_share"),
     "optimizer_knows_its_arguments": ({"optimizer.extra": "betas=0.9"}, "optimizer.extra"),
     "warmup_is_given_once": ({"optimizer.warmup_steps": 10, "optimizer.warmup_share": 0.1}, "optimizer.warmup_share"),
     "lowest_rate_needs_a_falling_schedule": (

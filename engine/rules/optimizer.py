@@ -139,6 +139,16 @@ def rate_warnings(preset: Preset) -> Iterator[Problem]:
         yield Problem("optimizer.beta2", what)
 
 
+def a_falling_schedule_falls(preset: Preset) -> Iterator[Problem]:
+    settings = preset.optimizer
+    if settings.schedule == "warmup_stable_decay" and not (settings.decay_steps or settings.decay_share):
+        what = "the rate never falls (got 0, and no decay steps). Give a share or steps, or use the schedule constant."
+        yield Problem("optimizer.decay_share", what)
+    if settings.schedule in FALLING and settings.min_ratio == 1:
+        what = f"{settings.schedule} ends at the full rate and so never falls (got 1). Lower it, or use constant."
+        yield Problem("optimizer.min_ratio", what)
+
+
 RULES = (
     a_rate_is_set,
     a_multiplier_is_near_1,
@@ -148,5 +158,6 @@ RULES = (
     optimizer_knows_its_arguments,
     warmup_is_given_once,
     lowest_rate_needs_a_falling_schedule,
+    a_falling_schedule_falls,
     points_can_be_read,
 )
