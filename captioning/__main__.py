@@ -6,6 +6,7 @@ Exit codes: 0 done or stopped, 1 defect, 2 the user's input (a file that could n
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
@@ -95,9 +96,11 @@ def _tool(chosen: argparse.Namespace) -> int:
         _print_proposal(proposal, chosen.json)
         return UserError.exit_code if proposal.problems else 0
     job = jobs.create(chosen.tool, settings, chosen.job)
-    code = work(job)
-    if chosen.json:
-        print(json.dumps(_told(job), indent=2))
+    if not chosen.json:
+        return work(job)
+    with contextlib.redirect_stdout(sys.stderr):  # what is printed here is one JSON object
+        code = work(job)
+    print(json.dumps(_told(job), indent=2))
     return code
 
 
@@ -126,7 +129,8 @@ def _repeat(chosen: argparse.Namespace) -> int:
     path = chosen.journal / journal.FILE_NAME if chosen.journal.is_dir() else chosen.journal
     if path is not chosen.journal and not path.exists():
         raise UserError("this job changed nothing, or the folder is no job.", str(chosen.journal))
-    done: Undone = getattr(journal, chosen.direction)(path)
+    with jobs.held(jobs.JobFolder(path.parent)) if (path.parent / "job.json").is_file() else contextlib.nullcontext():
+        done: Undone = getattr(journal, chosen.direction)(path)
     complain(done.failed)
     if chosen.json:
         told = {"restored": [str(p) for p in done.restored], "already": [str(p) for p in done.already]}

@@ -80,7 +80,7 @@ def propose(settings: Settings) -> Proposal:
     captions = Path(settings.captions_folder) if settings.captions_folder else None
     layout = understand(Path(settings.folder), captions)
     subsets = chosen_subsets(layout, settings)
-    output = _output(layout, settings)
+    output = _output(layout.folder, settings)
     problems = [*_output_problems(output, layout, subsets, settings.form), *_name_problems(subsets, settings.form)]
     plan = _index_plan(subsets, output) if settings.form == "index" else _Plan(tuple(_links(subsets, output)))
     rows = _rows(plan, layout)
@@ -155,10 +155,17 @@ def _lines(text: str, layout: Layout) -> dict[str, tuple[int, str]]:
     return found
 
 
-def _output(layout: Layout, settings: Settings) -> Path:
-    chosen = Path(settings.output) if settings.output else layout.folder.with_name(layout.folder.name + _NEW_FOLDER)
+def made_folder(settings: Settings) -> Path:
+    """What a job with these settings made to train on: a folder, or an index."""
+    chosen = Path(settings.folder)
+    output = _output((chosen.parent if chosen.is_file() else chosen).resolve(), settings)
+    return output / "train" if (output / "train").is_dir() else output
+
+
+def _output(folder: Path, settings: Settings) -> Path:
+    chosen = Path(settings.output) if settings.output else folder.with_name(folder.name + _NEW_FOLDER)
     if settings.form == "index" and chosen.suffix.lower() != ".toml":
-        return chosen / "dataset.toml" if chosen.is_dir() else chosen.with_name(chosen.name + ".toml")
+        return chosen.with_name(chosen.name + ".toml")
     return chosen
 
 

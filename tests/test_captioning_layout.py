@@ -11,7 +11,7 @@ import pytest
 from corpus import DATASET, LAYOUTS
 from tool_runs import carry_out, contents, failure, make, propose, undo
 
-from captioning import moving
+from captioning import arrange, moving
 from captioning.dataset_toml import dataset_text
 from captioning.layout import understand
 from engine.data.index import IndexedFolder, read_index
@@ -213,6 +213,15 @@ def test_several_files_that_could_be_meant_are_told(tmp_path: Path):
     found = understand(data)
     assert "several metadata files tell captions" in str(found.warnings[0])
     assert found.subsets[0].pictures[0].text is None
+
+
+def test_the_made_folder_is_what_can_be_trained(tmp_path: Path):
+    data = make(tmp_path / "data", {"img/10_cat/a.png": None, "reg/1_animal/r.png": None})
+    for form, made in (("links", "data-arranged/train"), ("index", "data-arranged.toml")):
+        values = {"folder": str(data), "form": form}
+        carry_out(tmp_path / f"job-{form}", "arrange", **values)
+        assert arrange.made_folder(arrange.Settings(**values)) == tmp_path / made
+        assert [subset.name for subset in scan(tmp_path / made).subsets] == ["10_cat"]
 
 
 def test_a_failed_arrangement_tells_why(tmp_path: Path):

@@ -18,7 +18,8 @@ import launchers.local
 from captioning import jobs, journal
 from captioning.jobs import Done, Job, JobFolder
 from captioning.journal_entries import Make, Undone
-from captioning.tool import Proposal
+from captioning.tool import Proposal, make_settings
+from captioning.tools import TOOLS
 from engine import events
 from engine.errors import Problem, UserError
 from engine.run import Status
@@ -155,7 +156,12 @@ def start(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:
 
 
 def made_folder(view: JobView) -> str:
-    """The folder that a job made for training, or the model folder; "" where its tool makes none."""
+    """The folder that a job made for training (or an index), or the model folder; "" where its tool makes none."""
+    tool = TOOLS.get(view.job.tool)
+    told = getattr(tool, "made_folder", None)  # a tool that makes more than the training folder tells which it is
+    if tool is not None and told is not None:
+        made = told(make_settings(view.job.tool, tool.Settings, view.job.values))
+        return str(made) if made.exists() else ""
     name = _MADE.get(view.job.tool)
     if name is None:
         return ""
