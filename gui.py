@@ -10,6 +10,8 @@ if sys.version_info < (3, 10):  # noqa: UP036 - said in words, before anything i
 
 # Before gradio is imported: no telemetry, no look-ups of other hosts.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+if os.environ.get("HF_HUB_OFFLINE", "") in ("", "0"):
+    os.environ["ATELIER_DEFAULT_OFFLINE"] = "1"  # ours, not the user's: a download that was agreed to may go out
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
