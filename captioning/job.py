@@ -16,7 +16,7 @@ from captioning.caption_files import Item, write_caption
 from captioning.protocol import Captioner
 from captioning.tool import Report, Row
 from captioning.wording import Wording
-from engine.data.images import open_upright
+from engine.data.images import open_small
 from engine.errors import UserError
 
 _DECODERS = max(2, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2))
@@ -34,68 +34,94 @@ class Captioning:
     write: Callable[[Item, str], None] | None = None
 
     def run(self, items: Sequence[Item]) -> None:
-        """Write every caption. A stop that is asked for ends it between two batches."""
-        pool = ThreadPoolExecutor(_DECODERS)
-        decoded = _decoded(items, lambda path: self.captioner.prepare(open_upright(path)), pool, self.batch * _AHEAD)
+        """Write every caption. A stop that is asked for ends it between two batches.
+
+        Rows are written and told by one thread of their own, so that the model need not wait for the disk either.
+        """
+        pool, writer = ThreadPoolExecutor(_DECODERS), ThreadPoolExecutor(1)
+        decoded = _decoded(items, self._prepared, pool, self.batch * _AHEAD)
+        told: deque[Future[None]] = deque()
         try:
             while not self.report.is_stop_asked() and (batch := list(islice(decoded, self.batch))):
-                self._caption(batch)
+                told.append(writer.submit(self._tell, self._caption(batch)))
+                if len(told) > _AHEAD:
+                    told.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+            writer.shutdown()
+        for batch_told in told:
+            batch_told.result()
 
-    def _caption(self, batch: Sequence[tuple[Item, Future[Any]]]) -> None:
-        items, images = [], []
+    def _prepared(self, path: Path) -> Any:
+        """What the model needs of an image, which is not decoded finer than the model can see."""
+        return self.captioner.prepare(open_small(path, 2 * self.captioner.side_px)[0])
+
+    def _caption(self, batch: Sequence[tuple[Item, Future[Any]]]) -> list[tuple[Item, str | Exception]]:
+        """For each item of the batch its caption, or what went wrong."""
+        said: dict[Item, str | Exception] = {}
+        ready: list[tuple[Item, Any]] = []
         for item, future in batch:
             try:
-                images.append(future.result())
-                items.append(item)
-            except UserError as error:
-                self._failed(item, error.problems[0].message)
-            except Exception as error:  # whatever a model's own preparation does with one image
-                self._broke(item, error)
-        for item, text in zip(items, self._texts(items, images), strict=True):
-            if text is not None:
-                self._write(item, " ".join(text.split()))
+                ready.append((item, future.result()))
+            except Exception as error:  # a broken file, or whatever a model's own preparation does with it
+                said[item] = error
+        said |= self._texts(ready)
+        return [(item, said[item]) for item, _ in batch]
 
-    def _texts(self, items: Sequence[Item], images: Sequence[Any]) -> list[str | None]:
-        """A caption for each image; a batch that fails is taken image by image, and None stands for those that fail."""
-        if not images:
-            return []
+    def _texts(self, ready: Sequence[tuple[Item, Any]]) -> dict[Item, str | Exception]:
+        """Captions of prepared images; a batch that fails is taken image by image."""
+        if not ready:
+            return {}
         try:
-            texts = self.captioner.caption(images)
-            if len(texts) != len(images):
-                raise ValueError(f"{len(texts)} captions for {len(images)} images")
-            return list(texts)
+            texts = self.captioner.caption([image for _, image in ready])
+            if len(texts) != len(ready):
+                raise ValueError(f"{len(texts)} captions for {len(ready)} images")
+            return {item: text for (item, _), text in zip(ready, texts, strict=True)}
         except Exception as error:  # whatever a model does with one image, the others get their captions
-            if len(images) > 1:
-                pairs = zip(items, images, strict=True)
-                return [text for item, image in pairs for text in self._texts([item], [image])]
-            self._broke(items[0], error)
-            return [None]
+            if len(ready) == 1:
+                return {ready[0][0]: CaptionerFailed(error)}
+            return {item: said for pair in ready for item, said in self._texts([pair]).items()}
+
+    def _tell(self, batch: Sequence[tuple[Item, str | Exception]]) -> None:
+        for item, said in batch:
+            if isinstance(said, Exception):
+                self._failed(item, said)
+            else:
+                self._write(item, " ".join(said.split()))
 
     def _write(self, item: Item, text: str) -> None:
-        if not text:
-            what = "the captioner found nothing to say, so nothing was written. Lower its threshold."
-            self._failed(item, what)
-            return
-        if self.write is not None:
-            self.write(item, text)
-            return
         try:
+            if not text:
+                raise UserError("the captioner found nothing to say, so nothing was written. Lower its threshold.")
+            if self.write is not None:
+                self.write(item, text)
+                return
             written = write_caption(item, text, self.wording, self.report.journal)
         except UserError as error:
-            self._failed(item, error.problems[0].message)
+            self._failed(item, error)
             return
         self.report.done(_row(item), "done" if written else "kept", text if written else "")
 
-    def _broke(self, item: Item, error: Exception) -> None:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        self._failed(item, f"the captioner failed ({reason}).")
-        if not isinstance(error, UserError):
-            self.report.defect("".join(traceback.format_exception(error)))
-
-    def _failed(self, item: Item, message: str) -> None:
+    def _failed(self, item: Item, error: Exception) -> None:
+        cause = error.error if isinstance(error, CaptionerFailed) else error
+        message = (
+            error.problems[0].message if isinstance(error, UserError) else f"the captioner failed ({_reason(cause)})."
+        )
         self.report.done(_row(item), "failed", message)
+        if not isinstance(cause, UserError):
+            self.report.defect("".join(traceback.format_exception(cause)))
+
+
+class CaptionerFailed(Exception):  # noqa: N818
+    """The model failed on one image, with `error`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _row(item: Item) -> Row:

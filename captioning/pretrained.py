@@ -42,6 +42,7 @@ class Describer:
         """`words` are the prompt's inputs of one image, each of shape [1, length]; `limits` go to `generate`."""
         self.model, self.processor, self.words, self.limits = model, processor, words, dict(limits)
         self.finish: Callable[[str], str] = str.strip
+        self.side_px = max(dict(processor.image_processor.size).values())
 
     def prepare(self, image: Image.Image) -> torch.Tensor:
         """[1, 3, height, width] as the model wants it."""

@@ -25,6 +25,11 @@ class CaptionerSettings(BaseModel):
 class Captioner(Protocol):
     """A loaded model."""
 
+    @property
+    def side_px(self) -> int:
+        """The side of the square that the model looks at, at most: larger images may come reduced to twice that."""
+        ...
+
     def prepare(self, image: Image.Image) -> Any:
         """What the model needs of an image (mode RGB, upright, of any size). Called in several threads at once."""
         ...

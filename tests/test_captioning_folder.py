@@ -299,6 +299,8 @@ def test_an_image_without_any_tag_is_named_and_no_empty_caption_written(run, tmp
 class Stubborn:
     """A captioner that cannot bear wide images, neither alone nor in a batch."""
 
+    side_px = 100
+
     def __init__(self, fault: BaseException) -> None:
         self.fault = fault
 
@@ -340,6 +342,22 @@ def test_a_captioner_that_fails_on_one_image_captions_the_others_of_its_batch(tm
     assert [done.row.note for done in told(report, "failed")] == ["the captioner failed (odd shape)."]
     assert names(report, "failed") == ["2.png"]
     assert (tmp_path / "data" / "4.txt").read_text() == "line one and two of 20\n"
+
+
+def test_large_images_come_reduced_to_no_less_than_twice_what_the_model_sees(tmp_path: Path):
+    seen: list[tuple[int, int]] = []
+
+    class Small(Stubborn):
+        side_px = 5
+
+        def prepare(self, image: Image.Image) -> Image.Image:
+            seen.append(image.size)
+            return image
+
+    picture(tmp_path / "data" / "a.jpg", size_px=(400, 90))
+    picture(tmp_path / "data" / "b.png", size_px=(19, 12))
+    work(tmp_path / "data", Small(ValueError()))
+    assert sorted(seen) == [(19, 12), (50, 12)]
 
 
 def test_a_stop_ends_between_two_batches(tmp_path: Path):

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from captioning.decoding import Search, beam_search
 from captioning.devices import torch_device
 from captioning.model_folder import config_of, loading, require_files
@@ -34,6 +36,7 @@ class Settings(CaptionerSettings):
 class CoCa:
     def __init__(self, model: Any, transform: Any, tokenizer: Any, settings: Settings) -> None:
         self.model, self.prepare, self.tokenizer = model, transform, tokenizer
+        self.side_px = max(np.atleast_1d(model.visual.image_size).tolist())
         longest = min(settings.max_tokens, model.context_length - 1)
         self.search = Search(settings.beams, tokenizer.sot_token_id, tokenizer.eot_token_id, longest)
 

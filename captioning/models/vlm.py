@@ -50,13 +50,14 @@ class Settings(TorchSettings):
 class VisionLanguageModel:
     def __init__(self, model: Any, processor: Any, settings: Settings) -> None:
         self.model, self.processor, self.settings = model, processor, settings
+        self.side_px = settings.max_side_px
         self.text = question(processor, settings.prompt, settings.system, settings.template)
         draws = {"do_sample": True, "temperature": settings.temperature, "top_p": settings.top_p, "top_k": None}
         steady = {"do_sample": False, "temperature": None, "top_p": None, "top_k": None}
         self.limits = {"max_new_tokens": settings.max_tokens, **(draws if settings.temperature else steady)}
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        image.thumbnail((self.settings.max_side_px, self.settings.max_side_px), Image.Resampling.LANCZOS)
+        image.thumbnail((self.side_px, self.side_px), Image.Resampling.LANCZOS)
         return image
 
     def caption(self, prepared: Sequence[Image.Image]) -> list[str]:

@@ -45,9 +45,10 @@ class Settings(CaptionerSettings):
 class WdTagger:
     def __init__(self, session: Any, tags: list[tuple[str, str]], rules: TagRules) -> None:
         self.session, self.tags, self.rules, self.input = session, tags, rules, session.get_inputs()[0]
+        self.side_px = self.input.shape[1]
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        return square_bgr(image, self.input.shape[1])
+        return square_bgr(image, self.side_px)
 
     def caption(self, prepared: Sequence[np.ndarray]) -> list[str]:
         pixels = np.stack(prepared)
