@@ -87,6 +87,7 @@ def test_brackets_are_escaped_where_they_would_be_weights():
     assert rules.text([("fate_(series)", "4")], np.array([1.0])) == r"fate \(series\)"
 
 
+@pytest.mark.filterwarnings("ignore:Specified provider")
 def test_a_gpu_that_onnxruntime_falls_back_from_is_a_sentence(tagger: Path, monkeypatch: pytest.MonkeyPatch):
     import onnxruntime
 
