@@ -16,6 +16,7 @@ from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 
 from demo.concept import write_data_set
 from demo.latents import load_or_encode
+from demo.pair import be_quick
 from demo.tiny_sdxl import new_vae
 from demo.train_unet import Parts, train_parts
 from demo.train_vae import fidelity_db, train_vae
@@ -71,6 +72,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; more than 1 helps on idle cores only")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    be_quick()
     if options.only != "model":
         write_data_set(FOLDER)
     if options.only != "data-set":

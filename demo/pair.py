@@ -6,18 +6,40 @@ once a step.
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import platform
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 
 import torch
 from torch import Tensor, nn
 
+MALLOPT = {"M_TRIM_THRESHOLD": -1, "M_MMAP_THRESHOLD": -3}  # malloc.h of glibc
+
+
+def be_quick() -> None:
+    """This process, and those forked from it, keep freed memory for the next step instead of giving it back to the
+    system each time, and take numbers that are too small for normal digits for 0: the averages of gradients of words
+    that are not seen for long become such, and a processor computes with them a hundred times more slowly."""
+    torch.set_flush_denormal(True)
+    if platform.libc_ver()[0] == "glibc":
+        for parameter in MALLOPT.values():
+            ctypes.CDLL(None).mallopt(parameter, 1 << 30)
+
+
+def clip(weights: Sequence[nn.Parameter], most: float) -> None:
+    """Scale the gradients to a norm of `most` where theirs is larger."""
+    norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+    if norm > most:
+        torch.nn.utils.clip_grads_with_norm_(weights, most, norm)
+
 
 class OtherHalf:
     """The same weights in shared memory, in a process that is forked before anything is computed.
 
-    loss_of(step): the loss of the other half of that step's batch, a 0-dim tensor.
+    loss_of(step): half the loss of the other half of that step's batch, a 0-dim tensor: of both halves' losses, so
+    taken, the sum is the batch's, and so are the gradients.
     """
 
     def __init__(self, modules: Sequence[nn.Module], loss_of: Callable[[int], Tensor]) -> None:
@@ -35,14 +57,12 @@ class OtherHalf:
         self.line.send(step)
 
     def add(self) -> float:
-        """Make each weight's gradient the mean of both halves; returns the other half's loss."""
+        """Add the other half's gradient to each weight's own; returns the other half's loss."""
         value = self.line.recv()
         pairs = [
             (own.grad, other) for own, other in zip(self.weights, self.gradients, strict=True) if own.grad is not None
         ]
-        gradients = [own for own, _ in pairs]
-        torch._foreach_add_(gradients, [other for _, other in pairs])
-        torch._foreach_mul_(gradients, 0.5)
+        torch._foreach_add_([own for own, _ in pairs], [other for _, other in pairs])
         return value
 
     def end(self) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from demo.latents import Bucket
-from demo.pair import OtherHalf
+from demo.pair import OtherHalf, clip
 from demo.tiny_sdxl import new_text_encoders, new_unet, token_table
 from engine.sdxl.checkpoint import TextEncoders
 from engine.sdxl.noise import add_noise, sdxl_schedule
@@ -133,8 +133,8 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
         optimizer.zero_grad()
         loss = step_loss(parts, buckets, step, half=0)
         loss.backward()
-        value = 0.5 * (loss.item() + other.add())
-        torch.nn.utils.clip_grad_norm_(weights, 1.0)
+        value = loss.item() + other.add()
+        clip(weights, 1.0)
         optimizer.step()
         torch._foreach_lerp_(averages, [w.detach() for w in weights], 1 - min(EMA, (1 + step) / (10 + step)))
         smooth = value if smooth == 0 else 0.98 * smooth + 0.02 * value
@@ -150,7 +150,7 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
 
 
 def step_loss(parts: Parts, buckets: list[Bucket], step: int, half: int) -> Tensor:
-    """The loss of one half (0 or 1) of a step's batch."""
+    """The part of a step's loss that one half (0 or 1) of its batch gives."""
     schedule = sdxl_schedule()
     generator = torch.Generator().manual_seed(20_000_000 + step)
     batch = draw_batch(buckets, step)
@@ -161,4 +161,4 @@ def step_loss(parts: Parts, buckets: list[Bucket], step: int, half: int) -> Tens
     noisy = add_noise(schedule, latents, noise, timesteps)
     predicted = predict(parts.unet, noisy, timesteps, text.rows, text.pooled, size_ids)
     errors = (predicted - noise).square().mean((1, 2, 3))
-    return (errors * weights).mean()
+    return 0.5 * (errors * weights).mean()

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from demo.captions import random_scene
-from demo.pair import OtherHalf
+from demo.pair import OtherHalf, clip
 from demo.pictures import draw_anything, draw_scene
 from demo.tiny_sdxl import new_vae
 from engine.sdxl.latents import SCALE, decode, encode_moments
@@ -32,10 +32,11 @@ def to_pixels(pictures: list[Image.Image]) -> Tensor:
     return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def training_pixels(step: int) -> Tensor:
-    rng = random.Random(1_000_000 + step)
+def training_pixels(step: int, half: int) -> Tensor:
+    """The pictures of one half (0 or 1) of a step's batch."""
+    rng = random.Random(1_000_000 + 2 * step + half)
     pictures = []
-    for _ in range(BATCH if step < CROPPED_STEPS else BATCH // 2):
+    for _ in range((BATCH if step < CROPPED_STEPS else BATCH // 2) // 2):
         free = rng.random() < 0.25
         picture = draw_anything((128, 128), rng) if free else draw_scene(random_scene(rng, (128, 128)), rng)
         if step < CROPPED_STEPS:
@@ -53,7 +54,7 @@ def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
     """Train from seed 0, or go on from the state file; returns the VAE with unit-variance latents after scaling."""
     torch.manual_seed(0)
     vae = new_vae().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     first = 0
     if state_path.exists():
         state = torch.load(state_path)
@@ -69,8 +70,8 @@ def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
         optimizer.zero_grad()
         loss = step_loss(vae, step, half=0)
         loss.backward()
-        value = 0.5 * (loss.item() + other.add())
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        value = loss.item() + other.add()
+        clip(list(vae.parameters()), 1.0)
         optimizer.step()
         if step % 50 == 0:
             seconds = (time.monotonic() - started) / (step - first + 1)
@@ -84,17 +85,14 @@ def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
 
 
 def step_loss(vae: AutoencoderKL, step: int, half: int) -> Tensor:
-    """The loss of one half (0 or 1) of a step's pictures."""
-    every = training_pixels(step)
-    pixels = every.chunk(2)[half]
+    """The part of a step's loss that one half (0 or 1) of its pictures gives."""
+    pixels = training_pixels(step, half)
     posterior = vae.encode(pixels, return_dict=False)[0]
-    shape = (len(every), *posterior.mean.shape[1:])
-    torch.manual_seed(step)
-    noise = torch.randn_like(torch.empty(shape).contiguous(memory_format=torch.channels_last)).chunk(2)[half]
+    noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(2 * step + half))
     shown = vae.decode(posterior.mean + posterior.std * noise, return_dict=False)[0]  # pyright: ignore[reportArgumentType]
     kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
     reconstruction = F.l1_loss(shown, pixels) + F.mse_loss(shown, pixels)
-    return reconstruction + 0.5 * edges_loss(shown, pixels) + KL_WEIGHT * kl
+    return 0.5 * (reconstruction + 0.5 * edges_loss(shown, pixels) + KL_WEIGHT * kl)
 
 
 @torch.no_grad()
