@@ -17,6 +17,7 @@ from engine.inputs import with_kept
 from engine.plan import Plan, make_plan, sentence
 from engine.preset import Preset, load, parse_assignments
 from engine.processes import Processes
+from engine.read_ahead import read_ahead
 from engine.report import Reporter, SilentReporter
 from engine.run import RunFolder
 
@@ -98,6 +99,7 @@ def _with_kept(preset: Preset, chosen: argparse.Namespace) -> Preset:
 
 def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes) -> int:
     """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
+    read_ahead(preset.model.base)
     from engine.memory import advice, is_out_of_memory
     from engine.state import list_states, step_of_state
     from engine.stopping import StopAsked, Stopping
