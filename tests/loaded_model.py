@@ -12,7 +12,7 @@ from torch import nn
 from engine.preset import ROOT
 from engine.sdxl import keys
 from engine.sdxl.checkpoint import TextEncoders, load_text_encoders, load_unet, load_vae, write_single_file
-from engine.sdxl.detect import ModelFacts, identify
+from engine.sdxl.detect import ModelFacts
 from engine.sdxl.safefile import read_header
 
 CPU = torch.device("cpu")
@@ -42,19 +42,6 @@ def write(path: Path, model: Model, dtype: torch.dtype, metadata: dict[str, str]
     """Write the model as a single file."""
     write_single_file(path, model.unet, model.vae, model.text.one, model.text.two, dtype, metadata)
     return path
-
-
-def write_smaller(path: Path) -> Path:
-    """The demo model with half as many layers in its UNet, of random weights: runs take about half the time."""
-    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-
-    model = load(identify(ROOT / "demo" / "model.safetensors"), STORED)
-    fewer = {"layers_per_block": 1, "transformer_layers_per_block": (1, 1, 1)}
-    config = {name: value for name, value in model.unet.config.items() if not name.startswith("_")}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        unet = UNet2DConditionModel(**{**config, **fewer})
-    return write(path, dataclasses.replace(model, unet=unet), STORED, METADATA)
 
 
 def assert_equal(found: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor]) -> None:

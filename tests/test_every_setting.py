@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from loaded_model import write_smaller
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -69,7 +68,6 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_images(folder / "others", 6)
     write_masks(folder / "masks", 10)
     write_masks(folder / "other masks", 30)
-    write_smaller(folder / "base.safetensors")
     return folder
 
 
@@ -107,7 +105,7 @@ def preset_of(home: Path, values: dict[str, Any]) -> Preset:
         return str(home / (f"fresh {next(NUMBERS_FROM_1)}" if name[1] == "fresh" else name[1]))
 
     texts = {path: re.sub(r"\{([\w ]+)\}", place, str(value)) for path, value in values.items()}
-    return small_preset(home, model__base=str(home / "base.safetensors"), **BASE).changed(texts)
+    return small_preset(home, **BASE).changed(texts)
 
 
 def plan_of(preset: Preset) -> dict[str, Any]:
