@@ -265,14 +265,14 @@ KILLED_RENAME = """
 import sys
 from captioning import journal, jobs
 from captioning.working import work
-sync, count = journal._append, [0]
+sync, count = journal.append_lines, [0]
 def slow(path, line):
     sync(path, line)
     count[0] += 1
     if count[0] == int(sys.argv[2]):
         print("here", flush=True)
         import time; time.sleep(60)
-journal._append = slow
+journal.append_lines = slow
 work(jobs.JobFolder(__import__("pathlib").Path(sys.argv[1])))
 """
 
