@@ -58,7 +58,7 @@ def build_model(work: Path, target: Path) -> None:
     buckets = load_or_encode(vae_path, work)
 
     def export(parts: Parts) -> None:
-        write_single_file(target, parts.unet, vae, parts.text_1, parts.text_2, torch.float16, METADATA)
+        write_single_file(target, parts.unet, vae, (parts.text_1, parts.text_2), torch.float16, METADATA)
 
     export(train_parts(buckets, work / "unet_state.pt", export))
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB", flush=True)

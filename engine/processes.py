@@ -98,7 +98,7 @@ class Processes:
         import torch
         from torch import distributed
 
-        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        gradients = [torch.zeros_like(p, dtype=p.grad_dtype) if p.grad is None else p.grad for p in parameters]
         flat = torch.cat([*(gradient.reshape(-1).float() for gradient in gradients), loss.reshape(1).float()])
         with _lost_is_told():
             distributed.all_reduce(flat)

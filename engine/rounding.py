@@ -2,13 +2,14 @@
 
 bf16 holds 8 significant bits, so that rounding to the nearest would lose every update smaller than 1/256 of its weight.
 Rounded up with the probability of the distance to the number below (Gupta et al. 2015, arXiv 1502.02551, section 3), an
-update is right on average. Chance is a function of (seed, step). Gradients are bf16 too; weights and moments are
-widened a segment at a time, so that no fp32 copy of all of them ever exists.
+update is right on average. Chance is a function of (seed, step). Gradients are bf16 too, but for sums over several
+batches; weights and moments are widened a segment at a time, so that no fp32 copy of all of them ever exists.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import torch
@@ -38,10 +39,14 @@ def segments(vector: Tensor) -> list[nn.Parameter]:
 class RoundedStep:
     """Steps of an optimizer over the segments of bf16 vectors. For optimizers that treat each number by itself."""
 
-    def __init__(self, vectors: Iterable[nn.Parameter], seed: int) -> None:
-        """`parts`: the segments of each vector, for the optimizer's groups."""
+    def __init__(self, vectors: Iterable[nn.Parameter], seed: int, sums: bool = False) -> None:
+        """`parts`: the segments of each vector, for the optimizer's groups. `sums`: a step adds up the gradients of
+        several batches, which is done in fp32: added in bf16 the later ones would be rounded away.
+        """
         self.vectors = list(vectors)
         self.parts = [segments(vector) for vector in self.vectors]
+        for each in (*self.vectors, *chain.from_iterable(self.parts)) if sums else ():
+            each.grad_dtype = torch.float32
         self.seed = seed
 
     def take_gradients(self) -> None:
@@ -83,12 +88,12 @@ class RoundedStep:
                 moments[key] = narrow[key].copy_(rounded) if key in narrow else rounded
 
 
-def make_rounded(adapter: Adapter, precision: str, seed: int) -> RoundedStep | None:
-    """Let the adapter's numbers lie in bf16 and step so, if `precision` is "bf16"; else None."""
+def make_rounded(adapter: Adapter, precision: str, seed: int, sums: bool) -> RoundedStep | None:
+    """Let the adapter's numbers lie in bf16 and step so, if `precision` is "bf16", `sums` as there; else None."""
     if precision != "bf16":
         return None
     adapter.to(None, torch.bfloat16)
-    return RoundedStep(adapter.vectors.values(), seed)
+    return RoundedStep(adapter.vectors.values(), seed, sums)
 
 
 def _is_bf16(value: object) -> bool:

@@ -143,7 +143,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     if adapter.started and state is None:
         report.say(adapter.started)
     rates = {part: getattr(preset.optimizer, f"{part}_rate") for part in parts}
-    rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed)
+    sums = preset.run.accumulation * preset.run.gpus > 1
+    rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed, sums)
     groups = rate_groups(adapter.groups, rates, OPTIMIZERS[preset.optimizer.name].shaped, rounding)
     optimizer = make_optimizer(preset.optimizer.name, groups, arguments_of(preset.optimizer))
     updater = Updater(optimizer, groups, preset.optimizer.clip_norm, dtype == torch.float16, device, rounding)

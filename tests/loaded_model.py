@@ -40,7 +40,7 @@ def load(facts: ModelFacts, dtype: torch.dtype) -> Model:
 
 def write(path: Path, model: Model, dtype: torch.dtype, metadata: dict[str, str] | None = None) -> Path:
     """Write the model as a single file."""
-    write_single_file(path, model.unet, model.vae, model.text.one, model.text.two, dtype, metadata)
+    write_single_file(path, model.unet, model.vae, (model.text.one, model.text.two), dtype, metadata)
     return path
 
 

@@ -113,6 +113,28 @@ def test_segments_are_stepped_as_the_whole_is(name, monkeypatch):
     assert not torch.equal(results[0], values.to(BF16))
 
 
+def test_gradients_of_several_batches_are_added_in_fp32():
+    flat = FlatParameters({"numbers": (4096,)}, BF16)
+    flat.to(torch.device("cpu"), BF16)
+    rounding = RoundedStep([flat.vector], 0, sums=True)
+    total, narrow = torch.zeros(4096), torch.zeros(4096, dtype=BF16)
+    for seed in range(40):
+        gradient = torch.randn(4096, generator=generator(seed)).to(BF16)
+        (flat.matrices()[0] * gradient).sum().backward()
+        total += gradient.float()
+        narrow += gradient
+    assert flat.vector.grad is not None and torch.equal(flat.vector.grad, total)
+    assert (narrow.float() - total).abs().max() > 0.05
+    groups = rate_groups([Group("unet", "unet", 1.0, flat)], {"unet": 1.0}, False, rounding)
+    numbers = Optimizer.model_validate({"name": "sgd_nesterov", "beta1": 0.0, "weight_decay": 0.0})
+    optimizer = make_optimizer("sgd_nesterov", groups, arguments_of(numbers))
+    updater = Updater(optimizer, groups, 0.0, False, torch.device("cpu"), rounding)
+    updater.begin_step(1.0)
+    norm = updater.update(0)
+    torch.testing.assert_close(norm, total.norm())
+    assert flat.vector.dtype == BF16 and flat.vector.grad is None
+
+
 def test_chance_is_a_function_of_seed_and_step():
     def after(seed: int) -> torch.Tensor:
         vector, updater = stepper(torch.ones(512), seed)

@@ -155,7 +155,7 @@ class FlatParameters:
                 pieces.append(gradient.reshape(-1).to(self.compute_dtype))
                 if padding:
                     pieces.append(zeros[:padding])
-        return torch.cat(pieces).to(self.vector.dtype)
+        return torch.cat(pieces).to(self.vector.grad_dtype or self.vector.dtype)
 
     def _gaps(self, gradients: Sequence[Tensor | None]) -> list[int]:
         sizes = [slot.size for slot in self.slots.values()]

@@ -43,8 +43,7 @@ def write_single_file(
     path: Path | str,
     unet: UNet2DConditionModel,
     vae: AutoencoderKL,
-    text_one: CLIPTextModel,
-    text_two: CLIPTextModelWithProjection,
+    text: tuple[CLIPTextModel, CLIPTextModelWithProjection],
     dtype: torch.dtype,
     metadata: Mapping[str, str] | None = None,
 ) -> None:
@@ -58,11 +57,11 @@ def write_single_file(
     for part, module, config in (
         ("unet", unet, unet.config),
         ("vae", vae, vae.config),
-        ("text_1", text_one, {}),
-        ("text_2", text_two, {}),
+        ("text_1", text[0], {}),
+        ("text_2", text[1], {}),
     ):
         entries |= _entries(part, module, config, dtype)
-    overrides = configs.overrides_of(unet.config, text_one.config, text_two.config, vae.config)
+    overrides = configs.overrides_of(unet.config, text[0].config, text[1].config, vae.config)
     said = dict(metadata or {})
     if overrides:
         said[configs.OVERRIDES_KEY] = json.dumps(overrides)
