@@ -292,7 +292,7 @@ def test_an_older_name_does_what_today_s_does(tmp_path, old):
 
 
 def test_options_in_free_text_decide_and_are_told(tmp_path):
-    text = '--zero_terminal_snr --v_parameterization --max_grad_norm=0 --network_train_unet_only'
+    text = "--zero_terminal_snr --v_parameterization --max_grad_norm=0 --network_train_unet_only"
     text += ' --log_prefix "a b" --nope 3'
     found = imported(tmp_path, {"sdxl": True, "additional_parameters": text, "max_grad_norm": 1.0})
     assert found.settings["model.zero_terminal_snr"] == "yes"

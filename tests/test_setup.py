@@ -158,7 +158,7 @@ def test_torch_is_picked_for_the_machine(machine: Machine, name: str) -> None:
         machine.has(path, text)
     if smi:
         machine.program("nvidia-smi", SMI.format(smi))
-    machine.program("uname", 'case $1 in -m) echo x86_64 ;; *) echo Linux ;; esac')
+    machine.program("uname", "case $1 in -m) echo x86_64 ;; *) echo Linux ;; esac")
     asked = set_up(machine)
     assert asked[1][1] == torch
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from captioning import jobs
 from captioning.arrange import Settings as ArrangeSettings
-from captioning.tool import Proposal, Row, settings_table
+from captioning.tool import Proposal, Row, make_settings, settings_table
 from captioning.tools import TOOLS
 from captioning.working import work
 from engine.errors import PresetError, Problem
@@ -120,7 +120,7 @@ def test_a_flat_folder_is_told_and_its_arranged_folder_is_found(
 
 def test_nothing_is_downloaded_before_the_box_is_ticked(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = Proposal((Row("model.onnx", "download", "/m"),), "467 MB", (Problem("agreed_bytes", "not agreed"),))
-    settings = TOOLS["download"].Settings(folder="/m", network=True)
+    settings = make_settings("download", TOOLS["download"].Settings, {"folder": "/m", "network": True})
     monkeypatch.setattr(TOOLS["download"], "propose", lambda settings: asked)
     started: list[str] = []
     monkeypatch.setattr(tool_jobs, "start", lambda *given: started.append(given[0]))
