@@ -19,6 +19,7 @@ from engine.preset import resolve
 from engine.run import RunFolder
 from engine.stopping import Stopping
 from tests.training import (
+    engine,
     events_of,
     losses_of,
     resume_here,
@@ -27,6 +28,15 @@ from tests.training import (
     steps_of,
     train_here,
 )
+
+
+@pytest.fixture(autouse=True)
+def signals_as_they_were():
+    """Runs in this process listen to signals."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def weights_of(made: RunFolder) -> dict[str, torch.Tensor]:
@@ -248,5 +258,6 @@ def test_a_stop_request_from_before_does_not_stop_the_next_start(tmp_path):
     made = run.create(preset, tmp_path / "old")
     made.request("stop")
     time.sleep(0.05)
-    assert main(["train", str(made.path)]) == 0
+    finished = engine("train", made.path)  # "before" is: before the process began
+    assert finished.returncode == 0
     assert made.status() == "finished"
