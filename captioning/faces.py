@@ -1,8 +1,8 @@
-"""Faces in a picture: by a YuNet model file of the user, else by the cascade that scikit-image brings.
+"""Faces in a picture: by a YuNet model file of the user, else by the cascade that OpenCV 4 brings.
 
-OpenCV 5 ships neither its cascades nor the class that reads them, and no model for its own detector, YuNet. The model
-(W. Wu, H. Peng, S. Yu 2023, "YuNet: a tiny millisecond-level face detector"; 230 kB) finds more faces, also turned and
-partly hidden ones; the cascade (local binary patterns) finds upright frontal ones.
+The cascade (P. Viola and M. Jones, CVPR 2001; R. Lienhart and J. Maydt, ICIP 2002) finds upright frontal faces. The
+model (W. Wu, H. Peng, S. Yu 2023, "YuNet: a tiny millisecond-level face detector"; 230 kB) finds more, also turned and
+partly hidden ones.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ from engine.errors import MissingPackage, ModelError
 Detector = Callable[[Pixels], list[Box]]
 
 _YUNET_PX = 640
-_CASCADE_PX = 320
-_SMALLEST_FACE_SHARE = 0.1  # of the shorter side, for the cascade, which else finds faces in every texture
+_CASCADE = "haarcascade_frontalface_alt2.xml"
+_CASCADE_PX = 640
+_SMALLEST_FACE_SHARE = 0.08  # of the shorter side, for the cascade, which else finds faces in every texture
 
 
 @lru_cache(maxsize=2)
@@ -55,24 +56,18 @@ def _yunet(path: Path) -> Detector:
 
 
 def _cascade() -> Detector:
-    try:
-        from skimage.data import lbp_frontal_face_cascade_filename
-        from skimage.feature import Cascade
-    except ImportError as error:
-        what = f"needs scikit-image ({error}), or a YuNet model in face_model. Run ./setup.sh, or give a model file."
-        raise MissingPackage(what, "focus") from error
-    cascade: Any = Cascade(lbp_frontal_face_cascade_filename())
+    cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).with_name("data") / _CASCADE))
+    if cascade.empty():
+        what = f"OpenCV's {_CASCADE} is missing here. Run ./setup.sh, or give a YuNet model in face_model."
+        raise MissingPackage(what, "focus")
 
     def detect(pixels: Pixels) -> list[Box]:
         small = _reduced(pixels, _CASCADE_PX)
         height, width = small.shape[:2]
         least = max(24, round(min(height, width) * _SMALLEST_FACE_SHARE))
-        if min(height, width) < 24:
-            return []
-        found = cascade.detect_multi_scale(
-            img=small, scale_factor=1.2, step_ratio=1.3, min_size=(least, least), max_size=(height, width)
-        )
-        return [_shares((box["c"], box["r"], box["width"], box["height"]), width, height) for box in found]
+        grey = cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
+        found = cascade.detectMultiScale(grey, scaleFactor=1.1, minNeighbors=4, minSize=(least, least))
+        return [_shares(box, width, height) for box in found]
 
     return detect
 
