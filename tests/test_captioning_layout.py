@@ -220,7 +220,7 @@ def test_the_made_folder_is_what_can_be_trained(tmp_path: Path):
     for form, made in (("links", "data-arranged/train"), ("index", "data-arranged.toml")):
         values = {"folder": str(data), "form": form}
         carry_out(tmp_path / f"job-{form}", "arrange", **values)
-        assert arrange.made_folder(arrange.Settings(**values)) == tmp_path / made
+        assert arrange.made_folder(arrange.Settings.model_validate(values)) == tmp_path / made
         assert [subset.name for subset in scan(tmp_path / made).subsets] == ["10_cat"]
 
 
