@@ -66,6 +66,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.stem not in slow)
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Refuse versions of pytest and pytest-xdist in which groups no longer work: each set-up would be made twice."""
+    if getattr(session.config.option, "loadgroup", False) and not all("@" in item.nodeid for item in session.items):
+        raise pytest.UsageError("pytest-xdist does not see the groups of tests/conftest.py. Run ./setup.sh --dev.")
+
+
 @pytest.fixture(autouse=True, scope="session")
 def no_network():
     """Close the network for the whole session."""
