@@ -16,7 +16,7 @@ from ui.handlers import QUIET
 from ui.run_view import RunView, view_of
 from ui.words import escape
 
-TICK_SECONDS = 1.0
+TICK_SECONDS = 2.0
 
 
 @dataclass
