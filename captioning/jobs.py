@@ -19,11 +19,10 @@ from filelock import FileLock, Timeout
 
 from captioning.journal import FILE_NAME as JOURNAL_NAME
 from captioning.tool import Outcome, Row, values_of
-from engine import events
 from engine.atomic import write_text_whole
 from engine.errors import UserError
 from engine.preset import ROOT
-from engine.run import Status, is_held
+from engine.run import WorkFolder
 
 FORMAT = 1
 
@@ -46,56 +45,24 @@ class Done:
 
 
 @dataclass(frozen=True)
-class JobFolder:
+class JobFolder(WorkFolder):
     """Names of everything in a job folder."""
-
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return self.path.name
 
     @property
     def job(self) -> Path:
         return self.path / "job.json"
 
     @property
-    def events(self) -> Path:
-        return self.path / "events.jsonl"
-
-    @property
     def table(self) -> Path:
         return self.path / "table.jsonl"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.txt"
 
     @property
     def journal(self) -> Path:
         return self.path / JOURNAL_NAME
 
     @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    @property
     def stop_request(self) -> Path:
-        return self.path / "requests" / "stop"
-
-    def is_running(self) -> bool:
-        """Whether a process works on this job; the lock dies with it."""
-        return self.lock.exists() and is_held(self.lock)
-
-    def status(self) -> Status:
-        """What became of the job, from its lock and its last events."""
-        if self.is_running():
-            return "running"
-        entries, _ = events.read(self.events)
-        for entry in reversed(entries):
-            if isinstance(entry.event, (events.Finished, events.Stopped, events.Failed)):
-                return entry.event.kind  # type: ignore[return-value]
-        return "killed" if entries else "new"
+        return self.requests / "stop"
 
     def request_stop(self) -> None:
         """Ask the tool to end; it looks between two files."""

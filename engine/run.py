@@ -32,8 +32,8 @@ Status = Literal["new", "running", "finished", "stopped", "failed", "killed"]
 
 
 @dataclass(frozen=True)
-class RunFolder:
-    """Names of everything in a run folder."""
+class WorkFolder:
+    """What every folder has that a process works in and others watch: a run's, or a captioning job's."""
 
     path: Path
 
@@ -42,20 +42,53 @@ class RunFolder:
         return self.path.name
 
     @property
-    def preset(self) -> Path:
-        return self.path / "preset.json"
-
-    @property
-    def plan(self) -> Path:
-        return self.path / "plan.json"
-
-    @property
     def events(self) -> Path:
         return self.path / "events.jsonl"
 
     @property
     def log(self) -> Path:
         return self.path / "log.txt"
+
+    @property
+    def requests(self) -> Path:
+        return self.path / "requests"
+
+    @property
+    def lock(self) -> Path:
+        return self.path / "lock"
+
+    def is_running(self) -> bool:
+        """Whether a process holds this folder. The lock dies with its process, so a killed one is seen at once."""
+        return self.lock.exists() and is_held(self.lock)
+
+    def status(self) -> Status:
+        """What became of the work, from the lock and the last events."""
+        if self.is_running():
+            return "running"
+        entries, _ = events.read(self.events)
+        for entry in reversed(entries):
+            if isinstance(entry.event, events.Finished):
+                return "finished"
+            if isinstance(entry.event, events.Stopped):
+                return "stopped"
+            if isinstance(entry.event, events.Failed):
+                return "failed"
+            if isinstance(entry.event, events.Started):
+                return "killed"
+        return "killed" if entries else "new"
+
+
+@dataclass(frozen=True)
+class RunFolder(WorkFolder):
+    """Names of everything in a run folder."""
+
+    @property
+    def preset(self) -> Path:
+        return self.path / "preset.json"
+
+    @property
+    def plan(self) -> Path:
+        return self.path / "plan.json"
 
     @property
     def samples(self) -> Path:
@@ -72,34 +105,6 @@ class RunFolder:
     @property
     def inputs(self) -> Path:
         return self.path / "inputs"
-
-    @property
-    def requests(self) -> Path:
-        return self.path / "requests"
-
-    @property
-    def lock(self) -> Path:
-        return self.path / "lock"
-
-    def is_running(self) -> bool:
-        """Whether an engine process holds this run. The lock dies with its process, so a killed run is seen at once."""
-        return self.lock.exists() and is_held(self.lock)
-
-    def status(self) -> Status:
-        """What became of the run, from its lock and its last events."""
-        if self.is_running():
-            return "running"
-        entries, _ = events.read(self.events)
-        for entry in reversed(entries):
-            if isinstance(entry.event, events.Finished):
-                return "finished"
-            if isinstance(entry.event, events.Stopped):
-                return "stopped"
-            if isinstance(entry.event, events.Failed):
-                return "failed"
-            if isinstance(entry.event, events.Started):
-                return "killed"
-        return "killed" if entries else "new"
 
     def request(self, what: Request) -> None:
         """Ask the engine for something; it looks once a step."""
