@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Page, expect
 from engine import events
 from engine.preset import ROOT, load
 from engine.run import RunFolder
+from tests.browser import Server, free_port
 from ui.last import own_presets
 
 WAIT_MS = 120_000
@@ -22,6 +24,26 @@ WAIT_MS = 120_000
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of its own for presets, runs and thumbnails; a server that is started after it uses it."""
     folder = tmp_path / "home"
+    (folder / "presets" / "user").mkdir(parents=True)
+    monkeypatch.setenv("ATELIER_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One page server for all tests of a file."""
+    folder = tmp_path_factory.mktemp("page")
+    running = Server(free_port(), folder, {**os.environ, "ATELIER_HOME": str(folder / "home")})
+    running.start()
+    yield running
+    running.kill()
+
+
+@pytest.fixture
+def cleared_home(page_server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """That server's folder, with nothing in it from other tests: each is a first visit."""
+    folder = page_server.folder / "home"
+    shutil.rmtree(folder, ignore_errors=True)
     (folder / "presets" / "user").mkdir(parents=True)
     monkeypatch.setenv("ATELIER_HOME", str(folder))
     return folder

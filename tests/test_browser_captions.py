@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from engine.data.folders import natural_order
 from engine.preset import ROOT
-from tests.browser import Server, free_port
+from tests.browser import Server
 from tests.pages import WAIT_MS, open_page, tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -27,14 +26,9 @@ LOOK = """async ([first, filter]) => {
 }"""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One page server for all tests of this file; each opens a folder of its own."""
-    folder = tmp_path_factory.mktemp("page")
-    running = Server(free_port(), folder, {**os.environ, "ATELIER_HOME": str(folder / "home")})
-    running.start()
-    yield running
-    running.kill()
+@pytest.fixture
+def server(page_server: Server) -> Server:
+    return page_server
 
 
 @pytest.fixture

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,7 +12,7 @@ from playwright.sync_api import Page, expect
 from engine.errors import PresetError
 from engine.preset import BY_PATH, ROOT, SETTINGS, Preset, load
 from engine.settings import Setting
-from tests.browser import Server, free_port
+from tests.browser import Server
 from tests.pages import WAIT_MS, load_preset, open_page, tab, until
 from tests.setting_rows import ROWS
 from ui.form import field_id, slider_step
@@ -24,29 +21,14 @@ from ui.last import own_presets
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One page server for all tests of this file: they look at the form and start nothing."""
-    folder = tmp_path_factory.mktemp("page")
-    running = Server(free_port(), folder, {**os.environ, "ATELIER_HOME": str(folder / "home")})
-    running.start()
-    yield running
-    running.kill()
+@pytest.fixture
+def home(cleared_home: Path) -> Path:
+    return cleared_home
 
 
 @pytest.fixture
-def home(shared: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """That server's folder, with nothing in it from other tests: each is a first visit."""
-    folder = shared.folder / "home"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "presets" / "user").mkdir(parents=True)
-    monkeypatch.setenv("ATELIER_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
-def server(shared: Server, home: Path) -> Server:
-    return shared
+def server(page_server: Server, home: Path) -> Server:
+    return page_server
 
 
 def other_value(item: Setting) -> object:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,7 @@ from captioning import jobs
 from captioning.rename import Settings as RenameSettings
 from engine import events
 from engine.preset import ROOT
-from tests.browser import Server, free_port
+from tests.browser import Server
 from tests.captioning_models import BLUE, RED, picture, write_tagger
 from tests.pages import WAIT_MS, open_page, tab
 from ui.form import field_id
@@ -24,29 +22,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow]
 ATTACK = "<img src=x onerror=\"document.title='taken'\">"
 
 
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One page server for all tests of this file."""
-    folder = tmp_path_factory.mktemp("page")
-    running = Server(free_port(), folder, {**os.environ, "ATELIER_HOME": str(folder / "home"), "OMP_NUM_THREADS": "1"})
-    running.start()
-    yield running
-    running.kill()
+@pytest.fixture
+def home(cleared_home: Path) -> Path:
+    return cleared_home
 
 
 @pytest.fixture
-def home(shared: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """That server's folder, with nothing in it from other tests."""
-    folder = shared.folder / "home"
-    shutil.rmtree(folder, ignore_errors=True)
-    (folder / "presets" / "user").mkdir(parents=True)
-    monkeypatch.setenv("ATELIER_HOME", str(folder))
-    return folder
-
-
-@pytest.fixture
-def server(shared: Server, home: Path) -> Server:
-    return shared
+def server(page_server: Server, home: Path) -> Server:
+    return page_server
 
 
 @pytest.fixture
