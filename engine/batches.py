@@ -150,7 +150,8 @@ class BatchMaker:
         prior = self.preset.loss.prior_weight
         weights = [image.weight * (prior if image.is_regularization else 1.0) / at.total for image in images]
         ids = [
-            size_ids(image.size_px, cut.left_top_px, image.bucket_px) for image, cut in zip(images, cuts, strict=True)
+            size_ids(image.size_px, _shown_left_top_px(image, cut), image.bucket_px)
+            for image, cut in zip(images, cuts, strict=True)
         ]
         captions = self._captions(indices, at.step, at.place)[at.own]
         return Batch(
@@ -186,6 +187,11 @@ class BatchMaker:
             left_top = buckets.random_crop(image.placement, run.seed, step, draw)
         color = draw_color(run.seed, step, draw) if data.color_jitter else UNSHIFTED
         return Cut(left_top, data.flip and buckets.flip(run.seed, step, draw), color)
+
+
+def _shown_left_top_px(image: ImagePlan, cut: Cut) -> tuple[int, int]:
+    """Where the cut lies in the picture as the model sees it."""
+    return buckets.mirrored(image.placement, cut.left_top_px) if cut.flip else cut.left_top_px
 
 
 def _generator(name: str, seed: int, step: int, place: int) -> torch.Generator:

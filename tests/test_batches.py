@@ -210,6 +210,24 @@ def test_masks_are_cut_and_mirrored_as_the_latents_beside_them(tmp_path, cached)
             assert torch.allclose(batch.latents[:, :1] / 0.13025, batch.mask, atol=1e-5)
 
 
+def test_the_crop_condition_is_the_place_of_the_cut_in_the_picture_as_it_is_shown(tmp_path):
+    """The left edge of a mirrored picture was its right edge."""
+    make_images(tmp_path / "images", ((200, 64), (64, 150), (150, 64)))
+    preset = preset_of(tmp_path, data__flip=True, data__cache_latents=False, data__random_crop=True)
+    preset = preset.changed({"data.bucketing": False})
+    told, cuts = maker(preset), list[Any]()
+    cast(Any, told.latents).moments = lambda images, asked: cuts.extend(asked) or PixelLatents().moments(images, asked)
+    flips = set()
+    for batch in (batch for step in range(4) for batch in told.batches(step)):
+        for image, cut, ids in zip(batch.images, cuts, batch.size_ids.tolist(), strict=True):
+            left, top = cut.left_top_px
+            right = image.resized_px[0] - 64 - left
+            assert ids[2:4] == [top, right if cut.flip else left]
+            flips.add((cut.flip, left != right))
+        cuts.clear()
+    assert {(True, True), (False, True)} <= flips
+
+
 def test_noise_is_shaped_on_its_own_device_without_reading_a_value():
     """Tensors on the device `meta` have no values: reading one, or mixing in one of the CPU, raises."""
     settings = Noise(

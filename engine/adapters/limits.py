@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.adapter_shapes import LIMITED
+from engine.adapters import lokr
 from engine.adapters.attach import Adapter, Site
 
 Stacked = Mapping[str, Tensor]
@@ -97,9 +98,10 @@ class _LayerSet:
     """Layers of one algorithm, shape and scale."""
 
     def __init__(self, adapter: Adapter, sites: list[Site], trained: set[str]) -> None:
-        self.scale, self.norm_of = sites[0].scale, NORMS[sites[0].algorithm]
+        self.norm_of = NORMS[sites[0].algorithm]
         each = [adapter.parameters_of(site.target.name) for site in sites]
         self.views = {suffix: [parameters[suffix] for parameters in each] for suffix in each[0]}
+        self.scale = sites[0].scale if lokr.has_scale(self.views) else 1.0
         self.trained = [suffix for suffix in each[0] if f"{sites[0].target.name}.{suffix}" in trained]
 
     def stacked(self) -> dict[str, Tensor]:

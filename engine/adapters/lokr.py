@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -77,9 +77,13 @@ def forward(x: Tensor, layer: FrozenLayer, parameters: Mapping[str, Tensor], con
     return torch.add(layer.forward(x), change, alpha=_scale(parameters, context))
 
 
+def has_scale(suffixes: Collection[str]) -> bool:
+    """Whether alpha / rank counts: where one of the factors is of low rank."""
+    return not {"lokr_w1", "lokr_w2"} <= set(suffixes)
+
+
 def _scale(parameters: Mapping[str, Tensor], context: Context) -> float:
-    whole = "lokr_w1" in parameters and "lokr_w2" in parameters
-    return context.multiplier * (1.0 if whole else context.scale)
+    return context.multiplier * (context.scale if has_scale(parameters) else 1.0)
 
 
 def _small(parameters: Mapping[str, Tensor]) -> Tensor:

@@ -206,6 +206,12 @@ def random_crop(placement: Placement, seed: int, epoch: int, index: int) -> tupl
     return left_px, draw_below(room_px[1] + 1, "crop top", seed, epoch, index)
 
 
+def mirrored(placement: Placement, left_top_px: tuple[int, int]) -> tuple[int, int]:
+    """Left and top of a cut in the mirrored image: what was to the right of the cut is then to its left."""
+    left_px, top_px = left_top_px
+    return placement.resized_px[0] - placement.bucket_px[0] - left_px, top_px
+
+
 def flip(seed: int, epoch: int, index: int) -> bool:
     """Whether the image is mirrored left to right: a function of seed, epoch and the image's index."""
     return draw_fraction("flip", seed, epoch, index) < 0.5
