@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,7 +20,7 @@ from captioning.journal import FILE_NAME as JOURNAL_NAME
 from captioning.tool import Outcome, Row, values_of
 from engine.atomic import write_text_whole
 from engine.errors import UserError
-from engine.preset import ROOT
+from engine.home import home
 from engine.run import WorkFolder
 
 FORMAT = 1
@@ -95,7 +94,7 @@ class JobFolder(WorkFolder):
 
 def jobs_home() -> Path:
     """Where job folders are made: `jobs` in Atelier's own folder, or in the one that ATELIER_HOME names."""
-    return Path(os.environ.get("ATELIER_HOME") or ROOT).resolve() / "jobs"
+    return home() / "jobs"
 
 
 def create(tool: str, settings: Any, folder: Path | None = None, looked_at: str = "") -> JobFolder:

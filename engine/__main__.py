@@ -1,4 +1,6 @@
-"""The command line: `python -m engine train|check|sample|import|export|doctor`. Torch is imported where it is needed.
+"""The command line: `python -m engine train|check|forecast|measure|fit|sample|import|export|doctor`.
+
+Torch is imported where it is needed.
 
 Exit codes: 0 finished or stopped on request, 1 defect, 2 the user's input, 3 out of memory.
 """
@@ -10,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from engine import commands
+from engine import commands, forecast_commands
 from engine.errors import UserError
 
 
@@ -30,7 +32,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
-    parts = parser.add_subparsers(required=True, metavar="train | check | sample | import | export | doctor")
+    names = "train | check | forecast | measure | fit | sample | import | export | doctor"
+    parts = parser.add_subparsers(required=True, metavar=names)
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
     train.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
@@ -44,6 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--report", action="store_true", help="tell what the pictures and captions are like instead")
     check.add_argument("--json", action="store_true", help="print the whole plan, or report, as JSON")
     check.set_defaults(command=commands.check)
+
+    _add_looking_ahead(parts)
 
     sample = parts.add_parser("sample", help="draw pictures with a base model and LoRAs")
     sample.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
@@ -72,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")
     doctor.set_defaults(command=commands.doctor)
     return parser
+
+
+def _add_looking_ahead(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    forecast = parts.add_parser("forecast", help="tell what a run would take: steps, time, memory, disk")
+    forecast.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(forecast)
+    forecast.add_argument("--json", action="store_true", help="print the forecast as JSON")
+    forecast.set_defaults(command=forecast_commands.forecast)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -13,13 +13,17 @@ from pathlib import Path
 from engine import events, processes, run
 from engine.atomic import write_text_whole
 from engine.errors import PresetError, Problem, UserError
+from engine.forecast import forecast_here
+from engine.forecast_words import beside
 from engine.inputs import with_kept
-from engine.plan import Plan, make_plan, sentence
+from engine.measured import note_run
+from engine.plan import Plan, make_plan
 from engine.preset import Preset, load, parse_assignments
 from engine.processes import Processes
 from engine.read_ahead import read_ahead
 from engine.report import Reporter, SilentReporter
 from engine.run import RunFolder
+from engine.sentence import sentence
 
 OUT_OF_MEMORY = 3
 
@@ -62,8 +66,8 @@ def _run_of(chosen: argparse.Namespace) -> tuple[RunFolder, Preset]:
     if chosen.target.is_dir():
         if chosen.run is not None:
             raise UserError("is for presets: a run folder is resumed where it is. Leave it out.", "--run")
-        return run.open_run(chosen.target)[0], _preset_of(chosen)
-    preset, plan = _planned(chosen, chosen.run)
+        return run.open_run(chosen.target)[0], preset_of(chosen)
+    preset, plan = planned(chosen, chosen.run)
     if preset is None or plan.problems:
         for warning in plan.warnings:
             print(f"Warning: {warning}", file=sys.stderr)
@@ -71,17 +75,17 @@ def _run_of(chosen: argparse.Namespace) -> tuple[RunFolder, Preset]:
     return run.create(preset, chosen.run.resolve() if chosen.run else None), preset
 
 
-def _preset_of(chosen: argparse.Namespace) -> Preset:
+def preset_of(chosen: argparse.Namespace) -> Preset:
     """The preset of a file or run folder with the changes of `--set`."""
     preset = run.open_run(chosen.target)[1] if chosen.target.is_dir() else load(chosen.target)
     assignments = parse_assignments(chosen.assignments)
     return preset.changed(assignments) if assignments else preset
 
 
-def _planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tuple[Preset | None, Plan]:
+def planned(chosen: argparse.Namespace, run_folder: Path | None = None) -> tuple[Preset | None, Plan]:
     """Preset and plan. None where the preset has faults: the plan then names them beside what else is wrong."""
     try:
-        preset = _preset_of(chosen)
+        preset = preset_of(chosen)
     except PresetError as error:
         if error.rest is None:
             raise
@@ -124,7 +128,17 @@ def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes)
         if is_out_of_memory(error):
             return _failed(report, advice(preset, report.stage_name), OUT_OF_MEMORY)
         return _failed(report, f"{type(error).__name__}: {error}", 1, details=traceback.format_exc())
+    if here.is_first:
+        _note_measured(folder, preset, report)
     return 0
+
+
+def _note_measured(folder: RunFolder, preset: Preset, report: Reporter) -> None:
+    """Keep what the run measured for forecasts to come; a table that cannot be written spoils no run."""
+    try:
+        note_run(folder, preset)
+    except UserError as error:
+        report.say(f"Not kept for forecasts of time: {error}")
 
 
 def _failed(
@@ -140,12 +154,14 @@ def check(chosen: argparse.Namespace) -> int:
     """Print the plan, or the report of the training set; exit code 2 if something stands in its way."""
     if chosen.report:
         return _report_data(chosen)
-    preset, plan = _planned(chosen)
+    preset, plan = planned(chosen)
     if chosen.json:
         print(plan.to_json())
     else:
         if preset is not None and plan.steps:
-            print(sentence(preset, plan))
+            forecast = forecast_here(preset, plan)
+            print(sentence(preset, plan, forecast))
+            print(beside(plan, forecast))
         for warning in plan.warnings:
             print(f"Warning: {warning}")
         for problem in plan.problems:
@@ -160,7 +176,7 @@ def _report_data(chosen: argparse.Namespace) -> int:
     from engine.data_report import report
     from engine.data_report_text import words
 
-    found = report(_preset_of(chosen), progress=_show_progress)
+    found = report(preset_of(chosen), progress=_show_progress)
     if chosen.json:
         print(found.to_json())
     else:
@@ -181,7 +197,7 @@ def sample(chosen: argparse.Namespace) -> int:
     """Draw the prompts of a preset or those given, with LoRAs."""
     from engine.draw import draw_pictures
 
-    preset = _with_kept(_preset_of(chosen), chosen)
+    preset = _with_kept(preset_of(chosen), chosen)
     if chosen.prompt:
         preset = preset.changed({"sample.prompts": "\n".join(chosen.prompt)})
     loras = [_lora(text) for text in chosen.lora or ()]
@@ -224,7 +240,7 @@ def export_preset(chosen: argparse.Namespace) -> int:
     out: Path | None = chosen.out
     if out is not None and out.exists():
         raise UserError("there is such a file already, and it is not overwritten. Choose another name.", str(out))
-    made = export(_preset_of(chosen))
+    made = export(preset_of(chosen))
     if out is not None:
         write_text_whole(out, json.dumps(made.content, ensure_ascii=False, indent=2) + "\n")
     if chosen.json:

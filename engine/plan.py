@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.adapter_shapes import RANKLESS
 from engine.caption_source import cached_texts
 from engine.data import order
 from engine.errors import Problem
@@ -23,11 +22,10 @@ from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_memory import MemoryForecast, average_problems, forecast_memory
 from engine.plan_model import look_at_model, prediction_warnings
-from engine.plan_sizes import adapter_parameters, count_text, disk_problems, estimate_disk_bytes, size_text
+from engine.plan_sizes import DiskForecast, DiskRoom, adapter_parameters, disk_problems, disk_rooms, estimate_disk
 from engine.plan_start import start_problems
 from engine.preset import Preset, resolve
 from engine.prompts import SamplePrompt, parse_prompts
-from engine.rules.families import SHOWN
 from engine.rules.optimizer import rate_warnings
 from engine.schedules import schedule_problems
 from engine.sdxl.detect import ModelFacts
@@ -64,6 +62,8 @@ class Plan:
     validation_steps: tuple[int, ...]
     adapter_parameters: int
     disk_bytes: int
+    disk: DiskForecast
+    rooms: tuple[DiskRoom, ...]
     memory: MemoryForecast
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
@@ -137,8 +137,9 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     warnings += reader_warnings(model.config, preset.adapter) if model else []
     problems += start_problems(model.config, preset) if model else []
     texts = cached_texts(preset, images, epochs, steps) + len(pictures.validation)
-    disk_bytes = estimate_disk_bytes(preset, parameters, (*images, *pictures.validation), texts, len(save_steps))
-    problems += disk_problems(run_folder or resolve(preset.run.folder), disk_bytes)
+    disk = estimate_disk(preset, parameters, (*images, *pictures.validation), texts, len(save_steps))
+    rooms = disk_rooms(run_folder or resolve(preset.run.folder), resolve(preset.data.cache_folder), disk)
+    problems += disk_problems(rooms)
     return Plan(
         model=model,
         subsets=pictures.subsets,
@@ -155,54 +156,13 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
         sample_steps=sample_steps,
         validation_steps=(0, *measured) if measured else (),
         adapter_parameters=parameters,
-        disk_bytes=disk_bytes,
+        disk_bytes=disk.total_bytes,
+        disk=disk,
+        rooms=rooms,
         memory=forecast_memory(preset, model, parameters, images),
         problems=tuple(problems),
         warnings=tuple(warnings),
     )
-
-
-def sentence(preset: Preset, plan: Plan) -> str:
-    """What will be trained, in one line, for the page and the terminal."""
-    adapter, run = preset.adapter, preset.run
-    parts = [
-        name
-        for name, on in (
-            ("UNet", adapter.unet),
-            ("text encoder 1", adapter.text_encoder_1),
-            ("text encoder 2", adapter.text_encoder_2),
-        )
-        if on
-    ]
-    what = " and ".join(filter(None, (", ".join(parts[:-1]), parts[-1])))
-    rank = SHOWN[adapter.algorithm]
-    if adapter.rank_from_file:
-        rank += f" with the ranks of {Path(adapter.start_from).name}"
-    elif adapter.algorithm not in RANKLESS:
-        rank += f" of rank {adapter.rank}" + (f", conv rank {adapter.conv_rank}" if adapter.conv_rank else "")
-    rank += f", {adapter.blocks.replace('_', ' ')} only" if adapter.blocks != "all" else ""
-    rank += f", {count_text(plan.adapter_parameters)} parameters" if plan.adapter_parameters else ""
-    shown = sum(bucket.images for bucket in plan.buckets)
-    batch = images_at_once(preset) * run.accumulation
-    on = f" on {run.gpus} GPUs" if run.gpus > 1 else ""
-    images = _count(len(plan.images), "image")
-    images += f" ({len(plan.validation)} more to validate on)" if plan.validation else ""
-    files = f"{_count(plan.checkpoints, 'checkpoint')}, {_count(plan.samples, 'sample')}"
-    return (
-        f"{what}, {rank}: {images}, {shown} shown per epoch ÷ batch {batch}{on} = "
-        f"{_count(plan.steps_per_epoch, 'step')} an epoch × {_count(plan.epochs, 'epoch')} → {plan.steps} steps; "
-        f"{files}, about {size_text(plan.disk_bytes)} of disk{_memory_words(preset, plan)}."
-    )
-
-
-def _memory_words(preset: Preset, plan: Plan) -> str:
-    if preset.memory.device == "cpu" or not plan.memory.total_bytes:
-        return ""
-    return f", about {size_text(plan.memory.total_bytes)} of GPU memory"
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def images_at_once(preset: Preset) -> int:

@@ -20,6 +20,7 @@ from engine.data.digests import FileDigests
 from engine.draws import draw_fraction
 from engine.errors import UserError
 from engine.facts import Biography
+from engine.forecast import forecast_here
 from engine.inputs import keep, with_kept
 from engine.latent_source import LatentSource
 from engine.listeners import add_listeners
@@ -29,7 +30,6 @@ from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.objective import Objective
 from engine.optimizer_arguments import arguments_of
 from engine.optimizers import OPTIMIZERS, check_device, make_optimizer
-from engine.plan import sentence
 from engine.plan_model import model_kind
 from engine.preparing import checked_plan, prepared_masks, without_unreadable
 from engine.preset import Preset, resolve
@@ -43,6 +43,7 @@ from engine.saving import Saver
 from engine.schedules import rate_curve
 from engine.sdxl import checkpoint
 from engine.sdxl.noise import sdxl_schedule
+from engine.sentence import sentence
 from engine.state import load_last_state
 from engine.steplog import StepLog
 from engine.stopping import Stopping
@@ -75,7 +76,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     if first_step > plan.steps:
         what = f"the run is at step {first_step} already, beyond the {plan.steps} steps asked for. Raise the number."
         raise UserError(what, f"run.{plan.decided_by}")
-    report.say(sentence(preset, plan))
+    report.say(sentence(preset, plan, forecast_here(preset, plan)))
     report.emit(events.Started(
         name=preset.run.name, steps=plan.steps, epochs=plan.epochs, steps_per_epoch=plan.steps_per_epoch,
         from_step=first_step, process_id=stopping.process_id, device=device_name(device),

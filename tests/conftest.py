@@ -81,6 +81,12 @@ def no_network():
 
 
 @pytest.fixture(autouse=True, scope="session")
+def home_of_tests(tmp_path_factory: pytest.TempPathFactory):
+    """What Atelier keeps for this user and machine goes into a folder of the tests, in started processes too."""
+    os.environ["ATELIER_HOME"] = str(tmp_path_factory.mktemp("atelier-home"))
+
+
+@pytest.fixture(autouse=True, scope="session")
 def one_torch_thread():
     """Two OpenMP threads on a busy two-core machine make small steps 12 to 25 times slower."""
     import torch

@@ -6,9 +6,13 @@ import json
 
 import pytest
 
-from engine.plan import make_plan, sentence
+from engine.forecast import make_forecast
+from engine.forecast_words import beside
+from engine.measured import Table
+from engine.plan import make_plan
 from engine.plan_sizes import size_text
 from engine.preset import Preset
+from engine.sentence import sentence
 from tests.training import make_images, small_preset
 
 
@@ -124,11 +128,13 @@ def test_the_sentence_tells_what_will_be_trained(tmp_path):
         sample__prompts="a",
         sample__every_epochs=1,
     )
-    text = sentence(preset, make_plan(preset))
-    assert text.startswith(
-        "UNet and text encoder 1, LoRA of rank 2, 74912 parameters: 4 images, 8 shown per epoch ÷ batch 1 = "
-        "8 steps an epoch × 2 epochs → 16 steps; 2 checkpoints, 3 samples, about "
+    plan = make_plan(preset)
+    forecast = make_forecast(preset, plan, Table(), None)
+    assert sentence(preset, plan, forecast) == (
+        "UNet and text encoder 1, rank 2, 4 images × 2 repeats ÷ batch 1 = 8 steps an epoch in 3 buckets, 2 epochs, "
+        "time not measured yet, on the processor."
     )
+    assert beside(plan, forecast).startswith("74912 parameters; 2 checkpoints and 3 samples to come; about ")
 
 
 def test_the_json_has_what_other_programs_rely_on(tmp_path):

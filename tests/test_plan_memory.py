@@ -13,9 +13,8 @@ from engine.adapters.attach import Recipe, attach
 from engine.losses import LossTerms
 from engine.memory import advice
 from engine.objective import Objective
-from engine.plan import make_plan, sentence
+from engine.plan import make_plan
 from engine.plan_memory import activation_numbers, forecast_memory
-from engine.plan_sizes import size_text
 from engine.preset import Preset
 from engine.sdxl.configs import Config
 from engine.sdxl.noise import sdxl_schedule
@@ -117,11 +116,8 @@ def test_each_setting_that_spares_or_takes_memory_shows_in_the_plan(tmp_path, pa
     assert changed.total_bytes != plan.memory.total_bytes
 
 
-def test_the_plan_says_how_much_memory_a_gpu_needs(tmp_path):
-    plain = small_preset(tmp_path, memory__device="auto")
-    plan = make_plan(plain)
-    assert f"about {size_text(plan.memory.total_bytes)} of GPU memory" in sentence(plain, plan)
-    assert "GPU memory" not in sentence(plain.changed({"memory.device": "cpu"}), plan)
+def test_the_total_is_in_the_plan_s_json(tmp_path):
+    plan = make_plan(small_preset(tmp_path, memory__device="auto"))
     assert f'"total_bytes": {plan.memory.total_bytes}' in plan.to_json()
 
 

@@ -17,10 +17,13 @@ from safetensors.torch import load_file
 from engine import events, processes
 from engine.batches import BatchMaker
 from engine.errors import UserError
-from engine.plan import make_plan, sentence
+from engine.forecast import make_forecast
+from engine.measured import Table
+from engine.plan import make_plan
 from engine.preset import ROOT, Preset
 from engine.processes import ALONE, Processes, in_turn
 from engine.run import RunFolder
+from engine.sentence import sentence
 from launchers import several
 from tests.training import events_of, losses_of, small_preset, train_here
 
@@ -65,7 +68,7 @@ def test_a_batch_of_all_gpus_makes_fewer_steps_and_the_plan_says_so(tmp_path: Pa
     one, two = (make_plan(small_preset(tmp_path, run__batch_size=2, run__gpus=count)) for count in (1, 2))
     assert two.steps_per_epoch < one.steps_per_epoch
     preset = small_preset(tmp_path, run__batch_size=2, run__gpus=2)
-    assert "batch 4 on 2 GPUs" in sentence(preset, two)
+    assert "÷ batch 2 × 2 GPUs = " in sentence(preset, two, make_forecast(preset, two, Table(), None))
 
 
 def test_alone_nothing_is_said_to_anybody():

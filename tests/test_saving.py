@@ -12,7 +12,7 @@ from engine import events, saving
 from engine.atomic import whole_file
 from engine.errors import UserError
 from engine.plan import make_plan
-from engine.plan_sizes import estimate_disk_bytes
+from engine.plan_sizes import estimate_disk
 from engine.run import RunFolder
 from engine.validation import Course
 from tests.training import events_of, losses_of, resume_here, small_preset, train_here
@@ -167,4 +167,4 @@ def test_the_disk_estimate_follows_what_is_kept(tmp_path, changes, checkpoints, 
     preset = small_preset(tmp_path, run__save_every_epochs=1, captions__cache_text=False).changed(
         {"data.cache_latents": False, **changes}
     )
-    assert estimate_disk_bytes(preset, 1000, (), 0, 50) == 1000 * (2 * checkpoints + 12 * states)
+    assert estimate_disk(preset, 1000, (), 0, 50).total_bytes == 1000 * (2 * checkpoints + 12 * states)

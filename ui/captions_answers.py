@@ -18,9 +18,9 @@ from captioning.bench.operations import OPERATIONS
 from captioning.bench.session import Edit, Outcome, Session
 from captioning.bench.spellings import variants
 from engine.errors import UserError
+from engine.home import home
 from engine.preset import resolve
 from ui import thumbnails
-from ui.last import home
 
 PAGE_ITEMS = 60
 _MOST_TAGS = 250

@@ -6,11 +6,14 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from engine.errors import PresetError, Problem
-from engine.plan import Plan, make_plan, sentence
+from engine.forecast import Forecast, forecast_here
+from engine.plan import Plan, make_plan
 from engine.preset import BY_PATH, SETTINGS, Preset, build
+from engine.sentence import sentence
 
 _PLAN_KEPT_SECONDS = 2.0  # one keystroke asks for the plan several times; files may change after that
 _plans: dict[str, tuple[float, Plan]] = {}
@@ -36,7 +39,13 @@ class Check:
         """What will be trained; empty while something is missing."""
         if self.preset is None or self.plan is None or not self.plan.steps:
             return ""
-        return sentence(self.preset, self.plan)
+        return sentence(self.preset, self.plan, self.forecast)
+
+    @cached_property
+    def forecast(self) -> Forecast:
+        """What the run will take, on this machine; only where there are a preset and a plan."""
+        assert self.preset is not None and self.plan is not None
+        return forecast_here(self.preset, self.plan)
 
 
 def check(content: Mapping[str, Any]) -> Check:

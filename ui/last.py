@@ -6,7 +6,6 @@ Kept in one file beside the user's presets; a missing or damaged file means a fi
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,17 +13,13 @@ from typing import Any
 
 from engine.atomic import write_text_whole
 from engine.errors import PresetError, UserError
+from engine.home import home
 from engine.preset import ROOT, VERSION, migrate
 from engine.secrets import without_secrets
 from engine.settings import LEVELS
 
 SHIPPED = ROOT / "presets"
 FIRST_PRESET = SHIPPED / "demo.json"
-
-
-def home() -> Path:
-    """Where the page keeps what is the user's: Atelier's own folder, or the one that ATELIER_HOME names."""
-    return Path(os.environ.get("ATELIER_HOME") or ROOT).resolve()
 
 
 def own_presets() -> Path:

@@ -12,10 +12,10 @@ import psutil
 import launchers
 from engine import run as runs
 from engine.errors import UserError
+from engine.home import home
 from engine.preset import Preset, resolve
 from engine.run import RunFolder, Status, runs_in
 from ui import served
-from ui.last import home
 from ui.run_view import RunView, view_of
 
 _STARTING_SECONDS = 120.0  # an engine that has not taken its run by then has failed to start

@@ -13,7 +13,7 @@ from PIL import Image, ImageOps
 
 from engine.atomic import write_whole
 from engine.errors import UserError
-from ui.last import home
+from engine.home import home
 
 SIDE_PX = 320
 LARGE_PX = 1280
