@@ -19,6 +19,10 @@ def main() -> None:
     from ui.options import options
 
     chosen = options()
+    if chosen.set_password or chosen.forget_password:
+        from ui import passwords
+
+        sys.exit(passwords.change(forget=chosen.forget_password))
     from ui import app, server
 
     server.serve(app.build(), chosen)

@@ -47,7 +47,7 @@ def build_vae(work: Path) -> Path:
 
 def load_trained_vae(path: Path) -> AutoencoderKL:
     vae = new_vae()
-    vae.load_state_dict(torch.load(path))
+    vae.load_state_dict(torch.load(path, weights_only=True))
     return vae.eval()
 
 

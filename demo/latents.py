@@ -91,7 +91,7 @@ def encode_part(part: Part, vae_path: Path, folder: Path) -> Path:
         return path
     torch.set_num_threads(1)
     vae = new_vae()
-    vae.load_state_dict(torch.load(vae_path))
+    vae.load_state_dict(torch.load(vae_path, weights_only=True))
     vae.eval().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     rng = random.Random(f"latents {part.bucket_px} {part.number}")
     tokenizers = Tokenizers.load()
@@ -115,7 +115,11 @@ def load_or_encode(vae_path: Path, folder: Path) -> list[Bucket]:
         paths = list(pool.map(encode_part, parts, [vae_path] * len(parts), [folder] * len(parts)))
     buckets = []
     for size in BUCKETS:
-        found = [torch.load(path) for part, path in zip(parts, paths, strict=True) if part.bucket_px == size]
+        found = [
+            torch.load(path, weights_only=True)
+            for part, path in zip(parts, paths, strict=True)
+            if part.bucket_px == size
+        ]
         buckets.append(Bucket(*(torch.cat(tensors) for tensors in zip(*found, strict=True))))
         print(f"latents {size[0]}x{size[1]}: {len(buckets[-1].latents)} pictures", flush=True)
     return buckets

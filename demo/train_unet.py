@@ -119,7 +119,7 @@ def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts
     optimizer = new_optimizer(parts)
     first = 0
     if state_path.exists():
-        state = torch.load(state_path)
+        state = torch.load(state_path, weights_only=True)
         parts.load_state_dict(state["parts"])
         averaged.load_state_dict(state["averaged"])
         optimizer.load_state_dict(state["optimizer"])

@@ -57,7 +57,7 @@ def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
     optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
     first = 0
     if state_path.exists():
-        state = torch.load(state_path)
+        state = torch.load(state_path, weights_only=True)
         vae.load_state_dict(state["vae"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]

@@ -15,6 +15,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar
 
+from engine.secrets import redacted
+
 FORMAT = 1
 
 
@@ -182,7 +184,8 @@ class EventLog:
 
     def emit(self, event: Event) -> None:
         content = {"v": FORMAT, "kind": event.kind, "time": _now(), **_plain(dataclasses.asdict(event))}
-        self._append(json.dumps(content, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
+        self._append(redacted(line).encode() + b"\n")
 
     def _append(self, line: bytes) -> None:
         try:

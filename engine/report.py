@@ -12,6 +12,7 @@ from pathlib import Path
 from engine import events
 from engine.plan_sizes import size_text
 from engine.run import Request, RunFolder
+from engine.secrets import redacted
 
 
 @dataclass
@@ -62,6 +63,7 @@ class Reporter:
     def say(self, text: str) -> None:
         """A line that stays."""
         self._clear()
+        text = redacted(text)
         print(text, flush=True)
         if self._to_log:
             self._append(text)
@@ -69,6 +71,7 @@ class Reporter:
     def complain(self, text: str) -> None:
         """The end of a run that failed: on stderr, and in the log."""
         self._clear()
+        text = redacted(text)
         print(text, file=sys.stderr, flush=True)
         if self._to_log:
             self._append(text)

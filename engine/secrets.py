@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 _SECRET_NAMES = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -13,10 +14,15 @@ _LEAST_LENGTH = 6  # shorter values are words such as "none" that stand in any t
 
 def redacted(text: str) -> str:
     """The text without the values of secret environment variables, which libraries put into their messages."""
-    for name, value in os.environ.items():
-        if _SECRET_NAMES.search(name) and len(value) >= _LEAST_LENGTH:
-            text = text.replace(value, "***")
+    for value in _secret_values(tuple(os.environ.items())):
+        text = text.replace(value, "***")
     return text
+
+
+@lru_cache(maxsize=1)
+def _secret_values(variables: tuple[tuple[str, str], ...]) -> list[str]:
+    found = {value for name, value in variables if _SECRET_NAMES.search(name) and len(value) >= _LEAST_LENGTH}
+    return sorted(found, key=len, reverse=True)
 
 
 # What tokens look like: of the Hugging Face hub, W&B, GitHub, OpenAI and its like, AWS, Slack; in addresses

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
 
 FIRST_PORT = 7860
 USER = "atelier"
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+def password_file() -> Path:
+    """Where the password's hash is kept, in Atelier's own folder or in the one that ATELIER_HOME names."""
+    return Path(os.environ.get("ATELIER_HOME") or _ROOT).resolve() / "secrets" / "password.json"
 
 
 def options(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -22,15 +30,24 @@ def options(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--password",
         default=os.environ.get("ATELIER_PASSWORD", ""),
-        help=f"ask for it (user name: {USER}); better given as ATELIER_PASSWORD",
+        help="ask for this one, this time; better given as ATELIER_PASSWORD, since others see a command line",
     )
+    parser.add_argument(
+        "--set-password", action="store_true", help="choose a password that is asked for from now on, and end"
+    )
+    parser.add_argument("--forget-password", action="store_true", help="ask for none from now on, and end")
+    parser.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME",
+        help="a name by which this machine may be called (for example behind a proxy); repeatable",
+    )  # fmt: skip
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     found = parser.parse_args(arguments)
     if found.listen:
         found.host = "0.0.0.0"
-    if found.host not in ("127.0.0.1", "localhost", "::1") and not found.password:
+    if found.host not in LOOPBACK and not found.password and not password_file().exists():
         parser.error(
-            f"--host {found.host} lets other machines in. Give a password too: --password, or ATELIER_PASSWORD."
+            f"--host {found.host} lets other machines in, so a password is needed. Choose one: ./gui.sh --set-password "
+            "(or give it with --password or ATELIER_PASSWORD)."
         )
     if found.port is not None and not 1 <= found.port <= 65535:
         parser.error(f"--port must be from 1 to 65535 (got {found.port}).")

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import argparse
-import hmac
 import os
 import socket
 import sys
 import threading
 import webbrowser
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import Any, cast
 
 import gradio as gr
+import uvicorn
+from fastapi import FastAPI
+from starlette.routing import Mount
 
-from ui import served, theme, thumbnails
-from ui.options import FIRST_PORT, USER
+from engine.errors import UserError
+from ui import passwords, served, theme, thumbnails
+from ui.guard import Guard
+from ui.options import FIRST_PORT, LOOPBACK, password_file
+from ui.sign_in import SignIn
 
 _PORTS_TRIED = 100
 
@@ -39,40 +48,88 @@ def serve(blocks: gr.Blocks, chosen: argparse.Namespace) -> None:
         port = free_port(chosen.host, chosen.port or FIRST_PORT)
     except OSError as error:
         sys.exit(f"The page cannot be opened on {chosen.host}: {error}. Give another --port or --host.")
+    try:
+        password = password_of(chosen.password)
+    except UserError as error:
+        sys.exit(str(error))
+    app = guarded(blocks, chosen, SignIn(password, port) if password else None)
+    config = uvicorn.Config(
+        app,
+        chosen.host,
+        port,
+        log_level="warning",
+        ws="none",
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    with suppress(KeyboardInterrupt):
+        _Server(config, lambda: _tell(chosen, port), _pages_end(app)).run()
+
+
+def guarded(blocks: gr.Blocks, chosen: argparse.Namespace, sign_in: SignIn | None) -> Guard:
+    """The page and its API as one ASGI application, behind all checks."""
     served.allow(thumbnails.folder())
-    blocks.launch(
-        server_name=chosen.host,
-        server_port=port,
-        auth=_password_check(chosen.password) if chosen.password else None,
-        auth_message=f"User name: {USER}" if chosen.password else None,
+    app = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
+    gr.mount_gradio_app(
+        app,
+        blocks,
+        path="/",
         allowed_paths=served.folders,
         theme=theme.theme(),
         head=theme.head(),
         footer_links=[],
-        inbrowser=False,
-        share=False,
-        quiet=True,
+        run_history=False,
         show_error=True,
+        max_file_size="16mb",
         ssr_mode=False,
         pwa=False,
         mcp_server=False,
         enable_monitoring=False,
-        prevent_thread_lock=True,
     )
+    names = {chosen.host, *LOOPBACK, *(name.lower() for name in chosen.allow_host)}
+    is_loopback = chosen.host in LOOPBACK
+    if not is_loopback:
+        names |= {socket.gethostname().lower(), f"{socket.gethostname().lower()}.local", socket.getfqdn().lower()}
+    return Guard(app, frozenset(names), is_loopback, sign_in)
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and open pages when it ends."""
+
+    def __init__(self, config: uvicorn.Config, listening: Callable[[], None], ending: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._listening, self._ending = listening, ending
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._ending()
+        super().handle_exit(sig, frame)
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            self._listening()
+
+
+def _pages_end(guard: Guard) -> Callable[[], None]:
+    """What ends the streams that open pages hold, for which the server would wait otherwise."""
+    mounted: Any = next(route for route in cast(FastAPI, guard.app).routes if isinstance(route, Mount))
+    return mounted.app.stop_event.set
+
+
+def _tell(chosen: argparse.Namespace, port: int) -> None:
     host = "127.0.0.1" if chosen.host in ("0.0.0.0", "localhost") else chosen.host
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     others = f", from other machines at port {port} of this one" if chosen.host == "0.0.0.0" else ""
     print(f"Atelier is open at {address}{others} (Ctrl-C closes the page; a training run goes on)", flush=True)
     if not chosen.no_browser and _has_browser():
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    blocks.block_thread()
 
 
-def _password_check(password: str):
-    def matches(user: str, given: str) -> bool:
-        return user == USER and hmac.compare_digest(given.encode(), password.encode())
-
-    return matches
+def password_of(given: str) -> passwords.Password | None:
+    """The password to ask for: the one given this time, else the one that is kept. Raises UserError."""
+    os.environ.pop("ATELIER_PASSWORD", None)  # not for the engines that are started from here
+    return passwords.make(given) if given else passwords.load(password_file())
 
 
 def _has_browser() -> bool:
