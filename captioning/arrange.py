@@ -86,7 +86,8 @@ def propose(settings: Settings) -> Proposal:
     rows = _rows(plan, layout)
     counts = ", ".join(f"{subset.repeats} × {len(subset.pictures):,} {subset.class_word}".strip() for subset in subsets)
     summary = f"{layout.sentence} It becomes {output}: {counts}."
-    return Proposal(tuple(rows), summary, tuple(problems), layout.warnings, plan)
+    lost = _left_behind(layout, subsets) if settings.form == "links" else []
+    return Proposal(tuple(rows), summary, tuple(problems), (*layout.warnings, *lost), plan)
 
 
 def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
@@ -162,6 +163,16 @@ def made_folder(settings: Settings) -> Path:
     return output / "train" if (output / "train").is_dir() else output
 
 
+def made_settings(settings: Settings) -> dict[str, str]:
+    """What a preset says besides the training folder, to train what a job with these settings made."""
+    if settings.form == "index":
+        return {}  # an index tells all of it
+    made = made_folder(settings)
+    general = made.with_name("regularization")
+    is_there = made.name == "train" and general.is_dir()
+    return {"captions.extension": ".txt", **({"data.regularization_folder": str(general)} if is_there else {})}
+
+
 def _output(folder: Path, settings: Settings) -> Path:
     chosen = Path(settings.output) if settings.output else folder.with_name(folder.name + _NEW_FOLDER)
     if settings.form == "index" and chosen.suffix.lower() != ".toml":
@@ -199,6 +210,13 @@ def _name_problems(subsets: Sequence[Subset], form: str) -> list[Problem]:
     return [Problem(words[word].name, what.format(word, fault)) for word, fault in faults.items() if fault]
 
 
+def _left_behind(layout: Layout, subsets: Sequence[Subset]) -> list[Problem]:
+    """What a data set tells besides, and folders of links cannot hold."""
+    keys = sorted({key for subset in subsets for key in subset.told if key != "cache_info"})
+    what = f"tells {names_of(keys, 5)} of its folders, which folders of links cannot. Choose form = index to keep that."
+    return [Problem(str(layout.folder), what)] if keys else []
+
+
 def _is_text(name: str) -> bool:
     return os.fsencode(name).decode("utf-8", errors="replace") == name
 
@@ -214,7 +232,12 @@ def _index_plan(subsets: Sequence[Subset], output: Path) -> _Plan:
         extension = max(sorted(set(suffixes)), key=suffixes.count, default=".txt")
         told.append(
             IndexedFolder(
-                str(subset.folder), subset.repeats or 1, subset.class_word, subset.is_regularization, extension
+                str(subset.folder),
+                subset.repeats or 1,
+                subset.class_word,
+                subset.is_regularization,
+                extension,
+                told=subset.told,
             )
         )
     return _Plan(index=output, index_text=dataset_text(told, "Images stay where they are."))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from captioning.dataset_toml import find_dataset
 from captioning.layout_captions import CaptionFinder
@@ -48,7 +48,10 @@ class Picture:
 
 @dataclass(frozen=True)
 class Subset:
-    """Images of one folder. `repeats` is None where nothing tells it; `name` is the path below the chosen folder."""
+    """Images of one folder. `repeats` is None where nothing tells it; `name` is the path below the chosen folder.
+
+    `told`: what a data set tells of it besides, by sd-scripts' keys.
+    """
 
     name: str
     folder: Path
@@ -56,6 +59,7 @@ class Subset:
     class_word: str
     pictures: tuple[Picture, ...]
     is_regularization: bool = False
+    told: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,8 @@ def _dataset_subset(entry: IndexedFolder, base: Path) -> Subset | Problem:
     subset = _subset(listing, folder, finder, texts)
     name = folder.name
     word = entry.class_tokens or (class_word(name) if repeats_and_name(name) else "")
-    return replace(subset, name=name, repeats=entry.repeats, class_word=word, is_regularization=entry.is_regularization)
+    told = {"repeats": entry.repeats, "class_word": word, "is_regularization": entry.is_regularization}
+    return replace(subset, name=name, told=entry.told, **told)
 
 
 def _subset(listing: Listing, root: Path, finder: CaptionFinder, texts: dict[Path, str]) -> Subset:

@@ -180,13 +180,13 @@ class BatchMaker:
         return [timestep_of(self._cumulative, fraction) for fraction in drawn]
 
     def _cut(self, image: ImagePlan, step: int, place: int, at: int) -> Cut:
-        data, run = self.preset.data, self.preset.run
-        draw = place * images_at_once(self.preset) + at
+        preset, seed = self.preset, self.preset.run.seed
+        draw = place * images_at_once(preset) + at
         left_top = image.crop_left_top_px
-        if data.random_crop:
-            left_top = buckets.random_crop(image.placement, run.seed, step, draw)
-        color = draw_color(run.seed, step, draw) if data.color_jitter else UNSHIFTED
-        return Cut(left_top, data.flip and buckets.flip(run.seed, step, draw), color)
+        if image.value(preset, "data.random_crop"):
+            left_top = buckets.random_crop(image.placement, seed, step, draw)
+        color = draw_color(seed, step, draw) if image.value(preset, "data.color_jitter") else UNSHIFTED
+        return Cut(left_top, image.value(preset, "data.flip") and buckets.flip(seed, step, draw), color)
 
 
 def _shown_left_top_px(image: ImagePlan, cut: Cut) -> tuple[int, int]:

@@ -8,12 +8,13 @@ Caption dropout is drawn for each showing in either case. With as many variants 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from engine.data import order
 from engine.data.caption_draws import EMPTY, Caption, CaptionRules, Drawing, draw_caption, is_dropped, variant_of
 from engine.data.tags import split_tags
+from engine.subset_settings import Own, preset_of
 
 if TYPE_CHECKING:
     from engine.plan import Plan
@@ -45,6 +46,25 @@ def caption_rules(preset: Preset, steps: int) -> CaptionRules:
     )
 
 
+def rules_of_images(preset: Preset, steps: int) -> Callable[[ImagePlan], CaptionRules]:
+    """The rules of each image: those of its folder, without the trigger word where it is a regularization image."""
+    known: dict[tuple[Own, bool], CaptionRules] = {}
+
+    def rules_of(image: ImagePlan) -> CaptionRules:
+        kind = image.own, image.is_regularization
+        if kind not in known:
+            rules = caption_rules(preset_of(preset, image.own), steps)
+            known[kind] = dataclasses.replace(rules, trigger="") if image.is_regularization else rules
+        return known[kind]
+
+    return rules_of
+
+
+def steady(rules: CaptionRules) -> CaptionRules:
+    """The rules with nothing shuffled or left out."""
+    return dataclasses.replace(rules, shuffle=False, tag_dropout=0.0, warmup_steps=0)
+
+
 def steps_of(amount: float, steps: int) -> int:
     """A number of steps; below 1 it is a share of the run."""
     return int(amount * steps) if amount < 1 else int(amount)
@@ -57,15 +77,15 @@ def drawings(rules: CaptionRules, variants: int, showings: int) -> int:
 
 def cached_texts(preset: Preset, images: Sequence[ImagePlan], epochs: int, steps: int) -> int:
     """How many texts are cached at most; equal ones are kept once, which is counted where nothing is drawn."""
-    rules = caption_rules(preset, steps)
-    shown = [image for image in images if image.repeats]
-    if rules.is_random:
-        count = sum(drawings(rules, preset.captions.variants, image.repeats * epochs) for image in shown)
-    else:
-        count = len({(image.caption, image.second_caption) for image in shown})
+    rules_of = rules_of_images(preset, steps)
+    rows = [(image, rules_of(image)) for image in images if image.repeats]
+    variants = preset.captions.variants
+    count = sum(drawings(rules, variants, image.repeats * epochs) for image, rules in rows if rules.is_random)
+    count += len({(image.caption, image.second_caption, image.own) for image, rules in rows if not rules.is_random})
+    warmup_steps = max((rules.warmup_steps for _, rules in rows), default=0)
     run = preset.run
-    in_warmup = min(rules.warmup_steps, steps) * run.batch_size * run.gpus * run.accumulation
-    return count + in_warmup + rules.drops_captions
+    in_warmup = min(warmup_steps, steps) * run.batch_size * run.gpus * run.accumulation
+    return count + in_warmup + any(rules.drops_captions for _, rules in rows)
 
 
 class CaptionSource:
@@ -74,10 +94,8 @@ class CaptionSource:
     def __init__(self, preset: Preset, plan: Plan) -> None:
         self.plan = plan
         self.run = preset.run
-        self.rules = caption_rules(preset, plan.steps)
-        self.steady_rules = dataclasses.replace(self.rules, shuffle=False, tag_dropout=0.0, warmup_steps=0)
+        self.rules_of = rules_of_images(preset, plan.steps)
         self.validation_seed = preset.validation.seed
-        self.general_rules = dataclasses.replace(self.rules, trigger="")
         self.variants = preset.captions.variants if preset.captions.cache_text else 0
 
     def caption(self, index: int, showing: int, step: int) -> Caption:
@@ -88,7 +106,7 @@ class CaptionSource:
         image = self.plan.images[index]
         epoch = step // self.plan.steps_per_epoch
         number = epoch * image.repeats + showing
-        if is_dropped(self.rules, self.run.seed, image.key, number, epoch):
+        if is_dropped(self.rules_of(image), self.run.seed, image.key, number, epoch):
             return EMPTY
         if self.variants:
             number = variant_of(number, self.variants, self.run.seed, image.key)
@@ -98,18 +116,18 @@ class CaptionSource:
         """Every caption that the run will ask for, each once."""
         found = dict.fromkeys(self._in_warmup())
         found |= dict.fromkeys(
-            self._drawn(image, number, self.rules.warmup_steps)
+            self._drawn(image, number, self.rules_of(image).warmup_steps)
             for image in self.plan.images
-            for number in range(drawings(self.rules, self.variants, image.repeats * self.plan.epochs))
+            for number in range(drawings(self.rules_of(image), self.variants, image.repeats * self.plan.epochs))
         )
         found |= dict.fromkeys(self.steady(image) for image in self.plan.validation)
-        if self.rules.drops_captions:
+        if any(self.rules_of(image).drops_captions for image in self.plan.images):
             found[EMPTY] = None
         return list(found)
 
     def steady(self, image: ImagePlan) -> Caption:
         """What a validation image is measured with: nothing shuffled or left out, and always the same choices."""
-        return _caption(image, self.steady_rules, Drawing(self.validation_seed, image.key, 0))
+        return _caption(image, steady(self.rules_of(image)), Drawing(self.validation_seed, image.key, 0))
 
     def epoch_steps(self, epoch: int) -> list[tuple[order.Batch, ...]]:
         """The batches of all GPUs together, update by update."""
@@ -120,7 +138,8 @@ class CaptionSource:
         """Captions of the steps in which not all tags are shown yet: these change from step to step."""
         groups: list[tuple[order.Batch, ...]] = []
         showings: list[tuple[order.Batch, ...]] = []
-        for step in range(min(self.rules.warmup_steps, self.plan.steps)):
+        last = max((self.rules_of(image).warmup_steps for image in self.plan.images), default=0)
+        for step in range(min(last, self.plan.steps)):
             epoch, place = divmod(step, self.plan.steps_per_epoch)
             if place == 0:
                 groups = self.epoch_steps(epoch)
@@ -130,8 +149,7 @@ class CaptionSource:
                     yield self.caption(index, showing, step)
 
     def _drawn(self, image: ImagePlan, number: int, step: int) -> Caption:
-        rules = self.general_rules if image.is_regularization else self.rules
-        return _caption(image, rules, Drawing(self.run.seed, image.key, number, step))
+        return _caption(image, self.rules_of(image), Drawing(self.run.seed, image.key, number, step))
 
 
 def _caption(image: ImagePlan, rules: CaptionRules, drawing: Drawing) -> Caption:

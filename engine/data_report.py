@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.caption_source import caption_rules
+from engine.caption_source import rules_of_images, steady
 from engine.data.buckets import Size
 from engine.data.caption_draws import CaptionRules, Drawing, draw_caption
 from engine.data.looks import Look, Looks
@@ -224,21 +224,20 @@ def _subsets(pictures: Pictures, missing: set[Path], empty: set[Path]) -> tuple[
 
 
 def _encoders(preset: Preset, images: Sequence[ImagePlan]) -> tuple[EncoderReport, ...]:
-    rules = caption_rules(preset, 0)
-    rules = dataclasses.replace(rules, shuffle=False, tag_dropout=0.0, warmup_steps=0)
-    first = [_text(image, image.caption, rules) for image in images]
-    tokens = _token_counts(first, rules.weighted)
+    rules_of, weighted = rules_of_images(preset, 0), preset.captions.weighted
+    first = [_text(image, image.caption, steady(rules_of(image))) for image in images]
+    tokens = _token_counts(first, weighted)
     reports = [_encoder(1, images, tokens, preset.captions.max_tokens)]
     if any(image.second_caption is not None for image in images):
-        second = [_text(i, i.caption if i.second_caption is None else i.second_caption, rules) for i in images]
-        tokens = _token_counts(second, rules.weighted)
+        texts = [image.caption if image.second_caption is None else image.second_caption for image in images]
+        second = [_text(image, text, steady(rules_of(image))) for image, text in zip(images, texts, strict=True)]
+        tokens = _token_counts(second, weighted)
     return (*reports, _encoder(2, images, tokens, preset.captions.max_tokens))
 
 
 def _text(image: ImagePlan, caption: str, rules: CaptionRules) -> str:
     """A caption with all its tags, as training shows it."""
-    own = dataclasses.replace(rules, trigger="") if image.is_regularization and rules.trigger else rules
-    return draw_caption(caption, own, Drawing(0, image.key, 0))
+    return draw_caption(caption, rules, Drawing(0, image.key, 0))
 
 
 def _token_counts(texts: Sequence[str], weighted: bool) -> list[int]:
@@ -303,7 +302,8 @@ def _tags(preset: Preset, images: Sequence[ImagePlan]) -> Counter[str]:
     counts: Counter[str] = Counter()
     for image in images:
         lines = image.caption.splitlines()
-        counts.update({tag for line in lines for tag in split_tags(line, preset.captions.separator)})
+        separator = image.value(preset, "captions.separator")
+        counts.update({tag for line in lines for tag in split_tags(line, separator)})
     return counts
 
 

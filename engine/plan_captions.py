@@ -10,6 +10,7 @@ from engine.data.tags import split_tags
 from engine.errors import Problem
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
+from engine.subset_settings import Own, preset_of
 
 _CHOICE = re.compile(r"(?<!\{)\{[^{}|]+\|[^{}]*\}")
 _WEIGHT = re.compile(r"(?<!\\)\([^()]+:\s*\d+(?:\.\d+)?\)")
@@ -17,11 +18,17 @@ _WEIGHT = re.compile(r"(?<!\\)\([^()]+:\s*\d+(?:\.\d+)?\)")
 
 def caption_warnings(preset: Preset, images: Sequence[ImagePlan], steps: int) -> list[Problem]:
     """Settings that would do nothing with these captions, and marks in them that nothing reads."""
-    texts = [text for image in images for text in (image.caption, image.second_caption) if text]
-    if not texts or not steps:
-        return []
-    found = [*_unread_marks(preset, texts), *_idle(preset, texts), *_beyond_the_end(preset, steps)]
-    return [Problem(where, message) for where, message in found]
+    texts: dict[Own, list[str]] = {}
+    for image in images:
+        texts.setdefault(image.own, []).extend(text for text in (image.caption, image.second_caption) if text)
+    found = [
+        row
+        for own, those in texts.items()
+        if those and steps
+        for row in (*_unread_marks(preset_of(preset, own), those), *_idle(preset_of(preset, own), those))
+    ]
+    found += _beyond_the_end(preset, steps) if steps and any(texts.values()) else ()
+    return [Problem(where, message) for where, message in dict.fromkeys(found)]
 
 
 def _unread_marks(preset: Preset, texts: Sequence[str]) -> Iterator[tuple[str, str]]:

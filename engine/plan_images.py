@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from engine.data import buckets, order
 from engine.data.held_out import held_out
-from engine.data.index import is_index, unused_regularization
+from engine.data.index import is_index, regularization_in
 from engine.data.scan import CaptionReading, Item, Scan, Subset, scan
 from engine.errors import DatasetError, Problem
 from engine.preset import Preset, resolve
 from engine.rules.data import bucket_rules
+from engine.subset_settings import Own, preset_of, told_settings
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class ImagePlan:
     """One image and its way to its bucket. `repeats` is how often an epoch draws it (0: surplus regularization).
 
     `weight` is what it counts in the loss beside others; `mask` the file of its mask, if it has one.
-    Captions are as they were read; `second_caption` None: both text encoders read `caption`.
+    Captions are as they were read; `second_caption` None: both text encoders read `caption`. `own`: settings that its
+    folder has for itself, where they differ from the preset's.
     """
 
     path: Path
@@ -47,6 +50,11 @@ class ImagePlan:
     weight: float = 1.0
     mask: Path | None = None
     second_caption: str | None = None
+    own: Own = ()
+
+    def value(self, preset: Preset, path: str) -> Any:
+        """What "section.name" is for this image."""
+        return dict(self.own).get(path, preset.get(path)) if self.own else preset.get(path)
 
     @property
     def key(self) -> str:
@@ -80,20 +88,18 @@ def look_at_images(
         problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
         return Pictures()
     scans = [_scan(preset, data.folder, False)]
-    warnings += unused_regularization(resolve(data.folder)) if not data.regularization_folder else []
-    in_one_index = data.regularization_folder == data.folder and is_index(resolve(data.folder))
-    if data.regularization_folder and not in_one_index and is_within(data.regularization_folder, data.folder):
-        what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
-        problems.append(Problem("data.regularization_folder", what))
-    elif data.regularization_folder:
-        scans.append(_scan(preset, data.regularization_folder, True))
+    if general := _regularization_folder(preset, problems, warnings):
+        scans.append(_scan(preset, general, True))
     for found in scans:
         problems += found.problems
         warnings += found.warnings
         (problems if data.broken_images == "stop" else warnings).extend(found.broken)
     validation = preset.validation
     kept_out = held_out([item.path for _, item in _items(scans[0])], validation.share, validation.seed)
-    placed = [_placed(found, preset, without, problems) for found in scans]
+    placed = [
+        _placed(found, folder, preset, without, (problems, warnings))
+        for found, folder in zip(scans, (data.folder, general), strict=False)
+    ]
     measured = [row for row in placed[0] if row[1].path in kept_out]
     placed[0] = [row for row in placed[0] if row[1].path not in kept_out]
     if validation.folder:
@@ -104,14 +110,13 @@ def look_at_images(
     elif kept_out and not measured:
         what = "none of the held-out pictures can be read. Mend them, or choose another validation.seed."
         problems.append(Problem("validation.share", what))
-    train_total = sum(subset.repeats for subset, _, _ in placed[0])
-    repeats = [[subset.repeats for subset, _, _ in placed[0]]]
+    repeats = [[row[0].repeats for row in rows] for rows in placed]
     if len(placed) > 1:
-        repeats.append(list(order.regularization_repeats(train_total, [subset.repeats for subset, _, _ in placed[1]])))
+        repeats[1] = list(order.regularization_repeats(sum(repeats[0]), repeats[1]))
     images = tuple(
-        _image_plan(subset, item, placement, count)
+        _image_plan(*row, repeats=count)
         for rows, counts in zip(placed, repeats, strict=True)
-        for (subset, item, placement), count in zip(rows, counts, strict=True)
+        for row, count in zip(rows, counts, strict=True)
     )
     if not images and not problems:
         problems.append(Problem("data.folder", "no image could be used; see the warnings. Mend or replace the images."))
@@ -123,15 +128,40 @@ def look_at_images(
     )
 
 
-_Row = tuple[Subset, Item, buckets.Placement]
+_Row = tuple[Subset, Item, buckets.Placement, Own]
 
 
-def _placed(found: Scan, preset: Preset, without: frozenset[Path], problems: list[Problem]) -> list[_Row]:
-    return [
-        (subset, item, placement)
-        for subset, item in _items(found)
-        if item.path not in without and (placement := _place(item, preset, problems))
-    ]
+def _regularization_folder(preset: Preset, problems: list[Problem], warnings: list[Problem]) -> str:
+    """Where pictures of the general class are: in the folder chosen for them, or in the index that is trained."""
+    training, chosen = preset.data.folder, preset.data.regularization_folder
+    in_index = regularization_in(resolve(training))
+    if not chosen or (chosen == training and is_index(resolve(training))):
+        return training if in_index or chosen else ""
+    if in_index:
+        what = f"{in_index} folders of {resolve(training)} are regularization folders too, and these are not trained."
+        warnings.append(Problem("data.regularization_folder", f"{what} Leave this empty to train them."))
+    if is_within(chosen, training):
+        what = "lies in the training folder, so its pictures would be trained as the subject too. Move one of the two."
+        problems.append(Problem("data.regularization_folder", what))
+        return ""
+    return chosen
+
+
+def _placed(
+    found: Scan, folder: str, preset: Preset, without: frozenset[Path], told: tuple[list[Problem], list[Problem]]
+) -> list[_Row]:
+    """Every usable image in its bucket. What is wrong, or worth a look, is added to `told`: problems, warnings."""
+    problems, warnings = told
+    of_subsets = told_settings(preset, resolve(folder), found.subsets)
+    problems += of_subsets.problems
+    warnings += of_subsets.warnings
+    rows: list[_Row] = []
+    for subset, own in zip(found.subsets, of_subsets.own, strict=True):
+        rules = bucket_rules(preset_of(preset, own))
+        for item in subset.items:
+            if item.path not in without and (placement := _place(item, rules, problems)):
+                rows.append((subset, item, placement, own))
+    return rows
 
 
 def _validation_folder(
@@ -148,7 +178,7 @@ def _validation_folder(
     problems += [Problem("validation.folder", str(problem)) for problem in found.problems]
     warnings += found.warnings
     (problems if preset.data.broken_images == "stop" else warnings).extend(found.broken)
-    rows = _placed(found, preset, without, problems)
+    rows = _placed(found, folder, preset, without, (problems, warnings))
     if not rows and not found.problems:
         problems.append(Problem("validation.folder", "no picture in it can be used. Mend or replace the pictures."))
     return rows
@@ -170,15 +200,15 @@ def _items(found: Scan) -> list[tuple[Subset, Item]]:
     return [(subset, item) for subset in found.subsets for item in subset.items]
 
 
-def _place(item: Item, preset: Preset, problems: list[Problem]) -> buckets.Placement | None:
+def _place(item: Item, rules: buckets.BucketRules, problems: list[Problem]) -> buckets.Placement | None:
     try:
-        return buckets.place(item.size_px, bucket_rules(preset))
+        return buckets.place(item.size_px, rules)
     except DatasetError as error:
         problems += [Problem(str(item.path), problem.message) for problem in error.problems]
         return None
 
 
-def _image_plan(subset: Subset, item: Item, placement: buckets.Placement, repeats: int) -> ImagePlan:
+def _image_plan(subset: Subset, item: Item, placement: buckets.Placement, own: Own, repeats: int) -> ImagePlan:
     return ImagePlan(
         path=item.path,
         subset=subset.name,
@@ -190,6 +220,7 @@ def _image_plan(subset: Subset, item: Item, placement: buckets.Placement, repeat
         repeats=repeats,
         is_regularization=subset.is_regularization,
         second_caption=item.second_caption,
+        own=own,
     )
 
 

@@ -69,8 +69,9 @@ def estimate_disk(
     kept = BYTES_OF["fp32" if preset.memory.precision == "fp32" else "fp16"]
     latents = text = 0
     if preset.data.cache_latents:
-        cells = sum(image.bucket_px[0] * image.bucket_px[1] // 64 for image in images)
-        latents = cells * 8 * kept * (2 if preset.data.flip else 1)
+        cells = [image.bucket_px[0] * image.bucket_px[1] // 64 for image in images]
+        cells += [count for count, image in zip(cells, images, strict=True) if image.value(preset, "data.flip")]
+        latents = sum(cells) * 8 * kept
     if preset.captions.cache_text:
         rows = 2 + preset.captions.max_tokens
         text = texts * rows * 2048 * kept

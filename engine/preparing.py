@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from engine.atomic import write_text_whole
 from engine.errors import PresetError
 from engine.latent_source import LatentSource
 from engine.mask_source import MaskSource, black_masks_warning
 from engine.plan import Plan, make_plan
+from engine.plan_images import ImagePlan
 from engine.preset import Preset
 from engine.processes import ALONE, Processes, in_turn
 from engine.report import Reporter
@@ -26,13 +29,16 @@ def without_unreadable(
 ) -> Plan:
     """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says."""
     stopping, processes = those
-    flips = (False, True) if preset.data.flip and preset.data.cache_latents else (False,)
     used = [image for image in plan.images if image.repeats]
-    faults = in_turn(
-        used,
-        processes if preset.data.cache_latents else ALONE,
-        lambda images: latents.prepare(images, flips, preset.memory.vae_batch_size, stopping.tell(report)),
-    )
+    faults = []
+    for flips, those_images in _by_flips(preset, used):
+        faults += in_turn(
+            those_images,
+            processes if preset.data.cache_latents else ALONE,
+            lambda images, flips=flips: latents.prepare(
+                images, flips, preset.memory.vae_batch_size, stopping.tell(report)
+            ),
+        )
     faults += latents.prepare(plan.validation, (False,), preset.memory.vae_batch_size, stopping.tell(report))
     used += plan.validation
     if not faults:
@@ -60,6 +66,13 @@ def prepared_masks(
     if black:
         report.warn(black_masks_warning(black), "loss.mask")
     return masks
+
+
+def _by_flips(preset: Preset, images: Sequence[ImagePlan]) -> list[tuple[tuple[bool, ...], list[ImagePlan]]]:
+    """The images that are encoded as they are, and those that are encoded mirrored too."""
+    mirrored = [image for image in images if preset.data.cache_latents and image.value(preset, "data.flip")]
+    plain = [image for image in images if not (preset.data.cache_latents and image.value(preset, "data.flip"))]
+    return [(flips, those) for flips, those in (((False,), plain), ((False, True), mirrored)) if those]
 
 
 def _usable(plan: Plan, report: Reporter, processes: Processes) -> Plan:

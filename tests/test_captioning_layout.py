@@ -17,6 +17,9 @@ from captioning.layout import understand
 from engine.data.index import IndexedFolder, read_index
 from engine.data.scan import scan
 from engine.errors import UserError
+from engine.toml_text import parse_toml
+
+REFERENCE = Path(__file__).parent / "reference"
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
@@ -143,11 +146,36 @@ def test_what_is_written_as_a_data_set_is_read_as_it_was(tmp_path: Path):
     subsets = [
         IndexedFolder('a "b" \\ \t 猫', 3, "my cat", caption_extension=".txt"),
         IndexedFolder("reg", 1, "", True, ".caption"),
-        IndexedFolder("c", 2, metadata_file="m.json", caption_extension=".txt"),
+        IndexedFolder("c", 2, caption_extension=".txt", told=TOLD),
+        IndexedFolder("d", 3, caption_extension=".txt", told={**TOLD, "flip_aug": False}),
     ]
     path = tmp_path / "d.toml"
     path.write_text(dataset_text(subsets, "about"), encoding="utf-8")
     assert read_index(path) == subsets
+    content = parse_toml(path.read_text(encoding="utf-8"))
+    assert [len(dataset["subsets"]) for dataset in content["datasets"]] == [2, 2]
+    listed = json.loads((REFERENCE / "dataset_toml_keys.json").read_text(encoding="utf-8"))
+    for dataset in content["datasets"]:
+        assert all("[[datasets]]" in listed[key] for key in dataset)
+        keys = {key for subset in dataset["subsets"] for key in subset}
+        assert all("[[datasets.subsets]] dreambooth" in listed[key] for key in keys)
+
+
+TOLD = {
+    "resolution": [768, 512], "batch_size": 2, "enable_bucket": True, "network_multiplier": 1.0, "flip_aug": True,
+    "keep_tokens": 2, "caption_prefix": 'a "b",', "caption_dropout_rate": 0.25, "face_crop_aug_range": [1.0, 1.5],
+    "custom_attributes": {"note": "x", "diff_output_preservation": True},
+}  # fmt: skip
+
+
+def test_what_a_data_set_tells_besides_is_kept_in_an_index_and_missed_in_links(tmp_path: Path):
+    data = make(tmp_path / "data", {"cat/a.png": None})
+    folder = IndexedFolder("cat", 2, told={"keep_tokens": 2, "resolution": 768})
+    (data / "set.toml").write_text(dataset_text([folder]), encoding="utf-8")
+    carry_out(tmp_path / "job", "arrange", folder=data / "set.toml", output=tmp_path / "new.toml", form="index")
+    assert [found.told for found in read_index(tmp_path / "new.toml")] == [folder.told]
+    told = propose("arrange", folder=data / "set.toml", output=tmp_path / "links").warnings
+    assert "tells keep_tokens, resolution of its folders" in str(told[-1])
 
 
 @pytest.mark.parametrize(
@@ -222,6 +250,9 @@ def test_the_made_folder_is_what_can_be_trained(tmp_path: Path):
         carry_out(tmp_path / f"job-{form}", "arrange", **values)
         assert arrange.made_folder(arrange.Settings.model_validate(values)) == tmp_path / made
         assert [subset.name for subset in scan(tmp_path / made).subsets] == ["10_cat"]
+        general = {"data.regularization_folder": str(tmp_path / "data-arranged" / "regularization")}
+        told = {"captions.extension": ".txt", **general} if form == "links" else {}
+        assert arrange.made_settings(arrange.Settings.model_validate(values)) == told
 
 
 def test_a_failed_arrangement_tells_why(tmp_path: Path):

@@ -187,7 +187,8 @@ def test_a_data_set_file(tmp_path):
     assert found.preset is not None
     assert found.receipt.kind == "an sd-scripts data-set configuration"
     expected = {
-        "data.folder": "/pictures", "data.regularization_folder": "/pictures-reg/1_cat", "run.batch_size": 3,
+        "data.folder": str(tmp_path / "data.toml"), "data.regularization_folder": str(tmp_path / "data.toml"),
+        "run.batch_size": 3,
         "data.width_px": 1024, "data.height_px": 1024, "data.bucket_max_px": 1536, "data.bucketing": True,
         "captions.extension": ".txt", "data.flip": False, "data.upscale_small_images": True, "captions.shuffle": True,
     }  # fmt: skip
@@ -195,17 +196,21 @@ def test_a_data_set_file(tmp_path):
     assert group_of(found, "datasets[0].batch_size") == "honoured"
     assert group_of(found, "datasets[0].subsets[0].image_dir") == "converted"
     assert group_of(found, "general.shuffle_caption") == "honoured"
-    assert group_of(found, "datasets[0].subsets[1].flip_aug") == "ignored_effect"
-    assert group_of(found, "datasets[0].subsets[1].caption_extension") == "ignored_effect"
+    assert group_of(found, "datasets[0].subsets[1].flip_aug") == "converted"
+    assert group_of(found, "datasets[0].subsets[1].caption_extension") == "converted"
     keys = [line.key for line in found.receipt.lines()]
     assert len(keys) == len(set(keys)) == 15
 
 
 def test_a_file_with_folders_under_other_names_becomes_the_training_folder_itself(tmp_path):
-    other = DATASET_TOML.format(folder="/pictures").replace("num_repeats = 10", "num_repeats = 7")
+    alike = DATASET_TOML.replace("  flip_aug = true\n", "").replace('  caption_extension = ".caption"\n', "")
+    plain = kohya.read(written(tmp_path, "plain.toml", alike.format(folder="/pictures")))
+    assert plain.settings["data.folder"] == "/pictures"
+    assert plain.settings["data.regularization_folder"] == "/pictures-reg/1_cat"
+    other = alike.format(folder="/pictures").replace("num_repeats = 10", "num_repeats = 7")
     found = kohya.read(written(tmp_path, "data.toml", other))
     assert found.settings["data.folder"] == str(tmp_path / "data.toml")
-    assert found.settings["data.regularization_folder"] == "/pictures-reg/1_cat"
+    assert found.settings["data.regularization_folder"] == str(tmp_path / "data.toml")
     assert {
         group_of(found, f"datasets[0].subsets[0].{key}") for key in ("image_dir", "num_repeats", "class_tokens")
     } == {"converted"}

@@ -109,6 +109,7 @@ def test_a_flat_folder_is_told_and_its_arranged_folder_is_found(
     made = tool_jobs.made_folder(view)
     assert layout_help.layout_of(made) is None  # a training folder, as it should be
     assert [path.name for path in Path(made).iterdir()] == ["10_pictures"]
+    assert tool_jobs.made_settings(view) == {"data.folder": made, "captions.extension": ".txt"}
 
     tool_jobs.turn(view, "undo")
     while tool_jobs.turning(job.path):

@@ -122,10 +122,14 @@ def director(panel: Panel, direction: Direction):
     return turn
 
 
-def user(panel: Panel):
+def user(panel: Panel, paths: Sequence[str]):
+    """What a job made goes into the fields of these settings; those that it says nothing of stay as they are."""
+
     def use(chosen: str | None) -> Any:
         view = tool_jobs.find(chosen, panel.names)
-        return (tool_jobs.made_folder(view) if view else "") or gr.skip()
+        made = tool_jobs.made_settings(view) if view else {}
+        updates = [made.get(path) or gr.skip() for path in paths]
+        return updates if len(updates) > 1 else updates[0]
 
     return use
 

@@ -172,6 +172,16 @@ def made_folder(view: JobView) -> str:
     return chosen if chosen and Path(chosen).is_dir() else ""
 
 
+def made_settings(view: JobView) -> dict[str, str]:
+    """What the form says, by setting, to train what a job made; empty where its tool makes no folder."""
+    made = made_folder(view)
+    tool = TOOLS.get(view.job.tool)
+    told = getattr(tool, "made_settings", None)
+    if not made or tool is None or told is None:
+        return {"data.folder": made} if made else {}
+    return {"data.folder": made, **told(make_settings(view.job.tool, tool.Settings, view.job.values))}
+
+
 def turn(view: JobView, direction: Direction) -> None:
     """Begin to undo what a job did, or to do it again. Raises UserError while it runs or is being undone."""
     path = view.folder.path

@@ -22,6 +22,7 @@ from ui.tool_fields import ToolFields
 from ui.tool_jobs import Direction
 
 TICK_SECONDS = 1.0
+_USED = ("data.folder", "data.regularization_folder", "captions.extension")  # what a job can have made, to train it
 _MARKS = "(marks) => window.atelier.showMarks(marks)"
 
 
@@ -164,7 +165,7 @@ def connect(panel: ToolPanel, form: Form, look_at_form: dict[str, Any], use: Com
     """Wire the panel; returns the looks at it by which a page that was opened is filled.
 
     `look_at_form` is done where files or the training folder changed. `use`: the field that takes the folder which a
-    job made; the training folder where none is given.
+    job made; where none is given, the fields of the data that it is trained with.
     """
     folder = form.fields["data.folder"]
     follow: dict[str, Any] = {
@@ -205,11 +206,14 @@ def connect(panel: ToolPanel, form: Form, look_at_form: dict[str, Any], use: Com
             button.click(tool_handlers.turner(count), [pages.first], [pages.first], **QUIET).then(**follow)
     panel.job.input(lambda: 0, None, [panel.done_rows.first], **QUIET).then(**follow)
     panel.timer.tick(**follow)
-    _connect_controls(panel, use or folder, follow, look_at_form)
+    used = {"data.folder": use} if use else {path: form.fields[path] for path in _USED}
+    _connect_controls(panel, used, follow, look_at_form)
     return {"look": look, "mark": mark, "show_tool": show_tool, "follow": follow}
 
 
-def _connect_controls(panel: ToolPanel, use: Component, follow: dict[str, Any], look_at_form: dict[str, Any]) -> None:
+def _connect_controls(
+    panel: ToolPanel, used: dict[str, Component], follow: dict[str, Any], look_at_form: dict[str, Any]
+) -> None:
     controls = panel.controls
     controls["stop"].click(tool_handlers.stopper(panel), [panel.job], [panel.message], **QUIET).then(**follow)
     controls["undo"].click(lambda: gr.update(visible=True), None, [panel.confirm], **QUIET)
@@ -220,5 +224,6 @@ def _connect_controls(panel: ToolPanel, use: Component, follow: dict[str, Any], 
             tool_handlers.director(panel, direction), [panel.job], [panel.message, panel.confirm], **QUIET
         )
         turn.then(**follow)
-    controls["use"].click(tool_handlers.user(panel), [panel.job], [use], **QUIET).then(**look_at_form)
+    use = tool_handlers.user(panel, tuple(used))
+    controls["use"].click(use, [panel.job], [*used.values()], **QUIET).then(**look_at_form)
     panel.ended.change(**look_at_form)  # files are other files now

@@ -1,6 +1,7 @@
 """An index in place of a training folder: an sd-scripts data-set TOML that names folders, repeats and class words.
 
-Read of it is what a folder's name tells otherwise, and the ending of captions. Everything else is a setting.
+Here it is read what a folder's name tells otherwise, and the ending of captions. Everything else that it tells of a
+folder goes along as it is written; engine/subset_settings.py makes settings of it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from engine.errors import DatasetError, Problem
 from engine.toml_text import parse_toml
 
 SUFFIX = ".toml"
-_READ = {
+READ_HERE = {
     "image_dir",
     "num_repeats",
     "class_tokens",
@@ -29,7 +30,7 @@ _READ = {
 
 @dataclass(frozen=True)
 class IndexedFolder:
-    """One [[datasets.subsets]] with what it inherits. `other_keys`: what is told and not read here."""
+    """One [[datasets.subsets]] with what it inherits. `told`: all other keys, with their values as they are written."""
 
     image_dir: str
     repeats: int = 1
@@ -37,7 +38,7 @@ class IndexedFolder:
     is_regularization: bool = False
     caption_extension: str = ""
     metadata_file: str = ""
-    other_keys: tuple[str, ...] = field(default=(), compare=False)
+    told: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def is_index(path: Path) -> bool:
@@ -75,13 +76,11 @@ class IndexFolders:
 
     folders: tuple[FolderInIndex, ...]
     problems: tuple[Problem, ...]
-    warnings: tuple[Problem, ...]
 
 
 def folders_of_index(path: Path, regularization: bool) -> IndexFolders:
     """The folders of one kind. Raises DatasetError where the file is no index."""
-    everything = read_index(path)
-    wanted = [told for told in everything if told.is_regularization == regularization]
+    wanted = [told for told in read_index(path) if told.is_regularization == regularization]
     found, problems = [], []
     for told, name in zip(wanted, _names(path.parent, wanted), strict=True):
         folder = path.parent / told.image_dir
@@ -94,27 +93,15 @@ def folders_of_index(path: Path, regularization: bool) -> IndexFolders:
             empty = Listing(folder, "", (), (), ())
             listing = next((item for item in list_folders(folder)[0] if item.name == ""), empty)
             found.append(FolderInIndex(told, name, listing))
-    return IndexFolders(tuple(found), tuple(problems), tuple(_warnings(path, everything, regularization)))
+    return IndexFolders(tuple(found), tuple(problems))
 
 
-def unused_regularization(path: Path) -> list[Problem]:
-    """A warning where an index names regularization folders, and nothing is chosen to read them from."""
+def regularization_in(path: Path) -> int:
+    """How many regularization folders an index names; 0 for what is no index."""
     try:
-        count = sum(told.is_regularization for told in read_index(path)) if is_index(path) else 0
+        return sum(told.is_regularization for told in read_index(path)) if is_index(path) else 0
     except DatasetError:  # told by the scan
-        return []
-    what = f"names {count} regularization folders, which are not trained. Choose the same file there, or take them out."
-    return [Problem("data.regularization_folder", f"{path} {what}")] if count else []
-
-
-def _warnings(path: Path, everything: list[IndexedFolder], regularization: bool) -> list[Problem]:
-    if regularization:
-        return []
-    found = []
-    if keys := sorted({key for told in everything for key in told.other_keys}):
-        what = f"only folders, repeats, class words and caption endings are read of it, not {', '.join(keys)}."
-        found.append(Problem(str(path), f"{what} Import the file, or choose the settings."))
-    return found
+        return 0
 
 
 def _names(base: Path, folders: list[IndexedFolder]) -> list[str]:
@@ -157,7 +144,7 @@ def _indexed(values: Mapping[str, Any], path: Path) -> IndexedFolder:
         values.get("is_reg") is True,
         str(values.get("caption_extension") or values.get("caption_extention") or ""),
         metadata,
-        tuple(sorted(set(values) - _READ)),
+        {key: value for key, value in values.items() if key not in READ_HERE},
     )
 
 

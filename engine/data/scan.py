@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from engine.data.buckets import Size
 from engine.data.captions import CaptionIndex, CaptionText, read_caption
@@ -63,7 +63,10 @@ class Item:
 
 @dataclass(frozen=True)
 class Subset:
-    """One folder `N_name`. `name` is its path below the training folder (its own name for the training folder)."""
+    """One folder `N_name`. `name` is its path below the training folder (its own name for the training folder).
+
+    `told`: what an index tells of it besides, by sd-scripts' keys (engine/subset_settings.py reads it).
+    """
 
     name: str
     folder: Path
@@ -71,6 +74,7 @@ class Subset:
     class_token: str
     is_regularization: bool
     items: tuple[Item, ...]
+    told: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -121,13 +125,18 @@ def _scan_index(path: Path, reading: CaptionReading, regularization: bool) -> Sc
     except DatasetError as error:
         return Scan((), error.problems, (), ())
     if found.problems:
-        return Scan((), found.problems, found.warnings, ())
+        return Scan((), found.problems, (), ())
     parts = []
     for indexed in found.folders:
-        place = _Place(indexed.name, indexed.told.repeats, indexed.told.class_tokens, regularization)
-        own = replace(reading, extension=indexed.told.caption_extension or reading.extension)
+        told = indexed.told
+        place = _Place(indexed.name, told.repeats, told.class_tokens, regularization, told.told)
+        own = replace(
+            reading,
+            extension=told.caption_extension or reading.extension,
+            all_lines=reading.all_lines or told.told.get("enable_wildcard") is True,
+        )
         parts.append(_scan_subset(indexed.listing, place, own))
-    return _put_together(parts, list(found.warnings), path, regularization, [])
+    return _put_together(parts, [], path, regularization, [])
 
 
 def _put_together(
@@ -166,6 +175,7 @@ class _Place:
     repeats: int
     class_token: str
     is_regularization: bool
+    told: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 def _scan_subset(listing: Listing, place: _Place, reading: CaptionReading) -> _SubsetScan:
@@ -185,7 +195,7 @@ def _scan_subset(listing: Listing, place: _Place, reading: CaptionReading) -> _S
     warnings += second_caption_warnings(listing, items, reading.second_extension)
     if not items:
         return _SubsetScan(None, [*warnings, unusable_subset(listing, len(broken))], broken)
-    subset = Subset(place.name, listing.folder, repeats, class_token, place.is_regularization, items)
+    subset = Subset(place.name, listing.folder, repeats, class_token, place.is_regularization, items, place.told)
     return _SubsetScan(subset, warnings, broken)
 
 

@@ -1,8 +1,8 @@
 """sd-scripts' data-set configuration: [general], [[datasets]], [[datasets.subsets]].
 
-Atelier has one value for the whole data set where that file may have one for each subset: those of the first subset
-that is trained are used, and each line that says otherwise is told. Order of precedence as there: subset, data set,
-general.
+The preset gets what is told of the first subset that is trained. Where other folders have something else of their own,
+the file itself becomes the training folder, as an index, and is read for each folder (engine/subset_settings.py); what
+a run has only once is told. Order of precedence as there: subset, data set, general.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from engine.errors import UserError
 from engine.kohya.receipt import Outcome
 from engine.kohya.rules import outcome_of
 from engine.kohya.values import ARGUMENTS, Unreadable, Values, clean, documented, same
+from engine.subset_settings import OF_FOLDERS
 
 # Key of the data set → argument of the same meaning
 DATASET_ARGUMENTS: dict[str, str] = {
@@ -35,6 +36,7 @@ DATASET_ARGUMENTS: dict[str, str] = {
         )
     },
 }  # fmt: skip
+OWN_KEYS = (*OF_FOLDERS, "caption_extension")  # what each folder of an index may have for itself
 FOLDER_KEYS = ("image_dir", "num_repeats", "is_reg", "class_tokens")
 FOLDERS = "`data.folder` or `data.regularization_folder`, where the folders are named like `10_name`"
 # Keys without a setting, and why
@@ -75,10 +77,7 @@ def read_dataset(
         if with_defaults or name in values.given:
             values.settings.update(outcome.settings)
     kept = [subset for subset in subsets if subset.get("is_reg")]
-    targets = {
-        False: _folder(trained, folder, "data.folder") or _index(trained, path, "data.folder"),
-        True: _folder(kept, folder, "data.regularization_folder") or _index(kept, path, "data.regularization_folder"),
-    }
+    targets = _targets(trained, kept, path)
     for found in targets.values():
         values.settings.update(found)
 
@@ -91,7 +90,8 @@ def read_dataset(
             elif name in unreadable and same(raw, unreadable[name]):
                 outcome = Outcome("ignored_effect", note="cannot be read; the default there is used")
             elif name:
-                outcome = _line(values, name, raw, outcomes[name])
+                by_folder = key in OWN_KEYS and _is_index(targets[bool((place.subset or {}).get("is_reg"))])
+                outcome = _line(values, name, raw, outcomes[name], by_folder)
             else:
                 outcome = _other_key(key, raw)
             lines.append((f"{place.name}.{key}", raw, outcome))
@@ -151,17 +151,33 @@ def _values(subset: Mapping[str, Any], folder: Path) -> tuple[Values, dict[str, 
     return Values("sd_scripts", effective, given, folder), unreadable
 
 
-def _line(values: Values, name: str, raw: Any, outcome: Outcome) -> Outcome:
+def _line(values: Values, name: str, raw: Any, outcome: Outcome, by_folder: bool) -> Outcome:
+    """What becomes of a line whose key's value in force is known. by_folder: it is read of the file for each folder."""
     try:
         value = clean(raw, ARGUMENTS[name])
     except Unreadable as error:
         return Outcome("ignored_effect", note=f"needs {error}")
+    if value != values[name] and by_folder:
+        return Outcome("converted", note="read from this file for its folders", setting=outcome.shown_setting)
     if value != values[name]:
         what = f"Atelier has one value for the whole data set and uses {values[name]}, the first subset's"
         return Outcome("ignored_effect", note=what, setting=outcome.shown_setting)
     if outcome.group == "honoured" and not same(raw, value):
         return Outcome("converted", outcome.settings, f'"{raw}" is read as {value}')
     return outcome
+
+
+def _targets(trained: list[dict[str, Any]], kept: list[dict[str, Any]], path: Path) -> dict[bool, Mapping[str, str]]:
+    """Where the images are, to train and to keep from forgetting: folders under our naming, or the file as an index."""
+    names = {False: "data.folder", True: "data.regularization_folder"}
+    everything = {False: trained, True: kept}
+    alike = len({str([subset.get(key) for key in OWN_KEYS]) for subset in (*trained, *kept)}) < 2
+    found: dict[bool, Mapping[str, str]] = {}
+    for kind, subsets in everything.items():
+        plain = alike and not _is_index(found.get(False, {}))
+        folder = _folder(subsets, path.parent, names[kind]) if plain else {}
+        found[kind] = folder or _index(subsets, path, names[kind])
+    return found
 
 
 def _folder(subsets: list[dict[str, Any]], folder: Path, setting: str) -> dict[str, str]:
