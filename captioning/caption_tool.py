@@ -50,7 +50,7 @@ class Settings(ToolSettings):
     before: str = setting("", "Tags in front of every caption that is written, separated by commas.", "前置标签")
     after: str = setting("", "Tags behind every caption that is written, separated by commas.", "后置标签")
     extension: str = setting(".txt", "The ending of caption files that are made.", "标注扩展名")
-    batch: int = setting(4, "How many images the model sees at once.", "批大小", ge=1, le=1024, level="advanced")
+    batch: int = setting(4, "How many images the model sees at once.", "批量大小", ge=1, le=1024, level="advanced")
     wd: WdSettings = WdSettings()
     florence2: Florence2Settings = Florence2Settings()
     vlm: VlmSettings = VlmSettings()

@@ -120,7 +120,7 @@ class Settings(ToolSettings):
     mask_folder: str = setting(
         "",
         "Masks of the images, cut with them into a folder beside the new one, called NAME masks; empty for none.",
-        "蒙版文件夹",
+        "遮罩文件夹",
         kind="folder",
         level="advanced",
     )

@@ -15,6 +15,7 @@ from ui import (
     data_tab,
     last,
     layout_help,
+    page_language,
     plan_bar,
     preset_files,
     presets_tab,
@@ -29,6 +30,7 @@ from ui import form as forms
 from ui.check import Check, check
 from ui.data_page import PAGE_IMAGES
 from ui.handlers import QUIET
+from ui.page_language import Blocks
 
 _SHOW_MARKS = "(marks) => window.atelier.showMarks(marks)"
 _SHOW_LEVEL = "(level) => window.atelier.showLevel(level)"
@@ -55,10 +57,11 @@ class Page:
 def build() -> gr.Blocks:
     """The whole page as Gradio blocks."""
     form = forms.Form()
-    with gr.Blocks(title="Atelier", fill_width=True, analytics_enabled=False) as blocks:
+    with Blocks(title="Atelier", fill_width=True, analytics_enabled=False) as blocks:
         with gr.Row(elem_id="top", equal_height=True):
             gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
             header = gr.HTML(elem_id="status")
+            gr.HTML(page_language.switch(), elem_id="language", js_on_load="window.atelier.languageSwitch(element)")
         timer = gr.Timer(run_tab.TICK_SECONDS)
         tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(4)]
         with gr.Tabs(elem_id="tabs") as tabs:

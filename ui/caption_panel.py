@@ -15,6 +15,7 @@ from engine.errors import PresetError, UserError
 from ui import tool_handlers, tool_jobs, tool_panel
 from ui.form import Form
 from ui.handlers import QUIET
+from ui.language import say
 from ui.words import escape
 
 TOOL = "caption"
@@ -45,7 +46,9 @@ def build(timers: Sequence[gr.Timer]) -> CaptionPanel:
 
 
 def _captioner(timer: gr.Timer) -> tuple[tool_panel.ToolPanel, gr.Button]:
-    trial = gr.Button(f"Try on {TRIED_IMAGES} pictures", elem_id="caption-try", min_width=170, render=False)
+    trial = gr.Button(
+        say("Try on {count} pictures", count=TRIED_IMAGES), elem_id="caption-try", min_width=170, render=False
+    )
     labels = ("Look which need one", "Write captions")
     panel = tool_panel.build("caption", [TOOL], timer, tool_panel.Words(*labels), {"preview": 0}, trial)
     return panel, trial
@@ -55,7 +58,7 @@ def _known_models() -> str:
     """The models that are known to fit: for which captioner, from where, how large, under which licence."""
     rows = "".join(
         f"<tr><td>{escape(name)}</td><td>{escape(known.captioner)}</td><td>{escape(known.about)}</td>"
-        f'<td class="number">{f"about {known.rough_gb:g} GB" if known.rough_gb else "size not known"}</td>'
+        f'<td class="number">{_size(known.rough_gb)}</td>'
         f"<td>{escape(known.licence)}</td><td><code>{escape(known.repository)}</code></td></tr>"
         for name, known in MODELS.items()
     )
@@ -68,6 +71,10 @@ def _known_models() -> str:
     table = f'<table class="plain"><thead>{head}</thead><tbody>{rows}</tbody></table>'
     summary = "<summary>Models that fit</summary>"
     return f'<div class="sheet"><p>{about}</p><details data-keep="models">{summary}{table}</details></div>'
+
+
+def _size(rough_gb: float | None) -> str:
+    return say("about {size} GB", size=f"{rough_gb:g}") if rough_gb else say("size not known")
 
 
 def connect(panel: CaptionPanel, form: Form, look_at_form: dict[str, Any]) -> list[tuple[dict[str, Any], gr.Tab]]:

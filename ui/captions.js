@@ -23,14 +23,14 @@ window.atelierBench = (() => {
     made.append(...children.filter((child) => child !== null && child !== undefined));
     return made;
   };
-  bench.plural = (count, noun) => `${count.toLocaleString("en")} ${noun}${count === 1 ? "" : "s"}`;
+  const { say, plural } = window.atelier;
 
   const place = () => ({ folder: state.folder, extension: state.extension, separator: state.separator });
   bench.ask = async (what, more = {}) => {
     try {
       return JSON.parse(await bench.server.captions(JSON.stringify({ key: bench.key, ask: what, ...place(), ...more })));
     } catch (error) {
-      return { error: "The page's program did not answer. Look into its terminal, then try again." };
+      return { error: say("The page's program did not answer. Look into its terminal, then try again.") };
     }
   };
 
@@ -77,7 +77,7 @@ window.atelierBench = (() => {
   bench.item = (id = state.focus) => state.view?.items.find((item) => item.id === id) || null;
   bench.draft = (id) => state.drafts.get(id);
   bench.open = (folder, extension) => {
-    if (state.drafts.size && !confirm(`Leave ${bench.plural(state.drafts.size, "caption")} unsaved?`)) return;
+    if (state.drafts.size && !confirm(say("Leave {captions} unsaved?", { captions: plural(state.drafts.size, "caption") }))) return;
     Object.assign(state, { folder: folder.trim(), extension: extension.trim() || ".txt", first: 0, focus: null, view: null });
     state.selected.clear();
     state.drafts.clear();
@@ -92,24 +92,26 @@ window.atelierBench = (() => {
     document.getElementById("bench-toast")?.remove();
     const toast = bench.el("div", { id: "bench-toast", class: bad ? "bad" : "", role: "status" }, bench.el("span", { text }));
     if (more.length) toast.append(bench.el("ul", {}, ...more.map((line) => bench.el("li", { text: line }))));
-    if (undo) toast.append(bench.el("button", { type: "button", text: "Undo", onclick: bench.undo }));
-    toast.append(bench.el("button", { type: "button", text: "×", title: "Close", onclick: () => toast.remove() }));
+    if (undo) toast.append(bench.el("button", { type: "button", text: say("Undo"), onclick: bench.undo }));
+    toast.append(bench.el("button", { type: "button", text: "×", title: say("Close"), onclick: () => toast.remove() }));
     document.body.append(toast);
     fading = setTimeout(() => toast.remove(), bad || more.length ? 20000 : 8000);
   };
 
   // What an edit, undo, redo or operation led to.
-  bench.told = (answer, done) => {
+  bench.told = (answer, done, isUndone = false) => {
     if (answer.error) return bench.toast(answer.error, { bad: true });
-    const left = answer.failed_count ? ` ${bench.plural(answer.failed_count, "caption")} could not be changed:` : "";
-    bench.toast(`${done}${left}`, { undo: answer.count > 0 && !done.startsWith("Undone"), bad: !!left, more: answer.failed });
+    const left = answer.failed_count ? " " + say("{captions} could not be changed:", { captions: plural(answer.failed_count, "caption") }) : "";
+    bench.toast(`${done}${left}`, { undo: answer.count > 0 && !isUndone, bad: !!left, more: answer.failed });
   };
-  bench.undo = async () => turn("undo", "Undone");
-  bench.redo = async () => turn("redo", "Done again");
-  async function turn(what, word) {
-    const answer = await bench.ask(what);
-    if (!answer.error && !answer.title) return bench.toast(`Nothing is left to ${what}.`);
-    bench.told(answer, `${word}: ${answer.title} (${bench.plural(answer.count || 0, "caption")}).`);
+  bench.undo = async () => turn("undo");
+  bench.redo = async () => turn("redo");
+  async function turn(what) {
+    const answer = await bench.ask(what), isUndo = what === "undo";
+    const nothing = isUndo ? say("Nothing is left to undo.") : say("Nothing is left to redo.");
+    if (!answer.error && !answer.title) return bench.toast(nothing);
+    const told = { title: answer.title, captions: plural(answer.count || 0, "caption") };
+    bench.told(answer, isUndo ? say("Undone: {title} ({captions}).", told) : say("Done again: {title} ({captions}).", told), isUndo);
     await bench.look({ quiet: true });
   }
 

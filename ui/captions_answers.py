@@ -14,13 +14,14 @@ from typing import Any
 
 from captioning.bench import tokens
 from captioning.bench.folder import Item
-from captioning.bench.operations import OPERATIONS
+from captioning.bench.operations import OPERATIONS, Field
 from captioning.bench.session import Edit, Outcome, Session
 from captioning.bench.spellings import variants
 from engine.errors import UserError
 from engine.home import home
 from engine.preset import resolve
 from ui import thumbnails
+from ui.language import say, word
 
 PAGE_ITEMS = 60
 _MOST_TAGS = 250
@@ -35,11 +36,11 @@ _sessions: OrderedDict[tuple[str, str, str], Session] = OrderedDict()
 _lock = threading.Lock()
 
 SORTS: dict[str, Callable[[Item], Any] | None] = {
-    "name": None,
-    "fewest tags": lambda item: item.count("tags"),
-    "most tags": lambda item: -item.count("tags"),
-    "longest": lambda item: -item.count("chars"),
-    "shortest": lambda item: item.count("chars"),
+    word("name"): None,
+    word("fewest tags"): lambda item: item.count("tags"),
+    word("most tags"): lambda item: -item.count("tags"),
+    word("longest"): lambda item: -item.count("chars"),
+    word("shortest"): lambda item: item.count("chars"),
 }
 
 
@@ -81,13 +82,20 @@ def _hello(request: Request) -> Answer:
     operations = [
         {
             "name": name,
-            "title": kind.title,
-            "about": kind.about,
-            "fields": [{**vars(field), "choices": list(field.choices.items())} for field in kind.fields],
+            "title": say(kind.title),
+            "about": say(kind.about),
+            "fields": [_told(field) for field in kind.fields],
         }
         for name, kind in OPERATIONS.items()
     ]
-    return {"operations": operations, "sorts": list(SORTS), "page_items": PAGE_ITEMS}
+    titles = {name: say("by {order}", order=say(name)) for name in SORTS}
+    return {"operations": operations, "sorts": list(SORTS), "sort_titles": titles, "page_items": PAGE_ITEMS}
+
+
+def _told(field: Field) -> Answer:
+    """A field of an operation's form."""
+    choices = [(value, say(shown)) for value, shown in field.choices.items()]
+    return {**vars(field), "label": say(field.label), "about": say(field.about), "choices": choices}
 
 
 def _view(request: Request) -> Answer:
@@ -136,7 +144,7 @@ def _shown(item: Item) -> Answer:
     content = item.content
     note = content.fault and f"This caption {content.fault}"
     if content.guessed:
-        note = f"Read as {content.guessed}; it is saved as UTF-8."
+        note = say("Read as {encoding}; it is saved as UTF-8.", encoding=content.guessed)
     return {
         "id": item.id,
         "name": item.name,
@@ -231,7 +239,7 @@ def _preview(request: Request) -> Answer:
     examples = [{"item": edit.item, "before": edit.base, "after": edit.text} for edit in shown]
     return {
         "key": found.key,
-        "title": found.title,
+        "title": say(found.title),
         "changed": len(found.edits),
         "considered": found.considered,
         "examples": examples,

@@ -1,7 +1,7 @@
 // The Captions tab: operations on many captions. First a look at what would change, then the change, then Undo.
 (() => {
   const bench = window.atelierBench;
-  const { state, el, parts } = bench;
+  const { state, el, parts } = bench, { say, plural } = window.atelier;
   const STORE = "atelier.captions.operations";
   const stored = () => {
     try {
@@ -15,21 +15,21 @@
 
   bench.buildChange = () => {
     chosen ??= bench.hello.operations[0].name;
-    const choice = el("select", { id: "bench-operation", "aria-label": "Operation", onchange: () => ((chosen = choice.value), drawForm()) },
+    const choice = el("select", { id: "bench-operation", "aria-label": say("Operation"), onchange: () => ((chosen = choice.value), drawForm()) },
       ...bench.hello.operations.map(({ name, title }) => el("option", { value: name, text: title, selected: name === chosen })));
     parts.form = el("div", { id: "bench-form" });
-    parts.scope = el("select", { id: "bench-scope", "aria-label": "Captions to change", onchange: () => parts.result.replaceChildren() });
+    parts.scope = el("select", { id: "bench-scope", "aria-label": say("Captions to change"), onchange: () => parts.result.replaceChildren() });
     parts.result = el("div", { id: "bench-result" });
     drawForm();
-    return [choice, parts.form, el("label", { class: "entry" }, el("span", { text: "In" }), parts.scope),
-      bench.button("Look", look, { id: "bench-look" }), parts.result];
+    return [choice, parts.form, el("label", { class: "entry" }, el("span", { text: say("In") }), parts.scope),
+      bench.button(say("Look"), look, { id: "bench-look" }), parts.result];
   };
 
   bench.drawScope = () => {
     const kept = parts.scope.value, view = state.view;
-    const choices = [["filtered", state.filter.trim() ? `what the filter shows (${view.matching.toLocaleString("en")})` : `all pictures (${view.total.toLocaleString("en")})`]];
-    if (state.filter.trim()) choices.push(["all", `all pictures (${view.total.toLocaleString("en")})`]);
-    if (state.selected.size) choices.unshift(["selected", `the selected ones (${state.selected.size.toLocaleString("en")})`]);
+    const choices = [["filtered", state.filter.trim() ? say("what the filter shows ({count})", { count: view.matching.toLocaleString("en") }) : say("all pictures ({count})", { count: view.total.toLocaleString("en") })]];
+    if (state.filter.trim()) choices.push(["all", say("all pictures ({count})", { count: view.total.toLocaleString("en") })]);
+    if (state.selected.size) choices.unshift(["selected", say("the selected ones ({count})", { count: state.selected.size.toLocaleString("en") })]);
     const signature = JSON.stringify(choices);
     if (parts.scope.dataset.of === signature) return;
     const had = new Set([...parts.scope.options].map((option) => option.value));
@@ -67,31 +67,31 @@
   async function look() {
     const values = formValues(), mine = ++looked;
     localStorage.setItem(STORE, JSON.stringify({ ...stored(), [chosen]: values }));
-    parts.result.replaceChildren(el("p", { class: "quiet", text: "Looking …" }));
+    parts.result.replaceChildren(el("p", { class: "quiet", text: say("Looking …") }));
     const answer = await bench.ask("preview", {
       operation: chosen, values, scope: parts.scope.value, filter: state.filter, selected: [...state.selected],
     });
     if (mine !== looked) return;
     if (answer.error) return parts.result.replaceChildren(el("p", { class: "fault", text: answer.error }));
     const summary = answer.changed
-      ? `${bench.plural(answer.changed, "caption")} of ${answer.considered.toLocaleString("en")} would change.`
-      : `None of ${bench.plural(answer.considered, "caption")} would change.`;
+      ? say("{captions} of {total} would change.", { captions: plural(answer.changed, "caption"), total: answer.considered.toLocaleString("en") })
+      : say("None of {captions} would change.", { captions: plural(answer.considered, "caption") });
     const groups = answer.groups.map(({ kept, spellings }) => el("li", {},
       el("b", { text: kept }), el("span", { class: "quiet", text: " ← " + spellings.map(([tag, count]) => `${tag} (${count})`).join(", ") })));
     parts.result.replaceChildren(
       el("p", { id: "bench-summary", text: summary }),
       ...(groups.length ? [el("ul", { class: "groups" }, ...groups)] : []),
       ...answer.examples.map(({ item, before, after }) => el("div", { class: "example" }, el("small", { class: "quiet", text: item }), bench.difference(before, after))),
-      ...(answer.changed > answer.examples.length ? [el("p", { class: "quiet", text: `and ${(answer.changed - answer.examples.length).toLocaleString("en")} more` })] : []),
-      ...(answer.changed ? [bench.button(`Apply to ${bench.plural(answer.changed, "caption")}`, () => apply(answer), { id: "bench-apply", class: "primary" })] : []));
+      ...(answer.changed > answer.examples.length ? [el("p", { class: "quiet", text: say("and {count} more", { count: (answer.changed - answer.examples.length).toLocaleString("en") }) })] : []),
+      ...(answer.changed ? [bench.button(say("Apply to {captions}", { captions: plural(answer.changed, "caption") }), () => apply(answer), { id: "bench-apply", class: "primary" })] : []));
     parts.panel.scrollTo({ top: parts.result.offsetTop - parts.panel.offsetTop - 60, behavior: "smooth" });
   }
   async function apply({ key, title }) {
     document.getElementById("bench-apply").disabled = true;
-    parts.result.append(el("p", { class: "quiet", text: "Writing …" }));
+    parts.result.append(el("p", { class: "quiet", text: say("Writing …") }));
     const answer = await bench.ask("apply", { preview: key });
     parts.result.replaceChildren();
-    bench.told(answer, `${title}: ${bench.plural(answer.count || 0, "caption")} changed.`);
+    bench.told(answer, say("{title}: {captions} changed.", { title, captions: plural(answer.count || 0, "caption") }));
     await bench.look({ quiet: true });
   }
 })();

@@ -1,7 +1,7 @@
 // The Captions tab: the caption being edited, what several have in common, and an edit that came second.
 (() => {
   const bench = window.atelierBench;
-  const { state, el, parts } = bench;
+  const { state, el, parts } = bench, { say, plural } = window.atelier;
   let shownFor = "";
   let conflict = null; // {item, theirs, digest, merged, mine}
 
@@ -9,7 +9,7 @@
     if (!state.view) return parts.panel.replaceChildren();
     if (!parts.panelBody) {
       parts.panelTabs = ["caption", "change"].map((name) =>
-        bench.button(name === "caption" ? "Caption" : "Change many", () => bench.showPanel(name), { id: `bench-panel-${name}` }));
+        bench.button(name === "caption" ? say("Caption") : say("Change many"), () => bench.showPanel(name), { id: `bench-panel-${name}` }));
       parts.panelBody = el("div", { id: "bench-panel-body" });
     }
     if (!parts.panelBody.isConnected) parts.panel.replaceChildren(el("div", { class: "segments" }, ...parts.panelTabs), parts.panelBody);
@@ -18,7 +18,7 @@
     if (conflict) return draw(`conflict ${conflict.item} ${conflict.digest}`, buildConflict);
     if (state.selected.size > 1) return draw(`several ${[...state.selected].join("|")} ${state.view.version}`, buildSeveral);
     const item = bench.item();
-    if (!item) return draw("none", () => [el("p", { class: "quiet", text: "Choose a picture." })]);
+    if (!item) return draw("none", () => [el("p", { class: "quiet", text: say("Choose a picture.") })]);
     draw(`item ${item.id}`, () => buildEditor(item), () => fillEditor(item));
   };
   bench.showPanel = (name) => {
@@ -35,14 +35,14 @@
   }
 
   function buildEditor(item) {
-    parts.text = el("textarea", { id: "bench-text", rows: 7, spellcheck: false, "aria-label": `Caption of ${item.name}`,
-      placeholder: "no caption yet", disabled: item.locked, oninput: () => typed(item.id), onkeydown: editorKeys });
+    parts.text = el("textarea", { id: "bench-text", rows: 7, spellcheck: false, "aria-label": say("Caption of {name}", { name: item.name }),
+      placeholder: say("no caption yet"), disabled: item.locked, oninput: () => typed(item.id), onkeydown: editorKeys });
     parts.meter = el("div", { class: "meter" }, el("i"));
     parts.facts = el("p", { class: "quiet", id: "bench-facts" });
     parts.note = el("p", { class: "note" });
-    parts.save = bench.button("Save", () => bench.save(), { id: "bench-save", class: "primary", title: "Ctrl+Enter" });
-    parts.revert = bench.button("Revert", () => revert(item.id), { id: "bench-revert" });
-    const next = bench.button("Save and next", saveAndNext, { title: "Ctrl+Shift+Enter" });
+    parts.save = bench.button(say("Save"), () => bench.save(), { id: "bench-save", class: "primary", title: "Ctrl+Enter" });
+    parts.revert = bench.button(say("Revert"), () => revert(item.id), { id: "bench-revert" });
+    const next = bench.button(say("Save and next"), saveAndNext, { title: "Ctrl+Shift+Enter" });
     parts.head = el("p", { class: "title" }, el("b", { text: item.name }), el("small", { text: item.folder }));
     parts.text.value = bench.draft(item.id)?.text ?? item.text;
     return [parts.head, parts.text, parts.meter, parts.facts, parts.note, el("div", { class: "bench-row" }, parts.save, next, parts.revert)];
@@ -58,9 +58,11 @@
     const text = parts.text.value, limit = bench.tokenLimit();
     const tags = text.split(/\n/).flatMap((line) => line.split(state.separator)).filter((tag) => tag.trim()).length;
     const over = tokens !== null && tokens > limit;
-    const read = tokens === null ? "… tokens" : `${tokens} of ${limit} tokens` + (over ? `: the last ${tokens - limit} are not read` : "");
-    parts.facts.replaceChildren(el("span", { class: over ? "over" : "", text: read, title: "Both text encoders cut a caption into the same tokens." }),
-      el("span", { text: bench.plural(tags, "tag") }), el("span", { text: bench.plural(text.length, "character") }));
+    const places = { tokens, limit, rest: tokens - limit };
+    const read = tokens === null ? say("… tokens") : over
+      ? say("{tokens} of {limit} tokens: the last {rest} are not read", places) : say("{tokens} of {limit} tokens", places);
+    parts.facts.replaceChildren(el("span", { class: over ? "over" : "", text: read, title: say("Both text encoders cut a caption into the same tokens.") }),
+      el("span", { text: plural(tags, "tag") }), el("span", { text: plural(text.length, "character") }));
     parts.meter.classList.toggle("over", over);
     parts.meter.firstChild.style.width = `${Math.min(100, ((tokens || 0) / limit) * 100)}%`;
   }
@@ -116,7 +118,7 @@
       bench.showPanel("caption");
       return false;
     }
-    bench.told(answer, answer.count ? "Saved." : "Nothing to save: the file says the same.");
+    bench.told(answer, answer.count ? say("Saved.") : say("Nothing to save: the file says the same."));
     if (answer.error || answer.failed_count) return false;
     if (bench.draft(id)?.text === draft.text) state.drafts.delete(id);
     await bench.look({ quiet: true });
@@ -128,7 +130,7 @@
 
   function buildConflict() {
     const { item, theirs, digest, merged, mine } = conflict;
-    const text = el("textarea", { id: "bench-merged", rows: 6, value: merged, spellcheck: false, "aria-label": "Both put together" });
+    const text = el("textarea", { id: "bench-merged", rows: 6, value: merged, spellcheck: false, "aria-label": say("Both put together") });
     const settle = async (chosen) => {
       conflict = null;
       if (chosen === theirs) state.drafts.delete(item);
@@ -139,12 +141,12 @@
       bench.drawAll();
     };
     return [
-      el("div", { class: "fault", id: "bench-conflict" }, el("p", { text: "This caption was changed elsewhere since you began." }),
-        el("span", { text: "Nothing was written yet. Choose what is to stand in the file." })),
-      el("h5", { text: "In the file now" }), bench.difference(mine, theirs), bench.button("Take theirs", () => settle(theirs), { id: "bench-theirs" }),
-      el("h5", { text: "Yours" }), bench.difference(theirs, mine), bench.button("Take mine", () => settle(mine), { id: "bench-mine" }),
-      el("h5", { text: "Both put together" }), text,
-      bench.button("Save merged", () => settle(text.value), { id: "bench-merge", class: "primary" }),
+      el("div", { class: "fault", id: "bench-conflict" }, el("p", { text: say("This caption was changed elsewhere since you began.") }),
+        el("span", { text: say("Nothing was written yet. Choose what is to stand in the file.") })),
+      el("h5", { text: say("In the file now") }), bench.difference(mine, theirs), bench.button(say("Take theirs"), () => settle(theirs), { id: "bench-theirs" }),
+      el("h5", { text: say("Yours") }), bench.difference(theirs, mine), bench.button(say("Take mine"), () => settle(mine), { id: "bench-mine" }),
+      el("h5", { text: say("Both put together") }), text,
+      bench.button(say("Save merged"), () => settle(text.value), { id: "bench-merge", class: "primary" }),
     ];
   }
 
@@ -152,18 +154,18 @@
   function buildSeveral() {
     const selected = [...state.selected];
     const list = el("ul", { id: "bench-common" });
-    const add = el("input", { id: "bench-add", type: "text", list: "bench-known", placeholder: "add tags", "aria-label": "Add tags" });
-    const where = el("select", { "aria-label": "Where" }, el("option", { value: "end", text: "at the end" }), el("option", { value: "start", text: "at the start" }));
+    const add = el("input", { id: "bench-add", type: "text", list: "bench-known", placeholder: say("add tags"), "aria-label": say("Add tags") });
+    const where = el("select", { "aria-label": say("Where") }, el("option", { value: "end", text: say("at the end") }), el("option", { value: "start", text: say("at the start") }));
     const put = () => add.value.trim() && bench.changeAtOnce("add_tag", { new: add.value, place: where.value });
     add.addEventListener("keydown", (event) => event.key === "Enter" && put());
     bench.ask("selection", { selected }).then(({ tags = [], count = 0 }) => list.replaceChildren(...tags.map(([tag, found]) =>
-      el("li", { class: found === count ? "all" : "" }, el("span", { text: tag }), el("small", { text: found === count ? "all" : `${found}` }),
-        bench.button("×", () => bench.changeAtOnce("delete_tag", { old: tag }), { title: `Take “${tag}” out of the selected captions` })))));
+      el("li", { class: found === count ? "all" : "" }, el("span", { text: tag }), el("small", { text: found === count ? say("all") : `${found}` }),
+        bench.button("×", () => bench.changeAtOnce("delete_tag", { old: tag }), { title: say("Take “{tag}” out of the selected captions", { tag }) })))));
     return [
-      el("p", { class: "title" }, el("b", { text: `${bench.plural(selected.length, "picture")} selected` })),
-      el("div", { class: "bench-row" }, add, where, bench.button("Add", put, { id: "bench-add-button" })),
-      el("h5", { text: "Their tags" }), list,
-      bench.button("Change them in another way …", () => bench.showPanel("change"), { class: "link" }),
+      el("p", { class: "title" }, el("b", { text: say("{pictures} selected", { pictures: plural(selected.length, "picture") }) })),
+      el("div", { class: "bench-row" }, add, where, bench.button(say("Add"), put, { id: "bench-add-button" })),
+      el("h5", { text: say("Their tags") }), list,
+      bench.button(say("Change them in another way …"), () => bench.showPanel("change"), { class: "link" }),
     ];
   }
   // A change that needs no look before: one click, and one click undoes it.
@@ -171,7 +173,7 @@
     const found = await bench.ask("preview", { operation, values, scope: "selected", selected: [...state.selected] });
     if (found.error) return bench.toast(found.error, { bad: true });
     const answer = await bench.ask("apply", { preview: found.key });
-    bench.told(answer, `${found.title}: ${bench.plural(answer.count || 0, "caption")} changed.`);
+    bench.told(answer, say("{title}: {captions} changed.", { title: found.title, captions: plural(answer.count || 0, "caption") }));
     await bench.look({ quiet: true });
     shownFor = "";
     bench.drawPanel();
@@ -196,7 +198,7 @@
       else if (j >= b.length || (i < a.length && common[i + 1][j] >= common[i][j + 1])) add("del", a[i++]);
       else add("ins", b[j++]);
     }
-    if (!shown.childNodes.length) shown.append(el("span", { class: "quiet", text: "empty" }));
+    if (!shown.childNodes.length) shown.append(el("span", { class: "quiet", text: say("empty") }));
     return shown;
   };
 })();

@@ -1,18 +1,18 @@
 // The Captions tab: bar, tags, pictures and keys.
 (() => {
   const bench = window.atelierBench;
-  const { state, el, parts } = bench;
+  const { state, el, parts } = bench, { say, plural } = window.atelier;
   const KEYS = [
-    ["← → ↑ ↓, J, K", "go along the pictures"], ["Enter", "edit the caption"], ["Ctrl+Enter", "save it"],
-    ["Ctrl+Shift+Enter", "save it and edit the next"], ["Escape", "leave the caption; clear the selection"],
-    ["Space", "select"], ["Shift+click, Ctrl+click", "select several"], ["Ctrl+A", "select all that are shown by the filter"],
-    ["Ctrl+Z, Ctrl+Y", "undo, redo"], ["/", "filter"], ["G", "grid or single picture"],
+    ["← → ↑ ↓, J, K", say("go along the pictures")], ["Enter", say("edit the caption")], ["Ctrl+Enter", say("save it")],
+    ["Ctrl+Shift+Enter", say("save it and edit the next")], ["Esc", say("leave the caption; clear the selection")],
+    [say("Space"), say("select")], [say("Shift+click, Ctrl+click"), say("select several")], ["Ctrl+A", say("select all that are shown by the filter")],
+    ["Ctrl+Z, Ctrl+Y", say("undo, redo")], ["/", say("filter")], ["G", say("grid or single picture")],
   ];
   const LANGUAGE = [
-    ["blob", "the text contains it"], ["tag:dog", "has this tag; _ and blank are the same"], ['tag:"long hair"', "of several words"],
-    ["tag:*hair", "* stands for any letters"], ['text:"on a sofa"', "the text contains it"], ["name:IMG_*", "file name"],
-    ["folder:10_*", "folder"], ["tags > 10", "also tokens, chars, words, lines; > < >= <= = !="], ["untagged", "no caption, or an empty one"],
-    ["a b, a AND b", "both"], ["a OR b", "one of them"], ["NOT (a OR b)", "not these"],
+    ["blob", say("the text contains it")], ["tag:dog", say("has this tag; _ and blank are the same")], ['tag:"long hair"', say("of several words")],
+    ["tag:*hair", say("* stands for any letters")], ['text:"on a sofa"', say("the text contains it")], ["name:IMG_*", say("file name")],
+    ["folder:10_*", say("folder")], ["tags > 10", say("also tokens, chars, words, lines; > < >= <= = !=")], ["untagged", say("no caption, or an empty one")],
+    ["a b, a AND b", say("both")], ["a OR b", say("one of them")], ["NOT (a OR b)", say("not these")],
   ];
 
   // A click by mouse leaves the keys to the pictures.
@@ -27,23 +27,23 @@
       onkeydown: (event) => event.key === "Enter" && enter(),
     });
     const openOwn = () => ((state.own = true), bench.open(parts.folder.value, parts.extension.value));
-    parts.folder = typed("bench-folder", "Folder", "folder of images", openOwn);
-    parts.extension = typed("bench-extension", "Caption extension", ".txt", openOwn);
+    parts.folder = typed("bench-folder", say("Folder"), say("folder of images"), openOwn);
+    parts.extension = typed("bench-extension", say("Caption extension"), ".txt", openOwn);
     parts.counts = el("span", { id: "bench-counts", class: "quiet" });
-    parts.filter = typed("bench-filter", "Filter", "Filter:  tag:dog  NOT (tokens > 75 OR untagged)", () => parts.filter.blur());
+    parts.filter = typed("bench-filter", say("Filter"), say("Filter:  tag:dog  NOT (tokens > 75 OR untagged)"), () => parts.filter.blur());
     let pause = 0;
     parts.filter.addEventListener("input", () => {
       clearTimeout(pause);
       pause = setTimeout(() => bench.filterBy(parts.filter.value), 220);
     });
-    parts.sort = el("select", { id: "bench-sort", "aria-label": "Order", onchange: () => ((state.sort = parts.sort.value), bench.look({ first: 0 })) },
-      ...bench.hello.sorts.map((name) => el("option", { value: name, text: `by ${name}` })));
-    parts.undo = bench.button("Undo", bench.undo, { id: "bench-undo" });
-    parts.redo = bench.button("Redo", bench.redo, { id: "bench-redo" });
+    parts.sort = el("select", { id: "bench-sort", "aria-label": say("Order"), onchange: () => ((state.sort = parts.sort.value), bench.look({ first: 0 })) },
+      ...bench.hello.sorts.map((name) => el("option", { value: name, text: bench.hello.sort_titles[name] })));
+    parts.undo = bench.button(say("Undo"), bench.undo, { id: "bench-undo" });
+    parts.redo = bench.button(say("Redo"), bench.redo, { id: "bench-redo" });
     parts.mode = bench.button("", bench.toggleMode, { id: "bench-mode", title: "G" });
     parts.fault = el("p", { id: "bench-fault", role: "alert" });
     parts.strip = el("div", { id: "bench-strip" });
-    parts.tagFilter = typed("bench-tag-filter", "Find a tag", "find a tag", () => {});
+    parts.tagFilter = typed("bench-tag-filter", say("Find a tag"), say("find a tag"), () => {});
     let tagPause = 0;
     parts.tagFilter.addEventListener("input", () => {
       clearTimeout(tagPause);
@@ -52,14 +52,14 @@
     });
     parts.known = el("datalist", { id: "bench-known" });
     parts.tags = el("ul", { id: "bench-tags" });
-    parts.tagTitle = el("h4", { text: "Tags" });
-    parts.grid = el("div", { id: "bench-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": "Pictures" });
+    parts.tagTitle = el("h4", { text: say("Tags") });
+    parts.grid = el("div", { id: "bench-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": say("Pictures") });
     parts.pages = el("div", { id: "bench-pages" });
     parts.panel = el("aside", { id: "bench-panel" });
     parts.help = el("div", { id: "bench-help", class: "sheet", hidden: true }, table(LANGUAGE), table(KEYS));
     bench.root.replaceChildren(
-      el("div", { class: "bench-row" }, parts.folder, parts.extension, bench.button("Open", openOwn, { id: "bench-open" }),
-        bench.button("Data set's folder", bench.useDataSet, { title: "Open the folder of the tab Data set" }), parts.counts),
+      el("div", { class: "bench-row" }, parts.folder, parts.extension, bench.button(say("Open"), openOwn, { id: "bench-open" }),
+        bench.button(say("Data set's folder"), bench.useDataSet, { title: say("Open the folder of the tab Data set") }), parts.counts),
       el("div", { class: "bench-row" }, parts.filter, parts.sort, parts.mode, parts.undo, parts.redo),
       parts.fault, parts.strip, parts.help,
       el("div", { id: "bench-body" },
@@ -91,49 +91,49 @@
     const view = state.view;
     if (document.activeElement !== parts.folder) parts.folder.value = state.folder;
     if (document.activeElement !== parts.extension) parts.extension.value = state.extension;
-    parts.counts.textContent = view ? `${bench.plural(view.total, "picture")}, ${view.captioned.toLocaleString("en")} captioned` : "";
+    parts.counts.textContent = view ? say("{pictures}, {count} captioned", { pictures: plural(view.total, "picture"), count: view.captioned.toLocaleString("en") }) : "";
     parts.undo.disabled = !view?.undo;
     parts.redo.disabled = !view?.redo;
-    parts.undo.title = view?.undo ? `Undo: ${view.undo} (Ctrl+Z)` : "Nothing to undo";
-    parts.redo.title = view?.redo ? `Redo: ${view.redo} (Ctrl+Y)` : "Nothing to redo";
-    parts.mode.textContent = state.mode === "grid" ? "Single picture" : "Grid";
+    parts.undo.title = view?.undo ? say("Undo: {title} (Ctrl+Z)", { title: view.undo }) : say("Nothing to undo");
+    parts.redo.title = view?.redo ? say("Redo: {title} (Ctrl+Y)", { title: view.redo }) : say("Nothing to redo");
+    parts.mode.textContent = state.mode === "grid" ? say("Single picture") : say("Grid");
     parts.fault.textContent = state.fault || (view?.problems || []).join("\n");
     drawStrip(view);
   };
 
   function drawStrip(view) {
-    const help = bench.button("Filter language and keys", () => (parts.help.hidden = !parts.help.hidden), { class: "link", id: "bench-help-open" });
+    const help = bench.button(say("Filter language and keys"), () => (parts.help.hidden = !parts.help.hidden), { class: "link", id: "bench-help-open" });
     if (!view) return parts.strip.replaceChildren(help);
-    const found = state.filter.trim() ? `${view.matching.toLocaleString("en")} of ${bench.plural(view.total, "picture")}` : "";
+    const found = state.filter.trim() ? say("{count} of {pictures}", { count: view.matching.toLocaleString("en"), pictures: plural(view.total, "picture") }) : "";
     const pieces = [found && el("span", { id: "bench-found", text: found })];
-    if (found) pieces.push(bench.button("Clear the filter", () => bench.filterBy(""), { class: "link" }));
-    if (state.selected.size) pieces.push(el("b", { id: "bench-selected", text: `${state.selected.size.toLocaleString("en")} selected` }));
+    if (found) pieces.push(bench.button(say("Clear the filter"), () => bench.filterBy(""), { class: "link" }));
+    if (state.selected.size) pieces.push(el("b", { id: "bench-selected", text: say("{count} selected", { count: state.selected.size.toLocaleString("en") }) }));
     if (view.matching && state.selected.size < view.matching)
-      pieces.push(bench.button(`Select all ${view.matching.toLocaleString("en")}`, bench.selectAll, { class: "link", id: "bench-select-all" }));
-    if (state.selected.size) pieces.push(bench.button("Clear the selection", bench.selectNone, { class: "link" }));
-    if (state.drafts.size) pieces.push(el("span", { class: "unsaved", text: `${state.drafts.size} unsaved` }),
-      bench.button("Save all", bench.saveAll, { class: "link" }));
+      pieces.push(bench.button(say("Select all {count}", { count: view.matching.toLocaleString("en") }), bench.selectAll, { class: "link", id: "bench-select-all" }));
+    if (state.selected.size) pieces.push(bench.button(say("Clear the selection"), bench.selectNone, { class: "link" }));
+    if (state.drafts.size) pieces.push(el("span", { class: "unsaved", text: say("{count} unsaved", { count: state.drafts.size }) }),
+      bench.button(say("Save all"), bench.saveAll, { class: "link" }));
     parts.strip.replaceChildren(...pieces.filter(Boolean), help);
   }
 
   bench.drawTags = () => {
     const view = state.view, shown = view?.tags || [];
-    parts.tagTitle.replaceChildren("Tags", el("small", { text: view ? view.tag_count.toLocaleString("en") : "" }));
+    parts.tagTitle.replaceChildren(say("Tags"), el("small", { text: view ? view.tag_count.toLocaleString("en") : "" }));
     if (!state.tagSearch) parts.known.replaceChildren(...shown.map(([tag]) => el("option", { value: tag })));
     parts.tags.replaceChildren(...shown.map(([tag, count]) => {
       const on = state.filter.includes(quoted(tag));
       return el("li", {}, el("button", {
-        type: "button", class: on ? "on" : "", title: `${tag}\nClick: filter by it. Alt+click: filter by its absence.`,
+        type: "button", class: on ? "on" : "", title: `${tag}\n` + say("Click: filter by it. Alt+click: filter by its absence."),
         onclick: (event) => toggleTag(tag, event.altKey),
       }, el("span", { text: tag }), el("small", { text: count.toLocaleString("en") })));
     }));
     const more = (view?.tag_count || 0) - shown.length;
-    if (more > 0) parts.tags.append(el("li", { class: "quiet", text: `and ${more.toLocaleString("en")} more` }));
+    if (more > 0) parts.tags.append(el("li", { class: "quiet", text: say("and {count} more", { count: more.toLocaleString("en") }) }));
   };
 
   function card(item) {
     const made = el("figure", { role: "option" },
-      el("div", { class: "frame" }, el("span", { class: "soon" }), el("input", { type: "checkbox", tabIndex: -1, "aria-label": "Select" })),
+      el("div", { class: "frame" }, el("span", { class: "soon" }), el("input", { type: "checkbox", tabIndex: -1, "aria-label": say("Select") })),
       el("figcaption", {}, el("p", {}), el("small", {})));
     made.addEventListener("click", (event) => click(item.id, event));
     made.addEventListener("dblclick", () => state.mode === "grid" && bench.toggleMode());
@@ -150,13 +150,13 @@
     frame.querySelector("input").checked = state.selected.has(item.id);
     if (words.textContent !== text) words.textContent = text;
     words.className = text ? "" : "quiet";
-    if (!text) words.textContent = "no caption";
-    facts.replaceChildren(el("span", { text: item.name }), draft ? el("b", { class: "unsaved", text: "unsaved" }) :
-      el("span", { class: item.tokens > limit() ? "over" : "", text: item.tokens === null || !item.text ? "" : bench.plural(item.tokens, "token") }));
+    if (!text) words.textContent = say("no caption");
+    facts.replaceChildren(el("span", { text: item.name }), draft ? el("b", { class: "unsaved", text: say("unsaved") }) :
+      el("span", { class: item.tokens > limit() ? "over" : "", text: item.tokens === null || !item.text ? "" : plural(item.tokens, "token") }));
     const drawn = frame.querySelector("img");
     if (item.small && drawn?.getAttribute("src") !== item.small) {
       (drawn || frame.querySelector(".soon")).replaceWith(el("img", { src: item.small, alt: "", draggable: false }));
-    } else if (item.small === "") frame.querySelector(".soon")?.replaceChildren("no preview");
+    } else if (item.small === "") frame.querySelector(".soon")?.replaceChildren(say("no preview"));
   }
   const limit = (bench.tokenLimit = () => Number(bench.fieldValue("field-captions-max_tokens")) || 75);
 
@@ -178,9 +178,9 @@
   };
   function emptiness() {
     if (state.fault) return "";
-    if (!state.folder) return "Choose a folder of images above, or on the tab Data set.";
-    if (!state.view) return "Looking …";
-    return state.view.total ? "No picture passes the filter." : "There are no images in this folder.";
+    if (!state.folder) return say("Choose a folder of images above, or on the tab Data set.");
+    if (!state.view) return say("Looking …");
+    return state.view.total ? say("No picture passes the filter.") : say("There are no images in this folder.");
   }
 
   // The single picture: a copy of up to 1280 px, asked for when it is shown.
@@ -204,9 +204,9 @@
       parts.grid.scrollIntoView({ block: "start" });
     };
     parts.pages.replaceChildren(
-      bench.button("‹ Back", turn(view.first - size), { disabled: view.first === 0, id: "bench-back" }),
-      el("span", { id: "bench-where", class: "quiet", text: `${(view.first + 1).toLocaleString("en")} to ${last.toLocaleString("en")} of ${view.matching.toLocaleString("en")}` }),
-      bench.button("More ›", turn(view.first + size), { disabled: last >= view.matching, id: "bench-more" }));
+      bench.button(say("‹ Back"), turn(view.first - size), { disabled: view.first === 0, id: "bench-back" }),
+      el("span", { id: "bench-where", class: "quiet", text: say("{first} to {last} of {total}", { first: (view.first + 1).toLocaleString("en"), last: last.toLocaleString("en"), total: view.matching.toLocaleString("en") }) }),
+      bench.button(say("More ›"), turn(view.first + size), { disabled: last >= view.matching, id: "bench-more" }));
   }
 
   function click(id, event) {

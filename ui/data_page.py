@@ -10,41 +10,46 @@ from engine.plan_images import ImagePlan
 from engine.preset import BY_PATH
 from ui import thumbnails, words
 from ui.check import Check
+from ui.language import say
 from ui.words import escape
 
 PAGE_IMAGES = 48
 _MOST_PROBLEMS = 50
 _FEW_WARNINGS = 2  # more are folded up
 
-_HOW_TO = """<div class="empty"><h3>Choose a training folder</h3>
-<p>It holds one folder for each subject. The number before the name tells how often each picture is shown per epoch;
-the text file beside a picture is its caption.</p>
-<pre>training
+_LAYOUT = """training
 └── 10_mycat cat
     ├── 001.jpg
     ├── 001.txt     photo of mycat cat on a sofa
-    └── 002.png</pre></div>"""
+    └── 002.png"""
 
 
 def folders(plan: Plan | None) -> str:
     """The subsets: images × repeats, and how many have captions."""
     if plan is None or not plan.subsets:
-        return _HOW_TO
+        return _how_to()
     rows = []
     for subset in plan.subsets:
-        captions = f"{subset.captioned:,} of {subset.images:,}"
-        kind = '<span class="tag">regularization</span>' if subset.is_regularization else ""
+        captions = say("{count} of {total}", count=f"{subset.captioned:,}", total=f"{subset.images:,}")
+        kind = f'<span class="tag">{say("regularization")}</span>' if subset.is_regularization else ""
         rows.append(
             f'<tr><td title="{escape(subset.folder)}">{escape(subset.folder.name)} {kind}</td>'
             f'<td class="number">{subset.images:,}</td>'
             f'<td class="number">× {subset.repeats:,}</td><td class="number">{subset.images * subset.repeats:,}</td>'
             f"<td>{escape(captions)}</td></tr>"
         )
-    head = "<tr><th>Folder</th><th>Images</th><th>Repeats</th><th>Shown per epoch</th><th>Captions</th></tr>"
-    return (
-        f'<div class="sheet"><h4>Folders</h4><table class="plain"><thead>{head}</thead><tbody>{"".join(rows)}</tbody>'
-        f"</table></div>"
+    heads = (say("Folder"), say("Images"), say("Repeats"), say("Shown per epoch"), say("Captions"))
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    table = f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    return f'<div class="sheet"><h4>{say("Folders")}</h4>{table}</div>'
+
+
+def _how_to() -> str:
+    about = say(
+        "It holds one folder for each subject. The number before the name tells how often each picture is shown per "
+        "epoch; the text file beside a picture is its caption."
     )
+    return f'<div class="empty"><h3>{say("Choose a training folder")}</h3><p>{about}</p><pre>{_LAYOUT}</pre></div>'
 
 
 def buckets(plan: Plan | None) -> str:
@@ -61,13 +66,17 @@ def buckets(plan: Plan | None) -> str:
             f'<tr><td class="shape-cell">{shape}</td><td>{width} × {height}</td><td class="bar-cell">'
             f'<div class="share" style="width:{bucket.images / most * 100:.1f}%"></div></td>'
             f'<td class="number">{words.plural(bucket.images, "image")}</td>'
-            f'<td class="number">{bucket.batches:,} {"batch" if bucket.batches == 1 else "batches"}</td></tr>'
+            f'<td class="number">{_batches(bucket.batches)}</td></tr>'
         )
-    about = "Pictures are sorted by shape into buckets, scaled and cut to the bucket's size; repeats are counted."
+    about = say("Pictures are sorted by shape into buckets, scaled and cut to the bucket's size; repeats are counted.")
     return (
-        f'<div class="sheet"><h4>Buckets</h4><p class="quiet">{about}</p><table class="plain buckets"><tbody>'
+        f'<div class="sheet"><h4>{say("Buckets")}</h4><p class="quiet">{about}</p><table class="plain buckets"><tbody>'
         f"{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _batches(count: int) -> str:
+    return say("1 batch") if count == 1 else say("{count} batches", count=f"{count:,}")
 
 
 def problem_list(problems: Sequence[Problem], style: str) -> str:
@@ -76,7 +85,7 @@ def problem_list(problems: Sequence[Problem], style: str) -> str:
         return ""
     items = [f"<li>{_place(problem)}{escape(problem.message)}</li>" for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > _MOST_PROBLEMS:
-        items.append(f"<li>and {len(problems) - _MOST_PROBLEMS:,} more</li>")
+        items.append(f"<li>{say('and {count} more', count=f'{len(problems) - _MOST_PROBLEMS:,}')}</li>")
     return f'<ul class="notes {style}">{"".join(items)}</ul>'
 
 
@@ -108,11 +117,11 @@ def _card(image: ImagePlan, small) -> str:
     picture = (
         f'<img src="{escape(thumbnails.url(small))}" alt="" loading="lazy">'
         if small
-        else '<span class="soon">no preview</span>'
+        else f'<span class="soon">{say("no preview")}</span>'
     )
     width, height = image.size_px
     size = f"{width} × {height} → {image.bucket_px[0]} × {image.bucket_px[1]}"
-    caption = escape(image.caption) if image.caption else '<span class="quiet">no caption</span>'
+    caption = escape(image.caption) if image.caption else f'<span class="quiet">{say("no caption")}</span>'
     return (
         f'<figure title="{escape(image.path)}"><div class="frame">{picture}</div><figcaption>{caption}'
         f"<small>{escape(image.path.name)} · {size}</small></figcaption></figure>"

@@ -15,6 +15,7 @@ from ui import data_page, layout_help, report_tab, tool_panel
 from ui.check import Check
 from ui.data_page import PAGE_IMAGES
 from ui.form import Form
+from ui.language import say
 
 FIELDS = ("data.folder", "data.regularization_folder", "captions.extension")  # the fields that live on this tab
 PREPARING = ("arrange", "rename", "name_captions", "clean", "crop", "balance", "similarity")  # in this order
@@ -100,7 +101,10 @@ def show(check: Check, subset: str, first: int, seen: dict[str, Any]) -> list[An
         "notes": _text(data_page.notes(check)),
         "folders": _text(data_page.folders(plan)),
         "buckets": _text(data_page.buckets(plan)),
-        "subset": ((names, chosen), gr.update(choices=[_ALL, *names], value=chosen, visible=len(names) > 1)),
+        "subset": (
+            (names, chosen),
+            gr.update(choices=[(say("All folders"), _ALL), *names], value=chosen, visible=len(names) > 1),
+        ),
         "number": (first, first),
         "where": _text(_where(images, first)),
         "back": ((len(images), first > 0), gr.update(visible=len(images) > PAGE_IMAGES, interactive=first > 0)),
@@ -128,4 +132,5 @@ def _where(images: list[ImagePlan], first: int) -> str:
     if not images:
         return ""
     last = min(first + PAGE_IMAGES, len(images))
-    return f'<span class="quiet">Pictures {first + 1:,} to {last:,} of {len(images):,}</span>'
+    numbers = {"first": f"{first + 1:,}", "last": f"{last:,}", "total": f"{len(images):,}"}
+    return f'<span class="quiet">{say("Pictures {first} to {last} of {total}", **numbers)}</span>'

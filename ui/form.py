@@ -18,6 +18,7 @@ from gradio.components import Component
 from engine.preset import BY_PATH, SETTINGS, VERSION, Preset
 from engine.settings import Setting
 from ui import words
+from ui.language import either, say
 
 _SLIDER_STEPS = 200  # a slider with more positions cannot be set by hand
 _RGBA = re.compile(r"rgba?\(\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s*(?:,\s*[\d.]+\s*)?\)")
@@ -55,9 +56,8 @@ def field_id(path: str) -> str:
 
 def widget(item: Setting, path: str = "") -> Component:
     """The widget for a setting: by its kind, its choices and its limits. `path` is another path than the setting's."""
-    label = item.label + (f" ({item.unit})" if item.unit == "px" else "")
     about: dict[str, Any] = {
-        "label": label,
+        "label": label_of(item),
         "info": item.help,
         "elem_id": field_id(path or item.path),
         "elem_classes": [
@@ -84,6 +84,12 @@ def widget(item: Setting, path: str = "") -> Component:
     if step is not None:
         return gr.Slider(minimum=item.low or 0, maximum=item.high or 0, step=step, buttons=[], **about)
     return gr.Number(step=item.multiple_of or (1 if item.type is int else 0.1), **about)
+
+
+def label_of(item: Setting) -> str:
+    """What a setting is called on the page, with its unit where the name does not tell it."""
+    label, unit = either(item.label, item.zh), say(item.unit) if item.unit else ""
+    return label if not unit or unit.lower() in label.lower() else say("{label} ({unit})", label=label, unit=unit)
 
 
 def slider_step(item: Setting) -> float | None:

@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.preset import resolve
 from ui.form import Form
 from ui.handlers import QUIET
+from ui.language import say
 from ui.tool_panel import ToolPanel
 from ui.words import escape
 
@@ -63,7 +64,9 @@ def sentence_of(layout: Layout) -> str:
     """What was understood, and what can be done, in HTML."""
     if _is_deeper(layout):
         return f"<p>{escape(layout.sentence)}</p>"
-    what = "Atelier makes a training folder of it by links, without touching your files; you see everything before."
+    what = say(
+        "Atelier makes a training folder of it by links, without touching your files; you see everything before."
+    )
     return f'<p>{escape(layout.sentence)} <span class="quiet">{what}</span></p>'
 
 

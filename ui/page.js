@@ -1,6 +1,21 @@
 // What the browser does by itself: levels, marks beside fields, chart read-outs, full-size pictures, and waiting for a
 // page server that went away. Text is only ever put in as text (textContent), never as HTML.
 window.atelier = (() => {
+  // What the page says, in its language; {places} are filled from `values`. See ui/language.py.
+  const say = (sentence, values = {}) =>
+    ((window.atelierWords || {})[sentence] ?? sentence).replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
+  const plural = (count, noun) => say(["{count}", noun].join(" "), { count: count.toLocaleString("en") }) +
+    (count === 1 || window.atelierLanguage === "zh" ? "" : "s");
+  document.documentElement.lang = window.atelierLanguage === "zh" ? "zh-CN" : "en";
+  function languageSwitch(element) {
+    const choice = element.querySelector("select");
+    choice.value = window.atelierLanguage;
+    choice.addEventListener("change", () => {
+      document.cookie = `${choice.dataset.cookie}=${choice.value}; path=/; max-age=31536000; SameSite=Lax`;
+      location.reload();
+    });
+  }
+
   const idOf = (path) => "field-" + path.replaceAll(".", "-");
   const fieldOf = (path) => document.getElementById(idOf(path));
 
@@ -49,7 +64,7 @@ window.atelier = (() => {
   function markChanged(field, isChanged) {
     field.classList.toggle("is-changed", isChanged);
     const label = field.querySelector('[data-testid="block-info"], .label-text');
-    if (label) label.title = isChanged ? "Changed; the default is " + (window.atelierDefaults || {})[field.id] : "";
+    if (label) label.title = isChanged ? say("Changed; the default is {value}", { value: (window.atelierDefaults || {})[field.id] }) : "";
   }
 
   function addKohyaName(field) {
@@ -174,7 +189,7 @@ window.atelier = (() => {
     cursor.setAttribute("transform", `translate(${left + ((right - left) * shown) / chart.x_end})`);
     cursor.style.visibility = "visible";
     const tip = chartTip();
-    tip.textContent = [`step ${shown}`, ...rows].join("\n");
+    tip.textContent = [say("step {number}", { number: shown }), ...rows].join("\n");
     tip.style.left = Math.min(event.clientX + 14, window.innerWidth - tip.offsetWidth - 8) + "px";
     tip.style.top = event.clientY + 14 + "px";
   });
@@ -227,12 +242,12 @@ window.atelier = (() => {
     const note = document.createElement("div");
     note.id = "away";
     note.textContent =
-      "The page's program is not running. Training goes on without it; start ./gui.sh again and this page returns.";
+      say("The page's program is not running. Training goes on without it; start ./gui.sh again and this page returns.");
     document.body.append(note);
   }
   lookForServer();
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { showLevel, showMarks, showTool, goToField };
+  return { say, plural, languageSwitch, showLevel, showMarks, showTool, goToField };
 })();

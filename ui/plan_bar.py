@@ -12,7 +12,8 @@ from engine.errors import Problem
 from engine.preset import BY_PATH
 from ui.check import Check
 from ui.data_page import problem_list
-from ui.words import escape, plural
+from ui.language import say
+from ui.words import escape, place, plural
 
 
 @dataclass
@@ -40,14 +41,14 @@ def sentence(check: Check) -> str:
         first = check.problems[0]
         count = plural(len(check.problems), "thing")
         where = f'<a href="#" data-field="{escape(first.where)}">' if first.where in BY_PATH else "<a>"
-        label = escape(BY_PATH[first.where].label) if first.where in BY_PATH else escape(first.where)
-        more = f" · and {len(check.problems) - 1} more" if len(check.problems) > 1 else ""
-        what = f"<b>{count} to correct before training can start</b>"
+        label = escape(place(first.where))
+        more = " · " + say("and {count} more", count=len(check.problems) - 1) if len(check.problems) > 1 else ""
+        what = f"<b>{say('{things} to correct before training can start', things=count)}</b>"
         return f'<div class="plan blocked">{what}<p>{where}{label}</a> {escape(first.message)}{more}</p></div>'
     notes = [_model(check), plural(len(check.warnings), "warning") if check.warnings else ""]
     note = escape(" · ".join(filter(None, notes)))
     text = escape(check.sentence)
-    return f'<div class="plan"><b>Will be trained</b> <span class="quiet">{note}</span><p>{text}</p></div>'
+    return f'<div class="plan"><b>{say("Will be trained")}</b> <span class="quiet">{note}</span><p>{text}</p></div>'
 
 
 def _model(check: Check) -> str:
@@ -55,8 +56,9 @@ def _model(check: Check) -> str:
     model = check.plan.model if check.plan else None
     if model is None:
         return ""
-    snr = ", zero-terminal SNR" if model.zero_terminal_snr else ""
-    return f"on {model.path.name}: SDXL {model.kind}, {model.prediction.replace('_', '-')} prediction{snr}"
+    snr = say(", zero-terminal SNR") if model.zero_terminal_snr else ""
+    kind = {"name": model.path.name, "kind": model.kind, "prediction": model.prediction.replace("_", "-")}
+    return say("on {name}: SDXL {kind}, {prediction} prediction", **kind) + snr
 
 
 def marks(check: Check) -> str:
@@ -71,4 +73,4 @@ def marks(check: Check) -> str:
 def blocked(problems: Iterable[Problem]) -> str:
     """Why Start did not start, all reasons at once."""
     listed = list(problems)
-    return f'<div class="fault"><p>Not started. Please correct:</p>{problem_list(listed, "problem")}</div>'
+    return f'<div class="fault"><p>{say("Not started. Please correct:")}</p>{problem_list(listed, "problem")}</div>'

@@ -9,7 +9,8 @@ from engine.kohya import Export, Line, Receipt
 from engine.kohya.receipt import TITLES, Group
 from engine.preset import BY_PATH, Preset
 from ui import form as forms
-from ui.words import escape, plural
+from ui.language import say
+from ui.words import escape, place, plural
 
 _LONGEST_VALUE = 160
 # The order in which people need them; the first two stand open
@@ -23,35 +24,36 @@ _GROUPS: tuple[tuple[Group, str, bool], ...] = (
 
 def about(preset: Preset, own: bool) -> str:
     """What a preset says about itself, and whose it is."""
-    text = escape(preset.about) or '<span class="quiet">This preset carries no note.</span>'
-    whose = "yours" if own else "comes with Atelier"
-    author = f"by {escape(preset.author)}, " if preset.author else ""
+    text = escape(preset.about) or f'<span class="quiet">{say("This preset carries no note.")}</span>'
+    whose = say("yours") if own else say("comes with Atelier")
+    author = say("by {author}, ", author=escape(preset.author)) if preset.author else ""
     return f'<p class="about">{text}</p><p class="quiet">{author}{whose}</p>'
 
 
 def changes(rows: Sequence[tuple[str, Any, Any]], kept: Sequence[str]) -> str:
     """What loading changes in the form, before it is done."""
-    left_alone = f'<p class="quiet">Stays as it is: {_labels(kept)}.</p>' if kept else ""
+    left_alone = f'<p class="quiet">{say("Stays as it is: {settings}.", settings=_labels(kept))}</p>' if kept else ""
     if not rows:
-        return f'<p class="quiet">The form holds these settings already.</p>{left_alone}'
-    head = f"Loading changes {plural(len(rows), 'setting')}"
-    table = settings_table(rows, ("In the form", "Then"))
+        return f'<p class="quiet">{say("The form holds these settings already.")}</p>{left_alone}'
+    head = say("Loading changes {settings}", settings=plural(len(rows), "setting"))
+    table = settings_table(rows, (say("In the form"), say("Then")))
     return f'<details class="changes"><summary>{head}</summary>{table}</details>{left_alone}'
 
 
 def loaded(title: str, kept: Sequence[str]) -> str:
-    stays = f' <span class="quiet">Kept from before: {_labels(kept)}.</span>' if kept else ""
-    return f'<p class="done">“{escape(title)}” is in the form now.{stays}</p>'
+    before = say("Kept from before: {settings}.", settings=_labels(kept))
+    stays = f' <span class="quiet">{before}</span>' if kept else ""
+    return f'<p class="done">{say("“{title}” is in the form now.", title=escape(title))}{stays}</p>'
 
 
 def settings_table(rows: Iterable[tuple[str, Any, Any]], heads: tuple[str, str]) -> str:
     """Settings with two values each."""
     cells = "".join(
-        f"<tr><td>{escape(BY_PATH[path].section.capitalize())}</td><td>{escape(BY_PATH[path].label)}</td>"
+        f"<tr><td>{escape(_section(path))}</td><td>{escape(place(path))}</td>"
         f"<td><code>{_value(path, one)}</code></td><td><code>{_value(path, two)}</code></td></tr>"
         for path, one, two in rows
     )
-    titles = "".join(f"<th>{head}</th>" for head in ("Section", "Setting", *heads))
+    titles = "".join(f"<th>{head}</th>" for head in (say("Section"), say("Setting"), *heads))
     return f'<table class="plain"><thead><tr>{titles}</tr></thead><tbody>{cells}</tbody></table>'
 
 
@@ -62,8 +64,9 @@ def receipt(found: Receipt, file: str) -> str:
     for group, style, is_open in _GROUPS:
         lines: tuple[Line, ...] = getattr(found, group)
         if lines:
-            head = f"{TITLES[group]}: {len(lines)}"
-            parts.append(_group(head, style, is_open, map(_receipt_row, lines), ("Key", "There", "Here", "")))
+            head = say("{what}: {count}", what=say(TITLES[group]), count=len(lines))
+            heads = (say("Key"), say("There"), say("Here"), "")
+            parts.append(_group(head, style, is_open, map(_receipt_row, lines), heads))
     return f'<div class="sheet receipt">{"".join(parts)}</div>'
 
 
@@ -71,16 +74,17 @@ def export(made: Export) -> str:
     """What a kohya_ss file cannot hold."""
     notes = "".join(f'<p class="quiet">{escape(note)}</p>' for note in made.notes)
     if not made.lost:
-        body = "<p>Everything in this preset can be said in it.</p>"
+        body = f"<p>{say('Everything in this preset can be said in it.')}</p>"
     else:
         rows = (
             f"<tr><td>{escape(_label(item.setting))}</td><td><code>{_short(item.value)}</code></td>"
             f"<td><code>{_short(item.there)}</code></td><td>{escape(item.note)}</td></tr>"
             for item in made.lost
         )
-        head = f"What kohya_ss cannot hold, or holds differently: {len(made.lost)}"
-        body = _group(head, "warning", True, rows, ("Setting", "Here", "There", ""))
-    return f'<div class="sheet receipt"><h4>kohya_ss preset, {len(made.content)} keys</h4>{body}{notes}</div>'
+        head = say("What kohya_ss cannot hold, or holds differently: {count}", count=len(made.lost))
+        body = _group(head, "warning", True, rows, (say("Setting"), say("Here"), say("There"), ""))
+    title = say("kohya_ss preset, {count} keys", count=len(made.content))
+    return f'<div class="sheet receipt"><h4>{title}</h4>{body}{notes}</div>'
 
 
 def _group(head: str, style: str, is_open: bool, rows: Iterable[str], heads: Sequence[str]) -> str:
@@ -99,12 +103,15 @@ def _receipt_row(line: Line) -> str:
 
 
 def _label(path: str) -> str:
-    item = BY_PATH.get(path)
-    return f"{item.section.capitalize()}: {item.label}" if item else path.capitalize()
+    return f"{_section(path)}: {place(path)}" if path in BY_PATH else say(path.capitalize())
+
+
+def _section(path: str) -> str:
+    return say(BY_PATH[path].section.capitalize())
 
 
 def _labels(paths: Sequence[str]) -> str:
-    return escape(", ".join(BY_PATH[path].label if path in BY_PATH else path.capitalize() for path in paths))
+    return escape(say(", ").join(place(path) if path in BY_PATH else say(path.capitalize()) for path in paths))
 
 
 def _value(path: str, value: Any) -> str:
@@ -114,6 +121,6 @@ def _value(path: str, value: Any) -> str:
 def _short(value: Any) -> str:
     """A value as people read it, cut where it is very long."""
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return say("on") if value else say("off")
     text = " ".join(str(value).split()) if value is not None else ""
-    return escape(text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…") or "empty"
+    return escape(text if len(text) <= _LONGEST_VALUE else text[:_LONGEST_VALUE] + "…") or say("empty")

@@ -20,6 +20,7 @@ from ui import preset_views as views
 from ui.data_page import problem_list
 from ui.form import Form
 from ui.handlers import QUIET
+from ui.language import say
 from ui.words import escape, plural
 
 _PRESENT = "present form"
@@ -164,7 +165,7 @@ def choices_update(chosen: str | None, left: str | None, right: str | None) -> l
     items = _listed()
     paths = [path for _, path in items]
     first = paths[0] if paths else None
-    with_form = [("What the form holds now", _PRESENT), *items]
+    with_form = [(say("What the form holds now"), _PRESENT), *items]
     return [
         gr.update(choices=items, value=chosen if chosen in paths else first),
         gr.update(choices=with_form, value=left if left in paths else _PRESENT),
@@ -175,7 +176,8 @@ def choices_update(chosen: str | None, left: str | None, right: str | None) -> l
 def _listed() -> list[tuple[str, str]]:
     """All presets as a list shows them: (title, path)."""
     return [
-        (f"{item.title} (yours)" if item.own else item.title, str(item.path)) for item in preset_files.preset_files()
+        (say("{title} (yours)", title=item.title) if item.own else say(item.title), str(item.path))
+        for item in preset_files.preset_files()
     ]
 
 
@@ -194,7 +196,7 @@ def describe(chosen: str | None, keep: bool, left: str, right: str, *shown: Any)
     undo = gr.update(interactive=last.before() is not None)
     differences = compare(left, right, *shown)
     if not chosen:
-        what = '<p class="quiet">No preset is here yet. Save one on the right.</p>'
+        what = f'<p class="quiet">{say("No preset is here yet. Save one on the right.")}</p>'
         return [what, "", gr.update(interactive=False), undo, differences]
     own = any(item.own and str(item.path) == chosen for item in preset_files.preset_files())
     delete = gr.update(interactive=own)
@@ -215,8 +217,9 @@ def compare(left: str, right: str, *shown: Any) -> str:
     except UserError as error:
         return problem_list(error.problems, "problem")
     if not rows:
-        return '<p class="quiet">No difference in any setting.</p>'
-    return f'<p class="quiet">{plural(len(rows), "difference")}</p>' + views.settings_table(rows, ("Left", "Right"))
+        return f'<p class="quiet">{say("No difference in any setting.")}</p>'
+    table = views.settings_table(rows, (say("Left"), say("Right")))
+    return f'<p class="quiet">{plural(len(rows), "difference")}</p>{table}'
 
 
 def _preset(chosen: str, shown: Sequence[Any]) -> Preset:
@@ -235,7 +238,7 @@ def _load(chosen: str | None, keep: bool, keep_for: str | None, *shown: Any) -> 
     item = preset_files.find(chosen or "")
     keep = bool(keep) if keep_for == chosen else keeps_yours(chosen)
     content, kept = applying.applied(preset, present, keep)
-    name = item.title if item.own else f"my {item.title}"
+    name = item.title if item.own else say("my {title}", title=say(item.title))
     return [views.loaded(item.title, kept), "", name, *forms.show_content(content)]
 
 
@@ -243,12 +246,13 @@ def _undo(*shown: Any) -> list[Any]:
     """The form as it was before the last load; pressed again, as it was after it."""
     before, nothing = last.before(), [gr.skip()] * (len(BY_PATH) + 2)
     if before is None:
-        return ['<p class="quiet">Nothing was loaded yet.</p>', "", *nothing]
+        return [f'<p class="quiet">{say("Nothing was loaded yet.")}</p>', "", *nothing]
     try:
         last.keep_before(forms.read_all(shown))
     except UserError as error:
         return [problem_list(error.problems, "problem"), "", *nothing]
-    return ['<p class="done">The form is as before. Undo again to go back.</p>', "", *forms.show_content(before)]
+    done = say("The form is as before. Undo again to go back.")
+    return [f'<p class="done">{done}</p>', "", *forms.show_content(before)]
 
 
 def _saver(overwrite: bool):
@@ -258,7 +262,7 @@ def _saver(overwrite: bool):
             path = preset_files.save(preset, name or "", overwrite)
         except UserError as error:
             return [problem_list(error.problems, "problem"), gr.skip(), gr.skip()]
-        return [f'<p class="done">Saved as “{escape(path.stem)}”.</p>', path.stem, _chosen(path)]
+        return [f'<p class="done">{say("Saved as “{name}”.", name=escape(path.stem))}</p>', path.stem, _chosen(path)]
 
     return save
 
@@ -269,7 +273,8 @@ def _delete(chosen: str | None) -> str:
         bin_ = preset_files.delete(chosen or "")
     except UserError as error:
         return problem_list(error.problems, "problem")
-    return f'<p class="done">“{escape(title)}” is deleted; its file lies in {escape(bin_)}.</p>'
+    done = say("“{name}” is deleted; its file lies in {folder}.", name=escape(title), folder=escape(bin_))
+    return f'<p class="done">{done}</p>'
 
 
 def _import(uploaded: str | None) -> list[Any]:
@@ -285,10 +290,10 @@ def _import(uploaded: str | None) -> list[Any]:
         file.unlink(missing_ok=True)
     shown = views.receipt(receipt, file.name) if receipt else ""
     if path is None:
-        what = '<p class="fault">Nothing was saved: these settings do not go together.</p>'
+        what = f'<p class="fault">{say("Nothing was saved: these settings do not go together.")}</p>'
         return [what + problem_list(problems, "problem"), shown, gr.skip()]
-    what = f'<p class="done">Saved as “{escape(path.stem)}”. Look through it, then load it into the form.</p>'
-    return [what, shown, _chosen(path)]
+    done = say("Saved as “{name}”. Look through it, then load it into the form.", name=escape(path.stem))
+    return [f'<p class="done">{done}</p>', shown, _chosen(path)]
 
 
 def _export(name: str, *shown: Any) -> list[Any]:
@@ -299,5 +304,5 @@ def _export(name: str, *shown: Any) -> list[Any]:
     made = kohya.export(preset)
     file = preset_files.file_name(name or preset.run.name) + " kohya_ss.json"
     text = json.dumps(made.content, ensure_ascii=False, indent=2)
-    message = f'<p class="done">“{escape(file)}” goes to your downloads.</p>'
+    message = f'<p class="done">{say("“{file}” goes to your downloads.", file=escape(file))}</p>'
     return [message, views.export(made), json.dumps({"name": file, "text": text})]

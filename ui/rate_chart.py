@@ -11,12 +11,13 @@ from engine.schedules import Shape, rate_curve, shape_of
 from engine.sections.optimizer import Optimizer
 from ui.charts import Line, chart
 from ui.check import Check
-from ui.words import escape, rate
+from ui.language import say, word
+from ui.words import escape, plural, rate
 
 _POINTS = 240
 _SIZE = (860, 150)
 _STEPS_UNKNOWN = 1000
-_PARTS = {"unet": "UNet", "text_encoder_1": "text encoder 1", "text_encoder_2": "text encoder 2"}
+_PARTS = {"unet": "UNet", "text_encoder_1": word("text encoder 1"), "text_encoder_2": word("text encoder 2")}
 
 
 def picture(check: Check) -> str | None:
@@ -30,10 +31,11 @@ def picture(check: Check) -> str | None:
     except UserError:
         return None
     names = "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in lines)
-    length = f"{steps:,} steps" if known else f"if there were {steps:,} steps"
+    count = plural(steps, "step")
+    length = count if known else say("if there were {steps}", steps=count)
     if OPTIMIZERS[check.preset.optimizer.name].rate_free:
-        length += f", times the rate that {check.preset.optimizer.name} finds"
-    head = f'<h4>Learning rate <span class="quiet">{length}</span><span class="legend">{names}</span></h4>'
+        length += say(", times the rate that {optimizer} finds", optimizer=check.preset.optimizer.name)
+    head = f'<h4>{say("Learning rate")} <span class="quiet">{length}</span><span class="legend">{names}</span></h4>'
     return f'<div class="sheet">{head}{chart(lines, steps, _SIZE, rate_label)}</div>'
 
 
@@ -45,7 +47,12 @@ def rate_lines(preset: Preset, steps: int) -> list[Line]:
     factors = [curve(step) for step in shown]
     trained = [part for part in _PARTS if getattr(adapter, part)]
     return [
-        Line(_PARTS[part], shown, [getattr(settings, f"{part}_rate") * factor for factor in factors], f"group-{place}")
+        Line(
+            say(_PARTS[part]),
+            shown,
+            [getattr(settings, f"{part}_rate") * factor for factor in factors],
+            f"group-{place}",
+        )
         for place, part in enumerate(trained)
     ]
 

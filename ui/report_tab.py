@@ -15,6 +15,7 @@ from ui import report_job, report_page
 from ui.data_page import problem_list
 from ui.form import Form
 from ui.handlers import QUIET
+from ui.language import say
 
 
 @dataclass
@@ -50,7 +51,7 @@ def _shower(asks: bool, again: bool = False):
             return [problem_list(error.problems, "problem"), gr.Timer(active=False), ""]
         job = report_job.ask(preset, again) if asks else report_job.known(preset)
         if job is None:
-            note = '<p class="quiet">The settings of the data set were changed. Look again.</p>'
+            note = f'<p class="quiet">{say("The settings of the data set were changed. Look again.")}</p>'
             return [note, gr.Timer(active=False), ""]
         is_over = job.is_over
         text = report_page.page(job)

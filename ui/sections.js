@@ -1,5 +1,6 @@
 // The list beside the sections of the tab Training: where one is, what was changed or is wrong there, and the search.
 (() => {
+  const { say, plural } = window.atelier;
   const links = () => document.querySelectorAll("#section-list [data-section]");
   const sectionOf = (name) => document.getElementById("section-" + name);
   let marked = { problems: {}, off: new Set(), changed: new Set() };
@@ -19,11 +20,12 @@
       const count = link.querySelector("i");
       count.textContent = wrong || changed || "";
       count.className = wrong ? "wrong" : "";
-      count.title = wrong ? `${wrong} to correct` : changed ? `${changed} differ from the default` : "";
+      count.title = wrong ? say("{count} to correct", { count: wrong }) : changed ? say("{count} changed", { count: changed }) : "";
     });
   }
 
-  // Only the fields that hold every word typed, of every level; what a setting is called in kohya_ss counts too.
+  // Only the fields that hold every word typed, of every level; what a setting is called in kohya_ss, sd-scripts or
+  // another language counts too.
   function find() {
     const words = (document.getElementById("find-setting")?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
     const onlyChanged = document.getElementById("only-changed")?.checked === true;
@@ -33,8 +35,8 @@
     document.querySelectorAll("#training-sections .field").forEach((field) => {
       const label = field.querySelector('[data-testid="block-info"], .label-text')?.textContent || "";
       const info = field.querySelector(".info-text")?.textContent || "";
-      const kohya = (window.atelierKohyaNames || {})[field.id] || "";
-      const text = [label, info, kohya, field.id.replaceAll("-", " ")].join(" ").toLowerCase();
+      const facts = [window.atelierKohyaNames, window.atelierSearch].map((of) => (of || {})[field.id] || "");
+      const text = [label, info, ...facts, field.id.replaceAll("-", " ")].join(" ").toLowerCase();
       const fits = finding && words.every((word) => text.includes(word)) &&
         (!onlyChanged || field.classList.contains("is-changed"));
       field.classList.toggle("found", fits);
@@ -48,7 +50,7 @@
     const count = document.getElementById("find-count");
     if (count) {
       count.hidden = !finding;
-      count.textContent = found === 1 ? "1 setting" : `${found} settings`;
+      count.textContent = plural(found, "setting");
     }
   }
   document.addEventListener("input", (event) => {

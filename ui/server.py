@@ -22,6 +22,7 @@ from starlette.routing import Mount
 from engine.errors import UserError
 from ui import passwords, served, theme, thumbnails
 from ui.guard import Guard
+from ui.language import LanguageOfRequest
 from ui.options import FIRST_PORT, LOOPBACK, password_file
 from ui.sign_in import SignIn
 
@@ -71,6 +72,7 @@ def guarded(blocks: gr.Blocks, chosen: argparse.Namespace, sign_in: SignIn | Non
     """The page and its API as one ASGI application, behind all checks."""
     served.allow(thumbnails.folder())
     app = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(LanguageOfRequest)
     gr.mount_gradio_app(
         app,
         blocks,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from functools import cache
 from pathlib import Path
 
 import gradio as gr
@@ -11,8 +13,11 @@ from gradio.themes.utils import colors, fonts, sizes
 from engine.preset import SETTINGS
 from engine.settings import Setting
 from ui.form import field_id, show
+from ui.language import catalogue
 
 _HERE = Path(__file__).parent
+_SAID = re.compile(r'\bsay\("((?:[^"\\]|\\.)+)"')
+_COUNTED = re.compile(r'\bplural\([^"]*?, "([^"]+)"\)')
 _SANS = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "Noto Sans", "Ubuntu", "Cantarell", "sans-serif")
 _MONO = ("ui-monospace", "SFMono-Regular", "Menlo", "Consolas", "Liberation Mono", "monospace")
 
@@ -100,7 +105,34 @@ def head() -> str:
     names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
     defaults = {field_id(item.path): _default_text(item) for item in SETTINGS}
     facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierDefaults = {_json(defaults)};"
-    return f"<style>{style}</style><script>{facts}\n{script}</script>"
+    facts += f"\nwindow.atelierSearch = {_json(_search_texts())};"
+    return f"<style>{style}</style><script>{words('en')}\n{facts}\n{script}</script>"
+
+
+def words(language: str) -> str:
+    """The script that tells the other scripts the language, and what they say in it."""
+    told = {text: catalogue(language).get(text, text) for text in script_sentences()} if language != "en" else {}
+    return f"window.atelierLanguage = {_json(language)}; window.atelierWords = {_json(told)};"
+
+
+@cache
+def script_sentences() -> tuple[str, ...]:
+    """What the scripts say: `say("…")`, and the nouns of `plural(…, "…")`."""
+    found: dict[str, None] = {}
+    for path in sorted(_HERE.glob("*.js")):
+        text = path.read_text(encoding="utf-8")
+        found |= dict.fromkeys(json.loads(f'"{item}"') for item in _SAID.findall(text))
+        found |= dict.fromkeys("{count} " + item for item in _COUNTED.findall(text))
+    return tuple(found)
+
+
+def _search_texts() -> dict[str, str]:
+    """By field: what a setting is called and what its help says, in every language, for the search."""
+    chinese = catalogue("zh")
+    return {
+        field_id(item.path): " ".join((item.label, item.help, item.zh, chinese.get(item.help, ""), item.sd_scripts))
+        for item in SETTINGS
+    }
 
 
 def _default_text(item: Setting) -> str:

@@ -16,6 +16,7 @@ from engine.errors import Problem
 from engine.preset import ROOT
 from engine.settings import Setting
 from ui import form
+from ui.language import either
 
 FOLDER = "folder"  # every tool's first setting; left empty it means the training folder of the form
 _OWN_FOLDER = ("download",)  # but not for these: theirs is no folder of images
@@ -81,7 +82,9 @@ class ToolFields:
     def labelled(self, problems: Iterable[Problem]) -> list[Problem]:
         """The problems with the labels of the fields in the place of their names."""
         return [
-            Problem(self.items[name].label, problem.message) if (name := name_of(problem)) in self.items else problem
+            Problem(either(self.items[name].label, self.items[name].zh), problem.message)
+            if (name := name_of(problem)) in self.items
+            else problem
             for problem in problems
         ]
 

@@ -13,6 +13,7 @@ from engine.errors import Problem, UserError
 from engine.preset import resolve
 from ui import tool_fields, tool_jobs, tool_looks, tool_page
 from ui.data_page import problem_list
+from ui.language import say
 from ui.tool_fields import ToolFields, name_of
 from ui.tool_jobs import Direction, JobView
 
@@ -77,14 +78,19 @@ def starter(panel: Panel):
     def start(looked: str, is_agreed: bool) -> list[Any]:
         look = tool_looks.get(looked)
         if look is None or look.is_pending or look.tool not in panel.names:
-            return [fault([Problem("", "What was looked at is no longer known. Press Look again.")]), "", gr.skip(), 0]
+            return [
+                fault([Problem("", say("What was looked at is no longer known. Press Look again."))]),
+                "",
+                gr.skip(),
+                0,
+            ]
         try:
             found = look.proposal()
             settings = look.settings
             if _needs_consent(found):
                 if not is_agreed:
                     return [
-                        fault([Problem("", "Nothing is downloaded before you agree. Tick the box.")]),
+                        fault([Problem("", say("Nothing is downloaded before you agree. Tick the box."))]),
                         looked,
                         gr.skip(),
                         0,

@@ -14,57 +14,60 @@ from engine.errors import Problem
 from engine.run import Status
 from ui import thumbnails, tool_jobs, words
 from ui.data_page import problem_list
+from ui.language import say, word
 from ui.tool_jobs import JobView
 from ui.words import escape
 
 PAGE_ROWS = 50
 _MOST_FAILURES = 20
 _HEADLINES: dict[Status, str] = {
-    "new": "Not begun",
-    "running": "Working",
-    "finished": "Done",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "killed": "Interrupted",
+    "new": word("Not begun"),
+    "running": word("Working"),
+    "finished": word("Done"),
+    "stopped": word("Stopped"),
+    "failed": word("Failed"),
+    "killed": word("Interrupted"),
 }
 _ORDER = ("failed", "done", "kept")  # what is to be seen first
-_OUTCOMES = {"done": "done", "kept": "left as it is", "failed": "failed"}
+_OUTCOMES = {"done": word("done"), "kept": word("left as it is"), "failed": word("failed")}
 
 
 def proposal(found: Proposal, folder: str, first: int, problems: Sequence[Problem]) -> str:
     """What a tool would do: its summary, what is in the way, and a page of its table."""
     if problems:
-        return f'<div class="fault"><p>This is in the way:</p>{problem_list(problems, "problem")}</div>'
+        return f'<div class="fault"><p>{say("This is in the way:")}</p>{problem_list(problems, "problem")}</div>'
     warnings = problem_list(found.warnings, "warning")
     if not found.rows:
-        return f'<div class="sheet"><h4>Nothing to do</h4><p>{escape(found.summary)}</p></div>{warnings}'
+        return f'<div class="sheet"><h4>{say("Nothing to do")}</h4><p>{escape(found.summary)}</p></div>{warnings}'
     rows = "".join(_row(row, folder, row.note) for row in found.rows[first : first + PAGE_ROWS])
-    head = "<tr><th>File</th><th>What happens</th><th>Becomes</th><th>Note</th></tr>"
+    head = _heads(say("File"), say("What happens"), say("Becomes"), say("Note"))
     table = f'<table class="plain files"><thead>{head}</thead><tbody>{rows}</tbody></table>'
-    note = '<p class="quiet">Nothing has been changed yet.</p>'
+    note = f'<p class="quiet">{say("Nothing has been changed yet.")}</p>'
     return f'<div class="sheet"><h4>{escape(found.summary)}</h4>{note}{warnings}{table}</div>'
 
 
 def pending() -> str:
-    return '<div class="sheet"><h4>Looking at the folder …</h4><div class="bar waiting"><div></div></div></div>'
+    bar = '<div class="bar waiting"><div></div></div>'
+    return f'<div class="sheet"><h4>{say("Looking at the folder …")}</h4>{bar}</div>'
 
 
 def pages(rows: int, first: int) -> str:
     """Which rows are shown, where there are more than a page."""
     if rows <= PAGE_ROWS:
         return ""
-    return f'<span class="quiet">Rows {first + 1:,} to {min(first + PAGE_ROWS, rows):,} of {rows:,}</span>'
+    numbers = {"first": f"{first + 1:,}", "last": f"{min(first + PAGE_ROWS, rows):,}", "total": f"{rows:,}"}
+    return f'<span class="quiet">{say("Rows {first} to {last} of {total}", **numbers)}</span>'
 
 
 def title(view: JobView, status: Status) -> str:
     """A job in the list of jobs."""
-    when = datetime.fromtimestamp(view.folder.job.stat().st_mtime).strftime("%d %b %H:%M:%S")
+    when = words.moment(datetime.fromtimestamp(view.folder.job.stat().st_mtime), with_seconds=True)
     name = Path(str(view.job.values.get("folder", ""))).name
-    return " · ".join(filter(None, [tool_title(view.job.tool), name, "running" if status == "running" else when]))
+    return " · ".join(filter(None, [tool_title(view.job.tool), name, say("running") if status == "running" else when]))
 
 
 def tool_title(tool: str) -> str:
-    return TOOLS[tool].TITLE if tool in TOOLS else tool
+    return say(TOOLS[tool].TITLE) if tool in TOOLS else tool
 
 
 def job(view: JobView, status: Status, first: int) -> str:
@@ -87,23 +90,25 @@ def _state(view: JobView, status: Status) -> tuple[str, str]:
     name = tool_title(view.job.tool)
     direction = tool_jobs.turning(view.folder.path)
     if direction:
-        return name, "being undone" if direction == "undo" else "being done again"
+        return name, say("being undone") if direction == "undo" else say("being done again")
     if status == "running":
         if view.folder.stop_request.exists():
-            return name, "stopping after the present file"
+            return name, say("stopping after the present file")
         done, total = _progress(view)
-        return view.stage or name, f"{done:,} of {total:,}" if total else "starting" if not view.stage else ""
+        if total:
+            return say(view.stage) or name, say("{count} of {total}", count=f"{done:,}", total=f"{total:,}")
+        return say(view.stage) or name, "" if view.stage else say("starting")
     stand, undone = view.changes()
     if undone and not stand:
-        return f"{name}: undone", "every change was put back"
+        return say("{tool}: {state}", tool=name, state=say("undone")), say("every change was put back")
     detail = {
-        "stopped": "what was done before is whole",
-        "killed": "its process was ended from outside; what was done before is whole",
-        "new": "its process did not begin; the log below says why",
+        "stopped": say("what was done before is whole"),
+        "killed": say("its process was ended from outside; what was done before is whole"),
+        "new": say("its process did not begin; the log below says why"),
     }.get(status, "")
     if isinstance(view.end, events.Finished):
-        detail = f"in {words.duration(view.end.seconds)}"
-    return f"{name}: {_HEADLINES[status].lower()}", detail
+        detail = say("in {time}", time=words.duration(view.end.seconds))
+    return say("{tool}: {state}", tool=name, state=say(_HEADLINES[status]).lower()), detail
 
 
 def _progress(view: JobView) -> tuple[int, int]:
@@ -121,15 +126,17 @@ def rate(times: Sequence[tuple[str, int]]) -> float:
 
 
 def _figures(view: JobView, status: Status) -> str:
-    figures = [(_OUTCOMES[name].capitalize(), f"{view.counts[name]:,}") for name in _OUTCOMES if view.counts[name]]
+    figures = [(say(_OUTCOMES[name]).capitalize(), f"{view.counts[name]:,}") for name in _OUTCOMES if view.counts[name]]
     speed = rate(view.times)
     if speed and status == "running":
         done, total = _progress(view)
-        figures.append(("Files a second", f"{speed:.3g}"))
-        figures.append(("Time left", words.duration((total - done) / speed)))
+        figures.append((say("Files a second"), f"{speed:.3g}"))
+        figures.append((say("Time left"), words.duration((total - done) / speed)))
     stand, undone = view.changes() if status != "running" else (0, 0)
     if undone:
-        figures.append(("Changes undone", f"{undone:,} of {stand + undone:,}"))
+        figures.append(
+            (say("Changes undone"), say("{count} of {total}", count=f"{undone:,}", total=f"{stand + undone:,}"))
+        )
     cells = "".join(f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
     return f'<dl class="figures">{cells}</dl>' if cells else ""
 
@@ -139,7 +146,11 @@ def _fault(view: JobView) -> str:
     log = ""
     if (isinstance(view.end, events.Failed) and view.end.traceback) or (view.end is None and not view.stage):
         text = view.log_tail()
-        log = f'<details data-keep="job-log"><summary>Log</summary><pre>{escape(text)}</pre></details>' if text else ""
+        log = (
+            f'<details data-keep="job-log"><summary>{say("Log")}</summary><pre>{escape(text)}</pre></details>'
+            if text
+            else ""
+        )
     if not isinstance(view.end, events.Failed):
         return log
     listed = [Problem(item.get("where", ""), item.get("message", "")) for item in view.end.problems]
@@ -152,9 +163,13 @@ def _turned(view: JobView) -> str:
     found = tool_jobs.turned(view.folder.path)
     if found is None or not found[1].failed:
         return ""
-    what = "undone" if found[0] == "undo" else "done again"
     count = words.plural(len(found[1].failed), "change")
-    return f'<div class="fault"><p>{count} could not be {what}:</p>{problem_list(found[1].failed, "problem")}</div>'
+    undone, redone = (
+        say("{changes} could not be undone:", changes=count),
+        say("{changes} could not be done again:", changes=count),
+    )
+    listed = problem_list(found[1].failed, "problem")
+    return f'<div class="fault"><p>{undone if found[0] == "undo" else redone}</p>{listed}</div>'
 
 
 def _warnings(view: JobView) -> str:
@@ -166,9 +181,10 @@ def _failures(view: JobView) -> str:
     if not failed:
         return ""
     shown = [Problem(Path(row.source).name, row.note) for row in failed[:_MOST_FAILURES]]
-    more = f'<p class="quiet">and {len(failed) - _MOST_FAILURES:,} more in the table</p>'
+    rest = say("and {count} more in the table", count=f"{len(failed) - _MOST_FAILURES:,}")
+    more = f'<p class="quiet">{rest}</p>'
     listed = problem_list(shown, "problem") + (more if len(failed) > _MOST_FAILURES else "")
-    return f'<div class="fault"><p>{words.plural(len(failed), "file")} failed:</p>{listed}</div>'
+    return f'<div class="fault"><p>{say("{files} failed:", files=words.plural(len(failed), "file"))}</p>{listed}</div>'
 
 
 def _table(view: JobView, folder: str, first: int) -> str:
@@ -176,7 +192,7 @@ def _table(view: JobView, folder: str, first: int) -> str:
         return ""
     if view.job.values.get("preview"):
         return _tried(view)
-    head = "<tr><th>File</th><th>What happened</th><th>Became</th><th>Note</th></tr>"
+    head = _heads(say("File"), say("What happened"), say("Became"), say("Note"))
     ordered = sorted(view.rows, key=lambda item: _ORDER.index(item.outcome))
     rows = "".join(_row(item.row, folder, item.row.note, item.outcome) for item in ordered[first : first + PAGE_ROWS])
     return f'<table class="plain files"><thead>{head}</thead><tbody>{rows}</tbody></table>'
@@ -188,20 +204,28 @@ def _tried(view: JobView) -> str:
     small = thumbnails.of_all(Path(row.source) for row in done)
     cards = []
     for row, path in zip(done, small, strict=True):
-        image = f'<img src="{escape(thumbnails.url(path))}" alt="">' if path else '<span class="soon">no preview</span>'
+        image = (
+            f'<img src="{escape(thumbnails.url(path))}" alt="">'
+            if path
+            else f'<span class="soon">{say("no preview")}</span>'
+        )
         name = f"<small>{escape(Path(row.source).name)}</small>"
         text = f"<figcaption>{escape(row.note)}{name}</figcaption>"
         cards.append(f'<figure title="{escape(row.source)}"><div class="frame">{image}</div>{text}</figure>')
-    note = '<p class="quiet">This would be written. Nothing was written yet.</p>'
+    note = f'<p class="quiet">{say("This would be written. Nothing was written yet.")}</p>'
     return f'{note}<div class="pictures tried">{"".join(cards)}</div>'
+
+
+def _heads(*names: str) -> str:
+    return f"<tr>{''.join(f'<th>{name}</th>' for name in names)}</tr>"
 
 
 def _row(row: Row, folder: str, note: str, outcome: str = "") -> str:
     is_told = outcome == "failed" or (outcome == "kept" and row.action != "keep")
-    mark = f' <span class="tag {outcome}">{_OUTCOMES[outcome]}</span>' if is_told else ""
+    mark = f' <span class="tag {outcome}">{say(_OUTCOMES[outcome])}</span>' if is_told else ""
     return (
         f'<tr><td title="{escape(row.source)}">{escape(short_path(row.source, folder))}</td>'
-        f'<td class="fixed">{escape(row.action)}{mark}</td>'
+        f'<td class="fixed">{escape(say(row.action))}{mark}</td>'
         f'<td title="{escape(row.target)}">{escape(short_path(row.target, folder))}</td><td>{escape(note)}</td></tr>'
     )
 

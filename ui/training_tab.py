@@ -10,7 +10,8 @@ from ui import data_tab
 from ui.check import Check
 from ui.data_page import problem_list
 from ui.form import Form
-from ui.words import escape, plural
+from ui.language import say
+from ui.words import escape
 
 # What a section is about, after its name; a section that is not here is shown with its name alone.
 _ABOUT = {
@@ -51,7 +52,8 @@ def _sections(form: Form) -> gr.HTML:
         items = [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
         if not items:
             continue
-        title = section.capitalize() + (f" · {_ABOUT[section]}" if section in _ABOUT else "")
+        about = _ABOUT.get(section, "")
+        title = say("{section} · {about}", section=section.capitalize(), about=about) if about else section.capitalize()
         with gr.Accordion(
             title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{_lowest(section)}"]
         ):
@@ -91,7 +93,8 @@ def problems_of(check: Check) -> str:
 
 def _level_words() -> str:
     counts = {level: sum(item.level == level for item in SETTINGS) for level in LEVELS}
-    return (
-        f"Basic shows {plural(counts['basic'], 'setting')} and is enough for a good LoRA; "
-        f"{counts['advanced']} more are advanced, {counts['expert']} are for experts. Hidden ones keep their values."
+    return say(
+        "Basic shows {basic} settings and is enough for a good LoRA; {advanced} more are advanced, {expert} are for "
+        "experts. Hidden ones keep their values.",
+        **counts,
     )

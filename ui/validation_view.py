@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from engine.events import Validated
 from ui.charts import Line
+from ui.language import say
 
 Validations = Mapping[int, Validated]
 
@@ -16,18 +17,22 @@ def lines(found: Validations) -> list[Line]:
     if not found:
         return []
     steps = sorted(found)
-    return [Line("validation", steps, [found[step].loss for step in steps], "points", marked=_best(found))]
+    return [Line(say("validation"), steps, [found[step].loss for step in steps], "points", marked=_best(found))]
 
 
 def legend(found: Validations) -> str:
-    return '<span class="key points">validation (ring: the best)</span>' if found else ""
+    return f'<span class="key points">{say("validation (ring: the best)")}</span>' if found else ""
 
 
 def figures(found: Validations) -> list[tuple[str, str]]:
     """Name and value for the panel at the top."""
     best = _best(found)
     loss = found[max(found)].best_loss if best else None
-    return [("Best validation", f"{loss:.4f} at step {best:,}")] if loss is not None else []
+    return (
+        [(say("Best validation"), say("{loss} at step {step}", loss=f"{loss:.4f}", step=f"{best:,}"))]
+        if loss is not None
+        else []
+    )
 
 
 def bands(found: Validations) -> str:
@@ -40,10 +45,11 @@ def bands(found: Validations) -> str:
     head = "".join(f"<th>{low}–{high - 1}</th>" for low, high in itertools.pairwise(edges))
     rows = []
     for step in sorted(shown):
-        name = "before" if step == 0 else f"step {step:,}" + (" (best)" if step == best else "")
+        name = say("before") if step == 0 else say("step {number}", number=f"{step:,}")
+        name += say(" (best)") if step == best and step else ""
         cells = "".join(f"<td>{_number(value)}</td>" for value in [*found[step].bands, found[step].loss])
         rows.append(f'<tr class="{"best" if step == best else ""}"><td>{name}</td>{cells}</tr>')
-    top = f"<tr><th>Validation loss at timesteps</th>{head}<th>all</th></tr>"
+    top = f"<tr><th>{say('Validation loss at timesteps')}</th>{head}<th>{say('all')}</th></tr>"
     table = f'<table class="plain bands"><thead>{top}</thead><tbody>{"".join(rows)}</tbody></table>'
     return f'<div class="scroll">{table}</div>'
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 
 from engine.preset import BY_PATH
+from ui.language import either, say, spoken
 
 # Gradio's HTML component fills a template, so the marks of templates are escaped beside those of HTML.
 _TEMPLATE_MARKS = {ord("{"): "&#123;", ord("}"): "&#125;", ord("$"): "&#36;", ord("`"): "&#96;"}
@@ -35,31 +36,40 @@ def duration(seconds: float) -> str:
     whole = max(0, round(seconds))
     minutes, hours, days = whole // 60, whole // 3600, whole // 86400
     if not minutes:
-        return f"{whole} s"
+        return _two((say("s"), whole))
     if not hours:
-        return _two(minutes, "min", whole % 60, "s")
+        return _two((say("min"), minutes), (say("s"), whole % 60))
     if not days:
-        return _two(hours, "h", minutes % 60, "min")
-    return _two(days, "d", hours % 24, "h")
+        return _two((say("h"), hours), (say("min"), minutes % 60))
+    return _two((say("d"), days), (say("h"), hours % 24))
 
 
-def _two(large: int, unit: str, small: int, small_unit: str) -> str:
-    return f"{large} {unit}" + (f" {small} {small_unit}" if small else "")
+def _two(large: tuple[str, int], small: tuple[str, int] = ("", 0)) -> str:
+    return " ".join(f"{number} {unit}" for unit, number in (large, small) if number or unit == large[0])
 
 
 def local_time(iso: str) -> str:
     """A UTC time of an event as local day and hour; the text itself where it is no time."""
     try:
-        return datetime.fromisoformat(iso).astimezone().strftime("%d %b %H:%M")
+        return moment(datetime.fromisoformat(iso).astimezone())
     except ValueError:
         return iso
 
 
+def moment(time: datetime, with_seconds: bool = False) -> str:
+    """A local day and hour: "21 Nov 14:05"."""
+    day = "%m-%d" if spoken() == "zh" else "%d %b"
+    return time.strftime(f"{day} %H:%M" + (":%S" if with_seconds else ""))
+
+
 def plural(number: int, noun: str) -> str:
+    """A count and what is counted, such as "3 images"; `noun` stands in the catalogue as "{count} image"."""
+    if spoken() != "en":
+        return say(" ".join(("{count}", noun)), count=f"{number:,}")
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def place(where: str) -> str:
     """Where a problem lies, as the page calls it: the field's label, or the file or folder itself."""
     item = BY_PATH.get(where)
-    return item.label if item else where
+    return either(item.label, item.zh) if item else where

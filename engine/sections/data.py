@@ -12,7 +12,7 @@ class Data(Section):
     regularization_folder: str = setting("", "Pictures of the general class, in the same folder layout, that keep the model from forgetting it; empty for none.", "正则化图像文件夹", kind="folder", level="advanced", kohya="reg_data_dir", sd_scripts="reg_data_dir")
     width_px: int = setting(1024, "Width of the training resolution; SDXL was made at 1024 × 1024.", "训练宽度", ge=64, le=4096, multiple_of=8, unit="px", kohya="max_resolution", sd_scripts="resolution")
     height_px: int = setting(1024, "Height of the training resolution.", "训练高度", ge=64, le=4096, multiple_of=8, unit="px", kohya="max_resolution", sd_scripts="resolution")
-    bucketing: bool = setting(True, "Sort images into buckets by aspect ratio instead of cropping all to one size.", "启用分桶", label="Aspect-ratio buckets", kohya="enable_bucket", sd_scripts="enable_bucket")
+    bucketing: bool = setting(True, "Sort images into buckets by aspect ratio instead of cropping all to one size.", "宽高比分桶 (ARB)", label="Aspect-ratio buckets", kohya="enable_bucket", sd_scripts="enable_bucket")
     bucket_min_px: int = setting(256, "Shortest side that a bucket may have.", "分桶最小边长", ge=32, le=4096, unit="px", level="advanced", when={"data.bucketing": True}, kohya="min_bucket_reso", sd_scripts="min_bucket_reso")
     bucket_max_px: int = setting(2048, "Longest side that a bucket may have.", "分桶最大边长", ge=32, le=8192, unit="px", level="advanced", when={"data.bucketing": True}, kohya="max_bucket_reso", sd_scripts="max_bucket_reso")
     bucket_step_px: int = setting(64, "Bucket sides are multiples of this.", "分桶步长", ge=8, le=256, multiple_of=8, unit="px", level="advanced", when={"data.bucketing": True}, kohya="bucket_reso_steps", sd_scripts="bucket_reso_steps")

@@ -13,7 +13,7 @@ class Run(Section):
     length: Literal["epochs", "steps"] = setting("epochs", "Which of the two numbers below decides when the run ends.", "训练时长按", label="Length given in")
     epochs: int = setting(10, "How often the whole data set is gone through.", "训练轮数", ge=1, le=100000, when={"run.length": "epochs"}, kohya="epoch", sd_scripts="max_train_epochs")
     steps: int = setting(1600, "How many optimizer updates are made.", "训练步数", ge=1, le=10000000, when={"run.length": "steps"}, kohya="max_train_steps", sd_scripts="max_train_steps")
-    batch_size: int = setting(1, "Images per step; more is steadier and needs more memory.", "批大小", ge=1, le=512, kohya="train_batch_size", sd_scripts="train_batch_size")
+    batch_size: int = setting(1, "Images per step; more is steadier and needs more memory.", "批量大小", ge=1, le=512, kohya="train_batch_size", sd_scripts="train_batch_size")
     accumulation: int = setting(1, "Batches that are added up before each update: a larger batch without its memory.", "梯度累积", label="Gradient accumulation", ge=1, le=1024, level="advanced", kohya="gradient_accumulation_steps", sd_scripts="gradient_accumulation_steps")
     gpus: int = setting(1, "GPUs that train this run together; each takes batch size images per step.", "GPU 数量", label="GPUs", ge=1, le=1024, level="advanced", kohya="num_processes")
     seed: int = setting(42, "Start of all random numbers; the same seed repeats a run exactly.", "随机种子", ge=0, le=4294967295, kohya="seed", sd_scripts="seed")

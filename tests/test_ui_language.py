@@ -1,0 +1,131 @@
+"""The page in two languages: nothing is left out or stale, and each request is answered in its own language."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import string
+
+import pytest
+
+from engine.preset import BY_PATH
+from tests import page_sentences
+from ui import app, data_page, form, language, page_language, theme, words
+from ui.language import LanguageOfRequest, catalogue, chosen, say, speaking, spoken
+
+CHINESE = re.compile(r"[\u4e00-\u9fff]")
+
+
+def places(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+
+
+@pytest.mark.parametrize("kind", ["helps", "choices", "drawn", "said", "told"])
+def test_every_sentence_of_the_page_is_there_in_chinese(kind: str) -> None:
+    found = getattr(page_sentences, kind)()
+    named = page_sentences.shown_choices() - page_sentences.choices()
+    missing = {text for text in found if text not in catalogue("zh") and not page_sentences.is_a_name(text)}
+    missing -= named if kind == "drawn" else set()
+    assert sorted(missing) == [], "write them into ui/languages/zh_*.json"
+
+
+def test_no_translation_is_stale_and_none_is_there_twice() -> None:
+    used = set().union(*(getattr(page_sentences, kind)() for kind in ("helps", "choices", "drawn", "said", "told")))
+    parts = [language.read_part("zh", part) for part in language.PARTS]
+    assert sorted(set().union(*parts) - used) == [], "take them out of ui/languages/zh_*.json"
+    assert sum(map(len, parts)) == len(set().union(*parts))
+
+
+def test_both_languages_have_the_same_places_for_values() -> None:
+    told = {**catalogue("zh")}
+    helps = page_sentences.helps()  # these are never filled in; they may speak of {n}
+    wrong = [english for english in told if english not in helps and places(english) != places(told[english])]
+    assert wrong == []
+    assert [english for english, chinese in told.items() if chinese != chinese.strip("\n") or not chinese] == []
+
+
+def test_every_label_is_chinese_or_a_name() -> None:
+    latin = {path: item.zh for path, item in page_sentences.all_settings().items() if not CHINESE.search(item.zh)}
+    assert all(name[0].isupper() and len(name.split()) <= 2 for name in latin.values()), latin
+
+
+@pytest.mark.parametrize(
+    ("cookie", "preferred", "expected"),
+    [
+        ("", "", "en"),
+        ("", "zh-CN,zh;q=0.9,en;q=0.8", "zh"),
+        ("", "de-DE,de;q=0.9,zh;q=0.5,en;q=0.3", "zh"),
+        ("", "en-GB,zh;q=0.9", "en"),
+        ("", "zh;q=0, en", "en"),
+        ("", "fr;q=x, *", "en"),
+        ("atelier_language=zh", "en", "zh"),
+        ("other=1; atelier_language=en", "zh-CN", "en"),
+        ("atelier_language=<script>", "zh", "zh"),
+    ],
+)
+def test_the_language_is_the_chosen_one_or_the_browsers(cookie: str, preferred: str, expected: str) -> None:
+    assert chosen(cookie, preferred) == expected
+
+
+def test_each_request_has_its_own_language() -> None:
+    heard: list[str] = []
+
+    async def listen(scope, receive, send) -> None:
+        await asyncio.sleep(0)
+        heard.append(spoken())
+
+    async def ask(header: bytes) -> None:
+        await LanguageOfRequest(listen)({"type": "http", "headers": [(b"accept-language", header)]}, None, None)
+
+    async def both() -> None:
+        await asyncio.gather(ask(b"zh"), ask(b"en"), ask(b"zh"))
+
+    asyncio.run(both())
+    assert (sorted(heard), spoken()) == (["en", "zh", "zh"], "en")
+
+
+def test_the_page_is_sent_in_the_language_of_the_request_and_its_values_stay() -> None:
+    blocks = app.build()
+    blocks.head = theme.head()
+    blocks.config = blocks.get_config_file()
+    with speaking("zh"):
+        told = blocks.config
+    fields = {item["props"].get("elem_id"): item["props"] for item in told["components"]}
+    rank, length = fields[form.field_id("adapter.rank")], fields[form.field_id("run.length")]
+    assert (rank["label"], rank["info"][:5]) == (BY_PATH["adapter.rank"].zh, "网络的大小")
+    assert length["choices"] == [["轮", "epochs"], ["步", "steps"]]
+    assert fields[form.field_id("run.save_every_epochs")]["label"] == "每 N 轮保存"  # the unit is in the name
+    assert fields["start"]["value"] == "开始训练"
+    assert fields[form.field_id("data.folder")]["value"] == BY_PATH["data.folder"].default
+    assert 'atelierLanguage = "zh"' in told["head"] and "\\u64a4\\u9500" in told["head"]
+    assert [item["id"] for item in told["components"]] == [item["id"] for item in blocks.config["components"]]
+    english = {item["props"].get("elem_id"): item["props"] for item in blocks.config["components"]}
+    assert english["start"]["value"] == "Start training" and 'atelierLanguage = "en"' in blocks.config["head"]
+
+
+def test_what_is_said_while_the_page_runs_follows_the_request_and_text_of_users_is_left_alone() -> None:
+    assert (words.duration(200), words.plural(1, "image"), words.place("adapter.rank")) == (
+        "3 min 20 s",
+        "1 image",
+        "Rank",
+    )
+    with speaking("zh"):
+        assert (words.duration(200), words.plural(2, "image")) == ("3 分 20 秒", "2 张图像")
+        assert words.place("adapter.rank") == BY_PATH["adapter.rank"].zh
+        assert "请选择训练文件夹" in data_page.folders(None)
+        assert say("“{title}” is in the form now.", title="Save {x}") == "“Save {x}”已加载到表单。"
+        assert say("no such sentence") == "no such sentence"
+
+
+def test_fixed_html_is_told_by_its_texts() -> None:
+    content = '<h4 title="Save">Load</h4> <a href="Load" data-x="Save">Save &amp; Load</a><b> Load </b>'
+    assert page_language.fixed_html(content, lambda text: {"Load": "<加载>", "Save": "保存"}.get(text, text)) == (
+        '<h4 title="保存">&lt;加载&gt;</h4> <a href="Load" data-x="Save">Save &amp; Load</a><b> &lt;加载&gt; </b>'
+    )
+
+
+def test_scripts_get_exactly_what_they_say() -> None:
+    given = json.loads(theme.words("zh").partition("atelierWords = ")[2].rstrip(";"))
+    assert set(given) == set(theme.script_sentences()) and len(given) > 50
+    assert given["{count} caption"] == "{count} 条标注"
