@@ -29,14 +29,16 @@ MODELS: dict[str, KnownModel] = {
         "SmilingWolf/wd-v1-4-moat-tagger-v2", "wd", 0.3, "Apache-2.0", "Tags of the v1.4 family."
     ),
     "florence2-base": KnownModel(
-        "florence-community/Florence-2-base", "florence2", 0.5, "MIT", "Sentences in three lengths; small and good."
+        "florence-community/Florence-2-base", "florence2", None, UNKNOWN, "Sentences in three lengths; small and good."
     ),
-    "florence2-large": KnownModel("florence-community/Florence-2-large", "florence2", 1.6, "MIT", "The same, larger."),
+    "florence2-large": KnownModel(
+        "florence-community/Florence-2-large", "florence2", None, UNKNOWN, "The same, larger."
+    ),
     "blip-base": KnownModel(
         "Salesforce/blip-image-captioning-base", "blip", 1.0, "BSD-3-Clause", "One short sentence."
     ),
     "blip-large": KnownModel("Salesforce/blip-image-captioning-large", "blip", 1.9, "BSD-3-Clause", "One sentence."),
-    "blip2-opt-2.7b": KnownModel("Salesforce/blip2-opt-2.7b", "blip2", None, "MIT", "One sentence; answers questions."),
+    "blip2-opt-2.7b": KnownModel("Salesforce/blip2-opt-2.7b", "blip2", 15.0, "MIT", "One sentence; answers questions."),
     "git-large-coco": KnownModel("microsoft/git-large-coco", "git", 1.6, "MIT", "One short sentence."),
     "coca-vit-l-14": KnownModel(
         "laion/mscoco_finetuned_CoCa-ViT-L-14-laion2B-s13B-b90k", "coca", 2.6, "MIT", "One short sentence."

@@ -40,6 +40,10 @@ class CaptionFinder:
         folder, indices = self._mirrors.get(listing.folder, (Path(), []))
         return next((folder / name for index in indices if (name := index.of(stem))), None)
 
+    def elsewhere(self, listing: Listing) -> Path | None:
+        """The folder that mirrors this one and holds captions of it, where one was found."""
+        return self._mirrors[listing.folder][0] if listing.folder in self._mirrors else None
+
     def _indices(self, names: Sequence[str]) -> list[CaptionIndex]:
         return [CaptionIndex(names, suffix) for suffix in self.suffixes]
 

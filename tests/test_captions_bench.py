@@ -232,3 +232,70 @@ def test_undo_of_all_restores_every_byte_whatever_was_done(tmp_path_factory, ste
     while session.undo().transaction:
         pass
     assert {name: raw for name, raw in bytes_of(root).items() if "journals" not in name} == before
+
+
+def test_the_history_is_gone_back_and_forth_to_any_change(images):
+    session = opened(images)
+    before = bytes_of(images)
+    for text in ("one", "two", "three"):
+        edit(session, "1_a/1.png", text)
+    keys = [transaction.id for transaction in session.history.done()]
+    assert session.turn_to(keys[1]).count == 2
+    assert session.by_id["1_a/1.png"].text == "one"
+    assert opened(images).turn_to(keys[2]).count == 2
+    assert (images / "1_a" / "1.txt").read_bytes() == b"three\n"
+    session.refresh(at_once=True)
+    session.turn_to(keys[0])
+    assert bytes_of(images) == before
+    with pytest.raises(UserError, match="not in the history any more"):
+        session.turn_to("20200101-000000-abc")
+
+
+def test_old_changes_are_let_go_only_when_asked_and_the_newest_can_still_be_undone(images):
+    session = opened(images)
+    for text in ("one", "two", "three", "four"):
+        edit(session, "1_a/1.png", text)
+    session.undo()
+    edit(session, "1_a/2.png", "wolf")  # ends what could be done again: its journal leads nowhere
+    journals = session.history.folder
+    assert len(list(journals.glob("2*.jsonl"))) == 5
+    captions = bytes_of(images)
+    assert session.forget(2) == 2
+    assert bytes_of(images) == captions
+    again = opened(images).history
+    assert {change.id for change in again.done()} == {path.stem for path in journals.glob("2*.jsonl")}
+    session.turn_to(again.done()[0].id)
+    assert {key: session.by_id[key].text for key in ("1_a/1.png", "1_a/2.png")} == {
+        "1_a/1.png": "two",
+        "1_a/2.png": "dog",
+    }
+    assert session.undo().transaction is None
+
+
+def test_captions_in_a_tree_that_mirrors_the_images_are_read_and_written_there(tmp_path):
+    make_folder(tmp_path / "set" / "images", {"a/1": None, "a/2": None})
+    mirror = tmp_path / "set" / "captions" / "a"
+    mirror.mkdir(parents=True)
+    (mirror / "1.txt").write_text("a cat\n")
+    session = opened(tmp_path / "set", tmp_path / "journals")
+    assert {key: item.text for key, item in session.by_id.items()} == {"images/a/1.png": "a cat", "images/a/2.png": ""}
+    assert "Training reads those beside the pictures" in str(session.problems[0])
+    edit(session, "images/a/2.png", "a dog")
+    assert (mirror / "2.txt").read_text() == "a dog\n"
+    assert not (tmp_path / "set" / "images" / "a" / "2.txt").exists()
+    (mirror / "1.txt").write_text("two cats\n")  # by another program
+    session.refresh(at_once=True)
+    assert session.by_id["images/a/1.png"].text == "two cats"
+
+
+def test_the_folders_of_an_index_are_opened_each_with_the_ending_of_its_captions(tmp_path):
+    make_folder(tmp_path / "cats", {"1": b"a cat"})
+    make_folder(tmp_path / "reg", {"r": None})
+    (tmp_path / "cats" / "1.caption").write_text("its own")
+    index = tmp_path / "set.toml"
+    subsets = ['image_dir = "cats"\ncaption_extension = ".caption"', 'image_dir = "reg"\nis_reg = true']
+    index.write_text("[[datasets]]\n" + "\n".join(f"[[datasets.subsets]]\n{subset}" for subset in subsets))
+    session = opened(index, tmp_path / "journals")
+    assert {key: item.text for key, item in session.by_id.items()} == {"cats/1.png": "its own", "reg/r.png": ""}
+    edit(session, "reg/r.png", "an animal")
+    assert (tmp_path / "reg" / "r.txt").read_text() == "an animal\n"

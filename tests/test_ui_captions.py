@@ -83,3 +83,18 @@ def test_the_forms_of_all_operations_are_told(images):
     told = ask(images, "hello")["operations"]
     assert {item["name"] for item in told} == set(captions_answers.OPERATIONS)
     json.dumps(told)
+
+
+def test_the_history_is_listed_newest_first_and_gone_back_to_any_change(images):
+    for number in (0, 2):
+        asked = {"item": f"{number}.png", "text": "new", "base": f"even, number {number}"}
+        shown = ask(images, "view")["items"]
+        digest = next(item["digest"] for item in shown if item["id"] == asked["item"])
+        assert ask(images, "edit", **asked, digest=digest)["count"] == 1
+    found = ask(images, "history")
+    assert [change["title"] for change in found["done"]] == ["Edit 2.png", "Edit 0.png"]
+    assert found["size"].endswith("B")
+    answer = ask(images, "turn_to", id=found["done"][1]["id"])
+    assert (answer["count"], answer["undo"], answer["redo"]) == (2, None, "Edit 0.png")
+    assert [change["title"] for change in ask(images, "history")["undone"]] == ["Edit 0.png", "Edit 2.png"]
+    assert "not in the history" in ask(images, "turn_to", id="gone")["error"]

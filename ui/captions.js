@@ -147,6 +147,16 @@ window.atelierBench = (() => {
     follow();
   };
 
+  // Where the second text encoder reads captions of its own, the ending of those that are not shown.
+  bench.otherExtension = () => {
+    const first = bench.fieldValue("field-captions-extension") || ".txt", second = bench.fieldValue("field-captions-second_extension");
+    return !second || second === first ? "" : state.extension === second ? first : second;
+  };
+  bench.useOtherCaptions = () => {
+    state.own = true;
+    bench.open(state.folder, bench.otherExtension());
+  };
+
   bench.start = async (element, server) => {
     Object.assign(bench, { server, root: element.querySelector("#bench"), key: element.querySelector("#bench").dataset.key });
     bench.hello = await bench.ask("hello");

@@ -14,11 +14,13 @@ from typing import Any
 
 from captioning.bench import tokens
 from captioning.bench.folder import Item
+from captioning.bench.history import Transaction
 from captioning.bench.operations import OPERATIONS, Field
 from captioning.bench.session import Edit, Outcome, Session
 from captioning.bench.spellings import variants
 from engine.errors import UserError
 from engine.home import home
+from engine.plan_sizes import size_text
 from engine.preset import resolve
 from ui import thumbnails
 from ui.language import say, word
@@ -28,6 +30,7 @@ _MOST_TAGS = 250
 _EXAMPLES = 5
 _SESSIONS = 6
 _MOST_SENTENCES = 20
+_MOST_CHANGES = 200
 
 Request = Mapping[str, Any]
 Answer = dict[str, Any]
@@ -262,6 +265,31 @@ def _redo(request: Request) -> Answer:
     return _outcome(opened, opened.redo())
 
 
+def _past(request: Request) -> Answer:
+    """What was done to these captions, the newest first; what was undone, the next to be done again first."""
+    history = session_of(request).history
+
+    def rows(transactions: Sequence[Transaction]) -> list[Answer]:
+        return [vars(transaction) for transaction in reversed(transactions)]
+
+    done, undone = history.done(), history.undone()
+    return {
+        "done": rows(done)[:_MOST_CHANGES],
+        "done_count": len(done),
+        "undone": rows(undone)[:_MOST_CHANGES],
+        "size": size_text(history.size_bytes()),
+    }
+
+
+def _turn_to(request: Request) -> Answer:
+    opened = session_of(request)
+    return _outcome(opened, opened.turn_to(str(request["id"])))
+
+
+def _forget(request: Request) -> Answer:
+    return {"forgotten": session_of(request).forget(int(request["keep"]))}
+
+
 def _outcome(opened: Session, outcome: Outcome) -> Answer:
     return {
         "version": opened.version,
@@ -289,5 +317,5 @@ def _item(opened: Session, request: Request) -> Item:
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
     "hello": _hello, "view": _view, "pictures": _pictures, "large": _large, "count": _count, "ids": _ids,
     "selection": _selection, "poll": _poll, "edit": _edit, "preview": _preview, "apply": _apply,
-    "undo": _undo, "redo": _redo,
+    "undo": _undo, "redo": _redo, "history": _past, "turn_to": _turn_to, "forget": _forget,
 }  # fmt: skip

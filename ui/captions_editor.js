@@ -8,13 +8,14 @@
   bench.drawPanel = () => {
     if (!state.view) return parts.panel.replaceChildren();
     if (!parts.panelBody) {
-      parts.panelTabs = ["caption", "change"].map((name) =>
-        bench.button(name === "caption" ? say("Caption") : say("Change many"), () => bench.showPanel(name), { id: `bench-panel-${name}` }));
+      parts.panelTabs = [["caption", say("Caption")], ["change", say("Change many")], ["history", say("History")]].map(([name, title]) =>
+        bench.button(title, () => bench.showPanel(name), { id: `bench-panel-${name}` }));
       parts.panelBody = el("div", { id: "bench-panel-body" });
     }
     if (!parts.panelBody.isConnected) parts.panel.replaceChildren(el("div", { class: "segments" }, ...parts.panelTabs), parts.panelBody);
     parts.panelTabs.forEach((tab) => tab.classList.toggle("on", tab.id === `bench-panel-${state.panel}`));
     if (state.panel === "change") return draw("change", bench.buildChange, bench.drawScope);
+    if (state.panel === "history") return draw(`history ${state.view.version}`, bench.buildHistory);
     if (conflict) return draw(`conflict ${conflict.item} ${conflict.digest}`, buildConflict);
     if (state.selected.size > 1) return draw(`several ${[...state.selected].join("|")} ${state.view.version}`, buildSeveral);
     const item = bench.item();

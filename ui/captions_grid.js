@@ -29,6 +29,7 @@
     const openOwn = () => ((state.own = true), bench.open(parts.folder.value, parts.extension.value));
     parts.folder = typed("bench-folder", say("Folder"), say("folder of images"), openOwn);
     parts.extension = typed("bench-extension", say("Caption extension"), ".txt", openOwn);
+    parts.other = bench.button("", bench.useOtherCaptions, { id: "bench-other", hidden: true });
     parts.counts = el("span", { id: "bench-counts", class: "quiet" });
     parts.filter = typed("bench-filter", say("Filter"), say("Filter:  tag:dog  NOT (tokens > 75 OR untagged)"), () => parts.filter.blur());
     let pause = 0;
@@ -59,7 +60,7 @@
     parts.help = el("div", { id: "bench-help", class: "sheet", hidden: true }, table(LANGUAGE), table(KEYS));
     bench.root.replaceChildren(
       el("div", { class: "bench-row" }, parts.folder, parts.extension, bench.button(say("Open"), openOwn, { id: "bench-open" }),
-        bench.button(say("Data set's folder"), bench.useDataSet, { title: say("Open the folder of the tab Data set") }), parts.counts),
+        bench.button(say("Data set's folder"), bench.useDataSet, { title: say("Open the folder of the tab Data set") }), parts.other, parts.counts),
       el("div", { class: "bench-row" }, parts.filter, parts.sort, parts.mode, parts.undo, parts.redo),
       parts.fault, parts.strip, parts.help,
       el("div", { id: "bench-body" },
@@ -91,6 +92,10 @@
     const view = state.view;
     if (document.activeElement !== parts.folder) parts.folder.value = state.folder;
     if (document.activeElement !== parts.extension) parts.extension.value = state.extension;
+    const other = bench.otherExtension();
+    parts.other.hidden = !other;
+    parts.other.textContent = say("Captions {extension}", { extension: other });
+    parts.other.title = say("The data set has captions of their own for the second text encoder");
     parts.counts.textContent = view ? say("{pictures}, {count} captioned", { pictures: plural(view.total, "picture"), count: view.captioned.toLocaleString("en") }) : "";
     parts.undo.disabled = !view?.undo;
     parts.redo.disabled = !view?.redo;

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captioning.bench.texts import tag_key, tags_of
 from captioning.caption_files import check_extension
+from captioning.layout_captions import CaptionFinder
 from engine.data.captions import CaptionIndex, decode_caption
-from engine.data.folders import list_folders, stem_and_suffix
+from engine.data.folders import Listing, list_folders, stem_and_suffix
+from engine.data.index import folders_of_index, is_index
 from engine.data.scan_report import folder_fault
 from engine.errors import DatasetError, Problem, UserError
 
@@ -122,26 +124,62 @@ class Listed:
 
 
 def list_items(root: Path, extension: str, facts: Facts) -> Listed:
-    """The images under `root` in natural order with their captions, there or not. Raises UserError."""
+    """The images under `root`, or of an index's folders, in natural order with their captions, there or not.
+
+    Where no image of a folder has a caption beside it, and a tree of captions mirrors that of the images, its captions
+    are taken. Raises UserError.
+    """
     check_extension(extension)
-    if fault := folder_fault(root, regularization=False):
-        raise DatasetError(fault.message, "The folder")
-    listings, problems = list_folders(root)
+    found, problems = _places(root, extension)
     items = []
-    for listing in listings:
-        captions = CaptionIndex(listing.other_files, extension)
+    for listing, ending, mirror in found:
+        others = _names_in(mirror) if mirror else listing.other_files
+        captions = CaptionIndex(others, ending)
         for name in listing.images:
             if not _is_text(name):
                 where = os.fsencode(str(listing.folder / name)).decode("utf-8", errors="backslashreplace")
                 problems.append(Problem(where, "has a name that is not valid UTF-8. Rename the file."))
                 continue
             stem = stem_and_suffix(name)[0]
-            caption = listing.folder / (captions.of(stem) or stem + extension)
+            caption = (mirror or listing.folder) / (captions.of(stem) or stem + ending)
             items.append(Item(listing.folder / name, caption, listing.name, facts))
     if not items and problems:
         raise UserError(problems[0].message, problems[0].where)
-    times = {listing.folder: _folder_time(listing.folder) for listing in listings}
-    return Listed(items, problems, {root: _folder_time(root), **times})
+    folders = [folder for listing, _, mirror in found for folder in (listing.folder, mirror) if folder]
+    return Listed(items, problems, {folder: _folder_time(folder) for folder in (root, *folders)})
+
+
+def _places(root: Path, extension: str) -> tuple[list[tuple[Listing, str, Path | None]], list[Problem]]:
+    """Each folder of images, the ending of its captions, and where else than beside the images they are."""
+    if is_index(root):
+        told = [*folders_of_index(root, False).folders, *folders_of_index(root, True).folders]
+        endings = [folder.told.caption_extension or extension for folder in told]
+        return [
+            (replace(folder.listing, name=folder.name), ending, None)
+            for folder, ending in zip(told, endings, strict=True)
+        ], []
+    if fault := folder_fault(root, regularization=False):
+        raise DatasetError(fault.message, "The folder")
+    listings, problems = list_folders(root)
+    bare = [item for item in listings if item.images and not _has_captions(item, extension)]
+    finder = CaptionFinder(root, bare, None, extension) if bare else None
+    found = [(listing, extension, finder.elsewhere(listing) if finder else None) for listing in listings]
+    if mirrors := [mirror for _, _, mirror in found if mirror]:
+        what = "holds captions of these pictures. Training reads those beside the pictures: arrange the folder first."
+        problems.append(Problem(str(mirrors[0]), what))
+    return found, problems
+
+
+def _has_captions(listing: Listing, extension: str) -> bool:
+    captions = CaptionIndex(listing.other_files, extension)
+    return any(captions.of(stem_and_suffix(name)[0]) for name in listing.images)
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return sorted(path.name for path in folder.iterdir())
+    except OSError:
+        return []
 
 
 def have_changed(folder_times: dict[Path, int]) -> bool:

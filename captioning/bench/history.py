@@ -2,8 +2,9 @@
 
 A folder of its own in the journals' folder holds one journal a transaction (captioning/journal.py: on the disk, with
 the bytes before and after, before the first caption is written) and `history.jsonl`, which tells their order: a line
-`{"v", "id", "title", "count", "time"}` a transaction, `{"v", "undone": id}`, `{"v", "redone": id}`. Lines are only
-ever added, under a lock, so several programs can work on one folder.
+`{"v", "id", "title", "count", "time"}` a transaction, `{"v", "undone": id}`, `{"v", "redone": id}`, and
+`{"v", "forgotten": id}` for one whose journal the user let go. Lines are only ever added, under a lock, so several
+programs can work on one folder.
 """
 
 from __future__ import annotations
@@ -102,6 +103,23 @@ class History:
         """Do the transaction again that was undone last; what was edited since stays. Inside `locked`."""
         return self._turn(self.undone(), "redone")
 
+    def size_bytes(self) -> int:
+        """How much room the journals take."""
+        return sum(path.stat().st_size for path in self.folder.glob("*.jsonl"))
+
+    def forget(self, keep: int) -> int:
+        """Let go of all but the newest `keep` transactions that could be undone, and of journals that nothing leads to
+        any more; captions are not touched. How many transactions went. Inside `locked`. Raises UserError."""
+        done = self.done()
+        going = done[: max(len(done) - keep, 0)]
+        for transaction in list(going):
+            self._add({"forgotten": transaction.id})
+        kept = {transaction.id for transaction in (*self.done(), *self.undone())}
+        for path in self.folder.glob("*.jsonl"):
+            if path != self.file and path.stem not in kept:
+                path.unlink(missing_ok=True)
+        return len(going)
+
     def _turn(self, stack: list[Transaction], mark: str) -> Result:
         if not stack:
             return Result(None)
@@ -144,6 +162,8 @@ class History:
                 self._undone.clear()
             elif "undone" in content and self._done and self._done[-1].id == content["undone"]:
                 self._undone.append(self._done.pop())
+            elif "forgotten" in content:
+                self._done = [transaction for transaction in self._done if transaction.id != content["forgotten"]]
             elif "redone" in content and self._undone and self._undone[-1].id == content["redone"]:
                 self._done.append(self._undone.pop())
         except (ValueError, KeyError, TypeError):

@@ -173,6 +173,23 @@ class Session:
     def redo(self) -> Outcome:
         return self._turn(self.history.redo)
 
+    def turn_to(self, key: str) -> Outcome:
+        """Undo back to a transaction, itself included; or, where it was undone, do all up to it again."""
+        with self.lock, self.history.locked():
+            whole = Outcome()
+            stacks = {self.history.undo: self.history.done, self.history.redo: self.history.undone}
+            for act, stack in stacks.items():
+                if any(transaction.id == key for transaction in stack()):
+                    while any(transaction.id == key for transaction in stack()):
+                        self._finish(whole, act())
+                    return whole
+        raise UserError("this change is not in the history any more. Look again.")
+
+    def forget(self, keep: int) -> int:
+        """Let go of all but the newest `keep` changes that could be undone. How many went. Raises UserError."""
+        with self.lock, self.history.locked():
+            return self.history.forget(keep)
+
     def _judge(self, edits: Iterable[Edit]) -> tuple[list[Write], Outcome]:
         """The writes that these edits ask for, by what the files hold now; and those that came second."""
         writes: dict[Path, Write] = {}
@@ -199,7 +216,7 @@ class Session:
             return self._finish(Outcome(), act())
 
     def _finish(self, outcome: Outcome, result: Result) -> Outcome:
-        outcome.transaction, outcome.count = result.transaction, len(result.written)
+        outcome.transaction, outcome.count = result.transaction, outcome.count + len(result.written)
         outcome.failed += result.failed
         written = set(result.written)
         for item in self.by_id.values():
