@@ -270,7 +270,7 @@ def _past(request: Request) -> Answer:
     history = session_of(request).history
 
     def rows(transactions: Sequence[Transaction]) -> list[Answer]:
-        return [vars(transaction) for transaction in reversed(transactions)]
+        return [{**vars(transaction), "title": say(transaction.title)} for transaction in reversed(transactions)]
 
     done, undone = history.done(), history.undone()
     return {
