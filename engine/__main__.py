@@ -86,6 +86,20 @@ def _add_looking_ahead(parts: argparse._SubParsersAction[argparse.ArgumentParser
     forecast.add_argument("--json", action="store_true", help="print the forecast as JSON")
     forecast.set_defaults(command=forecast_commands.forecast)
 
+    measure = parts.add_parser("measure", help="make three steps at the largest bucket, so that forecasts know")
+    measure.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(measure)
+    measure.add_argument("--run", type=Path, metavar="FOLDER", help="an empty folder for events and log, left to you")
+    measure.set_defaults(command=forecast_commands.measure)
+
+    fit = parts.add_parser("fit", help="tell the cheapest changes with which a run fits into a card's memory")
+    fit.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(fit)
+    fit.add_argument("--gb", type=float, metavar="N", help="memory of the card; default: the card of this machine")
+    fit.add_argument("-o", "--out", type=Path, metavar="PRESET.json", help="write the changed preset (no old one)")
+    fit.add_argument("--json", action="store_true", help="print the changes as JSON")
+    fit.set_defaults(command=forecast_commands.fit)
+
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(

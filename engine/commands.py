@@ -118,16 +118,16 @@ def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes)
         report.emit(events.Stopped(step_of_state(states[0]) if states else 0))
         report.say("Stopped before training went on.")
     except UserError as error:
-        code = _failed(report, str(error), error.exit_code, problems=error.problems)
+        code = failed(report, str(error), error.exit_code, problems=error.problems)
         if list_states(folder.state):
             report.say(f"When that is mended, it goes on from the last saved step: ./train.sh {folder.path}")
         return code
     except KeyboardInterrupt:
-        return _failed(report, "interrupted twice; what was saved before is whole.", 1)
+        return failed(report, "interrupted twice; what was saved before is whole.", 1)
     except BaseException as error:
         if is_out_of_memory(error):
-            return _failed(report, advice(preset, report.stage_name), OUT_OF_MEMORY)
-        return _failed(report, f"{type(error).__name__}: {error}", 1, details=traceback.format_exc())
+            return failed(report, advice(preset, report.stage_name), OUT_OF_MEMORY)
+        return failed(report, f"{type(error).__name__}: {error}", 1, details=traceback.format_exc())
     if here.is_first:
         _note_measured(folder, preset, report)
     return 0
@@ -141,7 +141,7 @@ def _note_measured(folder: RunFolder, preset: Preset, report: Reporter) -> None:
         report.say(f"Not kept for forecasts of time: {error}")
 
 
-def _failed(
+def failed(
     report: Reporter, message: str, exit_code: int, problems: tuple[Problem, ...] = (), details: str = ""
 ) -> int:
     listed = [{"where": problem.where, "message": problem.message} for problem in problems]

@@ -20,6 +20,7 @@ from engine.plan import Plan, images_at_once
 from engine.plan_sizes import DiskRoom
 from engine.preset import Preset
 
+USABLE = 0.96  # of a card's memory: the driver and the desktop keep some
 CUDA_BYTES = 700_000_000  # what CUDA, its kernels and gaps between tensors take beside what the plan counts
 # A measured run corrects the estimate of memory by no more than this
 MOST_CORRECTION = 2.0
@@ -44,6 +45,7 @@ class TimeForecast:
 class Forecast:
     """What lies ahead. `device`: the card's or processor's name, "" for a card whose name is not known.
 
+    memory_correction: what a run measured here took ÷ what had been planned for it, 1 where none was measured.
     memory_bytes: at the most, on a GPU, with what CUDA itself takes; 0 on a processor or where it cannot be told.
     card_bytes: what the card has; 0 where it is not known. disk: for each disk what is needed and free there.
     """
@@ -63,6 +65,7 @@ class Forecast:
     time: TimeForecast
     memory_bytes: int
     memory_certainty: Certainty
+    memory_correction: float
     card_bytes: int
     card_free_bytes: int
     disk: tuple[DiskRoom, ...]
@@ -71,7 +74,7 @@ class Forecast:
     @property
     def fits(self) -> bool | None:
         """Whether the card's memory suffices; None where one of the two is not known."""
-        return self.memory_bytes <= self.card_bytes if self.memory_bytes and self.card_bytes else None
+        return self.memory_bytes <= USABLE * self.card_bytes if self.memory_bytes and self.card_bytes else None
 
     def to_json(self) -> str:
         """The forecast as `python -m engine forecast --json` prints it."""
@@ -95,7 +98,7 @@ def make_forecast(preset: Preset, plan: Plan, table: Table, card: Card | None) -
     conditions = conditions_of(preset, plan.model, device, on_gpu) if plan.model and plan.steps else None
     basis = nearest(table.rows, conditions) if conditions else None
     shown = max((bucket.size_px for bucket in plan.buckets), key=lambda size: size[0] * size[1], default=(0, 0))
-    memory_bytes, memory_certainty = _memory(plan, conditions, basis)
+    memory_bytes, memory_certainty, correction = _memory(plan, conditions, basis)
     return Forecast(
         images=len(plan.images),
         shown_per_epoch=sum(bucket.images for bucket in plan.buckets),
@@ -112,6 +115,7 @@ def make_forecast(preset: Preset, plan: Plan, table: Table, card: Card | None) -
         time=_time(preset, plan, conditions, basis) if conditions and basis else TimeForecast("unknown"),
         memory_bytes=memory_bytes,
         memory_certainty=memory_certainty,
+        memory_correction=correction,
         card_bytes=card.memory_bytes if card and on_gpu else 0,
         card_free_bytes=card.free_bytes if card and on_gpu else 0,
         disk=plan.rooms,
@@ -160,14 +164,14 @@ def _time(preset: Preset, plan: Plan, conditions: Conditions, basis: Measured) -
     )
 
 
-def _memory(plan: Plan, conditions: Conditions | None, basis: Measured | None) -> tuple[int, Certainty]:
+def _memory(plan: Plan, conditions: Conditions | None, basis: Measured | None) -> tuple[int, Certainty, float]:
     """The most that the GPU holds: as measured, else the plan's estimate, corrected by how far a like run was off."""
     planned = plan.memory.total_bytes
     if conditions is None or not conditions.on_gpu or not planned:
-        return 0, "unknown"
+        return 0, "unknown", 1.0
     if basis is None or not basis.planned_bytes or not basis.memory_bytes:
-        return planned + CUDA_BYTES, "unknown"
+        return planned + CUDA_BYTES, "unknown", 1.0
+    correction = min(max(basis.memory_bytes / basis.planned_bytes, 1 / MOST_CORRECTION), MOST_CORRECTION)
     if _is_exact(basis, conditions) and basis.planned_bytes == planned:
-        return basis.memory_bytes + CUDA_BYTES, "measured"
-    off = basis.memory_bytes / basis.planned_bytes
-    return round(planned * min(max(off, 1 / MOST_CORRECTION), MOST_CORRECTION)) + CUDA_BYTES, "scaled"
+        return basis.memory_bytes + CUDA_BYTES, "measured", correction
+    return round(planned * correction) + CUDA_BYTES, "scaled", correction

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from engine.forecast import Forecast, TimeForecast
+from engine.fit import Change, Fit
+from engine.forecast import USABLE, Forecast, TimeForecast
 from engine.measured import Measured
 from engine.pace import Conditions
 from engine.plan import Plan
@@ -53,6 +54,45 @@ def how_sure(time: TimeForecast) -> str:
     if time.certainty == "measured":
         return f"measured here on {_day(time.basis)}"
     return f"scaled from a run of {_day(time.basis)}"
+
+
+def fit_lines(fit: Fit) -> list[str]:
+    """What makes a run fit, a line each."""
+    limit = f"{card_gb(fit.limit_bytes / USABLE)} GB"
+    if not fit.changes:
+        before = f"about {_gb(fit.before_bytes)} of {limit}"
+        return [f"It fits as it is: {before}." if fit.fits else f"It does not fit ({before}), and nothing here helps."]
+    lines = [f"It takes about {_gb(fit.before_bytes)}, and {limit} are there. The cheapest changes:"]
+    lines += [f"- {change_words(change)}" for change in fit.changes]
+    after = f"{_gb(fit.after_bytes)}, {slower_words(fit.slower)}"
+    return [*lines, f"Then it takes about {after}." if fit.fits else f"Even then it takes about {after}: too much."]
+
+
+def change_words(change: Change) -> str:
+    """A change with its price: "gradient checkpointing (… = True): saves 5.5 GB; about 42 % slower"."""
+    values = ", ".join(f"{path} = {_value(value)}" for path, value in change.values.items())
+    price = slower_words(change.slower) + (f"; {change.costs}" if change.costs else "")
+    saves = _gb(change.saves_bytes) if change.saves_bytes > 0.05 * GIB else f"{change.saves_bytes / 2**20:.0f} MB"
+    return f"{change.name} ({values}): saves {saves}; {price}"
+
+
+def slower_words(slower: float) -> str:
+    """A factor of time in words: "about 42 % slower", "no slower", "about 40 % faster"."""
+    if abs(slower - 1) < 0.015:
+        return "no slower"
+    share = f"{100 * abs(slower - 1):.0f} %"
+    return f"about {share} slower" if slower > 1 else f"about {share} less time"
+
+
+def _value(value: object) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else f"{value}"
+
+
+def measured_words(row: Measured) -> str:
+    """What a measurement found."""
+    width, height, seconds = row.sizes[0] if row.sizes else (0, 0, 0.0)
+    memory = f", and {_gb(row.memory_bytes)} of memory were taken"
+    return f"A step takes {seconds:.3g} s at {width} × {height}{memory}. Forecasts use it from now on."
 
 
 def unlike(basis: Conditions, present: Conditions) -> list[str]:

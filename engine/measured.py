@@ -100,6 +100,9 @@ def note(row: Measured) -> None:
             if table.fault:
                 path.replace(path.with_suffix(".broken.json"))
             kept = [old for old in table.rows if old.conditions != row.conditions]
+            drawn = [old.sample_seconds for old in table.rows if old.conditions == row.conditions]
+            if drawn and not row.sample_seconds:  # this one drew no samples
+                row = dataclasses.replace(row, sample_seconds=drawn[-1])
             rows = [json.dumps(dataclasses.asdict(each), ensure_ascii=False) for each in (*kept, row)[-MOST_ROWS:]]
             write_text_whole(path, f'{{"v": {FORMAT}, "rows": [\n' + ",\n".join(rows) + "\n]}\n")
     except Timeout:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, fields
 from math import prod
+from pathlib import Path
 
 from engine.cards import Card, computes_on_processor, processor
 from engine.preset import Preset
@@ -62,6 +63,7 @@ class Conditions:
 # How unlike two conditions are that differ in this; what is not named counts 1
 UNLIKE = {"parts": 4.0, "algorithm": 2.0, "precision": 2.0, "tokens": 0.5, "optimizer": 0.5, "ema": 0.5}
 _BY_RATIO = {"batch_size": 0.5, "accumulation": 0.25, "gpus": 1.0, "rank": 0.1, "conv_rank": 0.1}
+_unet_numbers: dict[tuple[Path, int], int] = {}  # model file and its size → numbers of its UNet
 _NEVER = ("device", "on_gpu", "model")  # no measurement tells anything about another one of these
 
 
@@ -105,7 +107,10 @@ def device_of(preset: Preset, card: Card | None) -> tuple[str, bool]:
 
 def model_key(model: ModelFacts) -> str:
     """Models of one key have steps of one length: the kind and how many numbers the UNet has."""
-    return f"{model.kind} {sum(prod(info.shape) for info in local_tensors(model, 'unet').values())}"
+    known = model.path, model.size_bytes
+    if known not in _unet_numbers:
+        _unet_numbers[known] = sum(prod(info.shape) for info in local_tensors(model, "unet").values())
+    return f"{model.kind} {_unet_numbers[known]}"
 
 
 def unlikeness(one: Conditions, other: Conditions) -> float:

@@ -106,7 +106,7 @@ def memory_words(forecast: Forecast) -> str:
     return text if forecast.fits else f"{text}: too much for this card"
 
 
-def card_gb(memory_bytes: int) -> str:
+def card_gb(memory_bytes: float) -> str:
     """A card's memory as its maker writes it: drivers keep a little back of 12 GB."""
     return f"{memory_bytes / GIB + 0.2:.0f}"
 
