@@ -1,4 +1,4 @@
-"""The command line: `python -m engine train|check|forecast|measure|fit|sample|import|export|doctor`.
+"""The command line: `python -m engine train|check|forecast|measure|fit|sample|import|export|queue|doctor`.
 
 Torch is imported where it is needed.
 
@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-from engine import commands, forecast_commands
+from engine import commands, forecast_commands, queue_commands
 from engine.errors import UserError
 
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
-    names = "train | check | forecast | measure | fit | sample | import | export | doctor"
+    names = "train | check | forecast | measure | fit | sample | import | export | queue | doctor"
     parts = parser.add_subparsers(required=True, metavar=names)
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
@@ -72,6 +72,8 @@ def _parser() -> argparse.ArgumentParser:
     exporting.add_argument("-o", "--out", type=Path, metavar="FILE.json", help="the file to write (no old one)")
     exporting.add_argument("--json", action="store_true", help="print what kohya_ss cannot express as JSON")
     exporting.set_defaults(command=commands.export_preset)
+
+    queue_commands.add_parser(parts, _add_settings)
 
     doctor = parts.add_parser("doctor", help="check this machine and what is installed")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")

@@ -141,11 +141,8 @@ class RunFolder(WorkFolder):
 
 def create(preset: Preset, folder: Path | None = None) -> RunFolder:
     """Make a new run folder that holds the preset. Without `folder`: runs/NAME, or NAME-2, NAME-3 … when taken."""
-    if folder is None:
-        parent, name = resolve(preset.run.folder), preset.run.name
-        names = chain((name,), (f"{name}-{number}" for number in count(2)))
-        folder = next(path for path in map(parent.joinpath, names) if not path.exists())
-    run = RunFolder(folder)
+    run = RunFolder(folder or free_folder(preset))
+    folder = run.path
     if run.preset.exists():
         raise UserError("this folder already holds a run. Resume it, or give another name.", str(folder))
     try:
@@ -156,6 +153,13 @@ def create(preset: Preset, folder: Path | None = None) -> RunFolder:
         what = f"the run folder cannot be written ({error.strerror}). Choose a folder that you may write to."
         raise UserError(what, str(folder)) from None
     return run
+
+
+def free_folder(preset: Preset) -> Path:
+    """Where a new run of this preset would be made: runs/NAME, or NAME-2, NAME-3 … when taken."""
+    parent, name = resolve(preset.run.folder), preset.run.name
+    names = chain((name,), (f"{name}-{number}" for number in count(2)))
+    return next(path for path in map(parent.joinpath, names) if not path.exists())
 
 
 def open_run(folder: Path) -> tuple[RunFolder, Preset]:

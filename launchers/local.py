@@ -20,24 +20,34 @@ def start(run_folder: Path, *, python: str | None = None, command: Sequence[str]
     terminal and inherits no open file or socket. `command` replaces the whole command line (several GPUs, tests).
     Raises OSError when the log cannot be written or the program not be started.
     """
-    folder = run_folder.resolve()
     if command is None:
-        command = [python or sys.executable, "-m", "engine", "train", str(folder)]
-    with (folder / "log.txt").open("ab") as log:
-        process = subprocess.Popen(
+        command = [python or sys.executable, "-m", "engine", "train", str(run_folder.resolve())]
+    process = begin(run_folder, command)
+    # Somebody must wait for an ended child, or it stays in the process table and looks alive. If the page is gone by
+    # then, the system does it.
+    threading.Thread(target=process.wait, name=f"wait for {process.pid}", daemon=True).start()
+    return process.pid
+
+
+def begin(
+    folder: Path, command: Sequence[str], *, variables: Mapping[str, str] | None = None, keep_open: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a process as `start` does, for somebody who waits for it.
+
+    `variables` are added to its environment; the open files `keep_open` stay open in it, and so stay locked.
+    """
+    with (folder.resolve() / "log.txt").open("ab") as log:
+        return subprocess.Popen(
             list(command),
             cwd=ROOT,
-            env=environment(os.environ),
+            env={**environment(os.environ), **(variables or {})},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             creationflags=_creation_flags(),
+            pass_fds=tuple(keep_open),
         )
-    # Somebody must wait for an ended child, or it stays in the process table and looks alive. If the page is gone by
-    # then, the system does it.
-    threading.Thread(target=process.wait, name=f"wait for {process.pid}", daemon=True).start()
-    return process.pid
 
 
 def environment(inherited: Mapping[str, str]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from fastapi import FastAPI
 from starlette.routing import Mount
 
 from engine.errors import UserError
+from launchers import worker
 from ui import passwords, served, theme, thumbnails
 from ui.guard import Guard
 from ui.language import LanguageOfRequest
@@ -65,6 +66,7 @@ def serve(blocks: gr.Blocks, chosen: argparse.Namespace) -> None:
         timeout_graceful_shutdown=1,
     )
     with suppress(KeyboardInterrupt):
+        go_on_with_queue()
         _Server(config, lambda: _tell(chosen, port), _pages_end(app)).run()
 
 
@@ -111,6 +113,14 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._listening()
+
+
+def go_on_with_queue() -> None:
+    """Start the queue's worker where something waits: after a restart of the machine it goes on with the page."""
+    try:
+        worker.start_worker()
+    except UserError as error:
+        print(error, file=sys.stderr)
 
 
 def _pages_end(guard: Guard) -> Callable[[], None]:
