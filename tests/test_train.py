@@ -137,17 +137,31 @@ def test_cached_and_uncached_features_give_the_same_losses(plain_run):
 
 
 @pytest.mark.slow
-def test_gradient_checkpointing_changes_no_number(plain_run):
+def test_gradient_checkpointing_changes_no_number(plain_run, monkeypatch):
     folder, (losses, _, _) = plain_run
+    blocks = []
+    checkpoint = torch.utils.checkpoint.checkpoint
+    monkeypatch.setattr(
+        torch.utils.checkpoint,
+        "checkpoint",
+        lambda call, *given, **how: blocks.append(1) or checkpoint(call, *given, **how),
+    )
     checkpointed = train_here(small_preset(folder, memory__gradient_checkpointing=True))
     assert losses_of(checkpointed) == pytest.approx(losses, rel=1e-5)
+    assert len(blocks) > 4 * 10  # steps × blocks: it was done at all
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_follows_full_precision(plain_run, precision):
+def test_half_precision_follows_full_precision(plain_run, precision, monkeypatch):
+    """On a processor that is fast in it: others compute in fp32 whatever is asked for."""
+    monkeypatch.setattr("engine.memory.cpu_computes_fast_in", lambda dtype: True)
     folder, (losses, _, _) = plain_run
     half = train_here(small_preset(folder, memory__precision=precision))
-    assert losses_of(half) == pytest.approx(losses, rel=0.03)
+    found = losses_of(half)
+    assert found == pytest.approx(losses, rel=0.03) and found != losses
+    with safe_open(next(half.state.glob("*")), framework="pt") as file:
+        about = json.loads(file.metadata()["atelier_state"])["about"]
+    assert (about["loss_scale"], about["good_steps"]) == ((2.0**16, 4) if precision == "fp16" else (1, 0))
     tensors = load_file(half.checkpoints / "tiny.safetensors")
     assert any(tensor.any() for name, tensor in tensors.items() if "lora_up" in name)
 
