@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.atomic import write_text_whole
-from engine.errors import PresetError
+from engine.errors import PresetError, Problem
 from engine.latent_source import LatentSource
 from engine.mask_source import MaskSource, black_masks_warning
 from engine.plan import Plan, make_plan
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
-from engine.processes import ALONE, Processes, in_turn
+from engine.processes import Processes, in_turn, share_of
 from engine.report import Reporter
 from engine.stopping import Stopping
 
@@ -27,19 +27,14 @@ def checked_plan(preset: Preset, report: Reporter, processes: Processes) -> Plan
 def without_unreadable(
     preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, those: tuple[Stopping, Processes]
 ) -> Plan:
-    """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says."""
-    stopping, processes = those
+    """Encode (or read) all images; leave out those that cannot be decoded, or stop, as the preset says.
+
+    Every process leaves out the same ones.
+    """
     used = [image for image in plan.images if image.repeats]
-    faults = []
-    for flips, those_images in _by_flips(preset, used):
-        faults += in_turn(
-            those_images,
-            processes if preset.data.cache_latents else ALONE,
-            lambda images, flips=flips: latents.prepare(
-                images, flips, preset.memory.vae_batch_size, stopping.tell(report)
-            ),
-        )
-    faults += latents.prepare(plan.validation, (False,), preset.memory.vae_batch_size, stopping.tell(report))
+    faults: list[Problem] = []
+    for flips, images in (*_by_flips(preset, used), ((False,), list(plan.validation))):
+        faults += _prepared_together(preset, latents, images, flips, report, those)
     used += plan.validation
     if not faults:
         return plan
@@ -49,18 +44,42 @@ def without_unreadable(
         report.warn(f"{fault.message} It is left out.", fault.where)
     unreadable = frozenset(image.path for image in used if str(image.path) in {fault.where for fault in faults})
     plan = make_plan(preset, unreadable)
-    return _usable(plan, report, processes)
+    return _usable(plan, report, those[1])
+
+
+def _prepared_together(
+    preset: Preset,
+    latents: LatentSource,
+    images: list[ImagePlan],
+    flips: tuple[bool, ...],
+    report: Reporter,
+    those: tuple[Stopping, Processes],
+) -> list[Problem]:
+    """The unreadable ones of these images, each looked at by one of the processes."""
+    stopping, processes = those
+
+    def prepare(part: Sequence[ImagePlan]) -> list[Problem]:
+        return latents.prepare(part, flips, preset.memory.vae_batch_size, stopping.tell(report))
+
+    if preset.data.cache_latents:
+        found = in_turn(images, processes, prepare)
+    else:
+        found = prepare(share_of(images, processes))
+    return list({fault.where: fault for fault in processes.gather(found)}.values())
 
 
 def prepared_masks(
-    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, stopping: Stopping
+    preset: Preset, plan: Plan, latents: LatentSource, report: Reporter, those: tuple[Stopping, Processes]
 ) -> MaskSource | None:
-    """Read the masks of the loss, if there are any; raises with all that cannot be read."""
+    """Read the masks of the loss, if there are any, each by one of the processes; raises with all unreadable ones."""
+    stopping, processes = those
     loss = preset.loss
     if not any(image.mask for image in plan.images):
         return None
     masks = MaskSource(latents.files, latents.store, loss.mask == "alpha", loss.mask_outside)
-    faults, black = masks.prepare([image for image in plan.images if image.repeats], stopping.tell(report))
+    own = share_of([image for image in plan.images if image.repeats and image.mask], processes)
+    faults, black = masks.prepare(own, stopping.tell(report))
+    faults, black = processes.gather(faults), processes.gather(black)
     if faults:
         raise PresetError(faults)
     if black:

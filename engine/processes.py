@@ -61,6 +61,17 @@ class Processes:
             distributed.broadcast_object_list(held, src=0, group=_control())
         return held[0]
 
+    def gather(self, values: list[Item]) -> list[Item]:
+        """The values (plain Python) of all processes, those of the first one first; the same in every process."""
+        if self.count == 1:
+            return values
+        from torch import distributed
+
+        held: list[Any] = [None] * self.count
+        with _lost_is_told():
+            distributed.all_gather_object(held, values, group=_control())
+        return [value for part in held for value in part]
+
     def any_of(self, *asked: bool) -> tuple[bool, ...]:
         """For each flag whether it is set in any process; every process gets the same answer."""
         if self.count == 1:
@@ -118,9 +129,14 @@ def in_turn(items: Sequence[Item], processes: Processes, prepare: Callable[[Sequ
     Where the processes have no disk in common, each makes the rest itself.
     """
     if processes.count > 1:
-        prepare(items[processes.rank :: processes.count])
+        prepare(share_of(items, processes))
         processes.wait()
     return prepare(items)
+
+
+def share_of(items: Sequence[Item], processes: Processes) -> Sequence[Item]:
+    """The items that this process looks at; every item is in exactly one share."""
+    return items[processes.rank :: processes.count]
 
 
 def count_started() -> int:

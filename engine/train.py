@@ -102,7 +102,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         report.warn,
     )
     plan = without_unreadable(preset, plan, latents, report, (stopping, processes))
-    masks = prepared_masks(preset, plan, latents, report, stopping)
+    masks = prepared_masks(preset, plan, latents, report, (stopping, processes))
     if preset.data.cache_latents:
         latents.vae.to("cpu")  # pyright: ignore[reportArgumentType]
 

@@ -7,25 +7,35 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from engine import events, processes
 from engine.batches import BatchMaker
-from engine.errors import UserError
+from engine.data.cache import Store
+from engine.data.digests import FileDigests
+from engine.errors import PresetError, UserError
 from engine.forecast import make_forecast
+from engine.latent_source import LatentSource
 from engine.measured import Table
 from engine.plan import make_plan
+from engine.preparing import prepared_masks, without_unreadable
 from engine.preset import ROOT, Preset
 from engine.processes import ALONE, Processes, in_turn
+from engine.report import SilentReporter
 from engine.run import RunFolder
+from engine.sdxl import checkpoint
 from engine.sentence import sentence
+from engine.stopping import Stopping
 from launchers import several
-from tests.training import events_of, losses_of, small_preset, train_here
+from tests.training import events_of, losses_of, make_images, small_preset, train_here
 
 
 class Known:
@@ -87,6 +97,54 @@ def test_each_prepares_its_share_first_and_then_sees_all(monkeypatch: pytest.Mon
     assert seen == [[1, 3], "waited", [0, 1, 2, 3, 4]]
 
 
+def spoiled(folder: Path) -> None:
+    """Two of the four images cut off, and the masks of two others black and cut off."""
+    subset = folder / "images" / "2_sks thing"
+    (folder / "masks").mkdir()
+    for number in range(4):
+        Image.new("L", (64, 64), 255 * (number != 2)).save(folder / "masks" / f"{number}.png")
+    for victim in (subset / "0.png", subset / "1.png", folder / "masks" / "3.png"):
+        victim.write_bytes(victim.read_bytes()[:-30])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_each_reads_its_share_and_all_hear_what_was_found(tmp_path: Path, cached: bool, monkeypatch):
+    """Two processes as two threads that meet where they would talk."""
+    places = {"loss__mask_folder": str(tmp_path / "masks"), "validation__folder": str(tmp_path / "others")}
+    preset = small_preset(tmp_path, data__cache_latents=cached, loss__mask="folder", **places)
+    make_images(tmp_path / "others")
+    spoiled(tmp_path)
+    plan, meeting, held, read = make_plan(preset), threading.Barrier(2), {}, []
+
+    def gather(here: Processes, values: list) -> list:
+        held[here.rank] = values
+        meeting.wait(60)
+        everything = held[0] + held[1]
+        meeting.wait(60)
+        return everything
+
+    monkeypatch.setattr(Processes, "gather", gather)
+    monkeypatch.setattr(Processes, "wait", lambda _: meeting.wait(60))
+    pixels = LatentSource._pixels
+    monkeypatch.setattr(LatentSource, "_pixels", lambda own, *row: read.append(row[0].path.name) or pixels(own, *row))
+
+    def one(rank: int) -> set[str]:
+        those, report = (Stopping(), Processes(rank, 2, rank)), SilentReporter(RunFolder(tmp_path))
+        assert plan.model is not None
+        vae = checkpoint.load_vae(plan.model, torch.float32, torch.device("cpu"), None)
+        store = Store.open(tmp_path / "cache", "latents") if cached else None
+        source = LatentSource(vae, "", FileDigests(tmp_path / "cache"), store, ("#ffffff", "auto"), print)
+        left = without_unreadable(preset, plan, source, report, those)
+        with pytest.raises(PresetError, match=r"3\.png"):
+            prepared_masks(preset, left, source, report, those)
+        return {image.path.name for image in left.images}
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(one, range(2))) == [{"2.png", "3.png"}] * 2
+    if not cached:
+        assert sorted(read) == sorted([path.name for path in (tmp_path / "images" / "2_sks thing").glob("*.png")] * 2)
+
+
 @pytest.mark.parametrize(
     ("variables", "where"), [({"WORLD_SIZE": "two"}, "WORLD_SIZE"), ({"WORLD_SIZE": "2", "RANK": "7"}, "RANK")]
 )
@@ -111,7 +169,13 @@ def start(target: Path, count: int, *more: str) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_two_processes_give_the_weights_of_one_with_twice_the_batch_also_when_one_takes_over(tmp_path: Path):
-    exact = {"run__save_precision": "fp32", "run__steps": 6, "data__flip": True}
+    exact = {
+        "run__save_precision": "fp32",
+        "run__steps": 6,
+        "data__flip": True,
+        "validation__folder": str(tmp_path / "o"),
+    }
+    make_images(tmp_path / "o")
     whole = train_here(small_preset(tmp_path, run__batch_size=4, **exact))
     path = tmp_path / "two.json"
     small_preset(tmp_path, run__batch_size=2, run__save_every_steps=3, **exact).save(path)
@@ -122,6 +186,8 @@ def test_two_processes_give_the_weights_of_one_with_twice_the_batch_also_when_on
     assert json.loads((folder / "preset.json").read_text())["run"]["gpus"] == 2
     assert len(events_of(RunFolder(folder), events.Saved)) == 4  # two checkpoints, two states: by one process only
     assert losses_of(RunFolder(folder)) == pytest.approx(losses_of(whole), rel=1e-5)
+    measured = [[event.loss for event in events_of(run, events.Validated)] for run in (RunFolder(folder), whole)]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-4) and len(measured[0]) == 3
     same(folder, whole.path)
 
     # With another number of processes from half way: the last state is taken away, one process goes on
