@@ -131,6 +131,12 @@ def test_the_huber_scale_multiplies_the_threshold_after_its_schedule(kind: str, 
     assert_close(ours, wanted, rtol=1e-5, atol=0)
 
 
+def test_the_huber_scale_leaves_the_schedule_snr_alone_as_in_the_reference():
+    assert torch.equal(FIGURES["huber_c_snr_0.1_scale2"], FIGURES["huber_c_snr_0.1"])
+    plain = pair_losses(LossTerms(kind="huber", huber_schedule="snr"))
+    assert torch.equal(pair_losses(LossTerms(kind="huber", huber_schedule="snr", huber_scale=2.0)), plain)
+
+
 @pytest.mark.parametrize("gamma", [1.0, 5.0])
 def test_soft_min_snr_is_the_weight_of_the_paper_on_the_clean_image(gamma: float):
     on_image = 1.0 / (1.0 / SNR + 1.0 / gamma)

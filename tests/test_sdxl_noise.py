@@ -53,10 +53,19 @@ def test_snr_is_that_of_the_rescaled_schedule():
     assert (schedule.snr[1:] < sdxl_schedule().snr[1:]).all()
 
 
-@pytest.mark.parametrize("name", ["plain", "offset0.1", "multires6_0.3", "fixed500"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "offset0.1", "offset0.1_rand", "offset0.05_adaptive0.2", "offset+multires", "multires6_0.3",
+     "multires10_0.1", "range200_400", "fixed500"],
+)  # fmt: skip
 def test_noised_latents_equal_the_reference(name: str):
     noisy = add_noise(sdxl_schedule(), LATENTS, FIGURES[f"noise_{name}.noise"], FIGURES[f"noise_{name}.timesteps"])
     assert_close(noisy, FIGURES[f"noise_{name}.noisy"], rtol=1e-6, atol=1e-6)
+
+
+def test_the_cleanest_and_the_noisiest_timestep_equal_the_reference():
+    noisy = add_noise(sdxl_schedule(), LATENTS, FIGURES["noise_plain.noise"], torch.tensor([0, 999]))
+    assert_close(noisy, FIGURES["add_noise_t0_999"], rtol=1e-6, atol=1e-6)
 
 
 def test_noised_latents_of_the_rescaled_schedule_equal_the_reference():
@@ -103,6 +112,18 @@ def test_adaptive_offset_noise_equals_the_reference():
     strength = 0.05 + 0.2 * LATENTS.mean(dim=(2, 3), keepdim=True).abs()
     ours = offset_noise(noise, torch.randn(2, 4, 1, 1), strength)
     assert_close(ours, FIGURES["noise_offset0.05_adaptive0.2.noise"], rtol=1e-6, atol=1e-6)
+
+
+def test_a_random_strength_of_offset_and_perturbation_equals_the_reference():
+    noise, strength = plain_noise(), 0.1 * torch.rand(1)
+    offset = offset_noise(noise, torch.randn(2, 4, 1, 1), strength)
+    assert_close(offset, FIGURES["noise_offset0.1_rand.noise"], rtol=1e-6, atol=1e-6)
+    noise, timesteps = plain_noise(), torch.randint(0, 1000, (2,))
+    strength = 0.1 * torch.rand(1)
+    perturbed = perturbed_noise(noise, torch.randn(SHAPE), strength)
+    assert torch.equal(timesteps, FIGURES["noise_ip0.1_rand.timesteps"])
+    noisy = add_noise(sdxl_schedule(), LATENTS, perturbed, timesteps)
+    assert_close(noisy, FIGURES["noise_ip0.1_rand.noisy"], rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(("levels", "discount"), [(6, 0.3), (10, 0.1)])
