@@ -9,12 +9,13 @@ import torch
 
 from engine import losses
 from engine.batches import Batch
-from engine.sdxl.noise import Prediction, Schedule, add_noise, target
+from engine.sdxl.noise import Prediction, Schedule, add_noise, sdxl_schedule, target
 from engine.sdxl.unet import predict
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
+    from engine.sections.loss import Loss
     from engine.text_source import TextSource
 
 
@@ -25,6 +26,12 @@ class Objective:
     schedule: Schedule
     prediction: Prediction
     terms: losses.LossTerms
+
+    @classmethod
+    def of(cls, settings: Loss, prediction: Prediction, zero_terminal_snr: bool, device: torch.device) -> Objective:
+        """The preset's section `loss`, for a model of this kind."""
+        terms = losses.loss_terms(settings, prediction == "v_prediction")
+        return cls(sdxl_schedule(zero_terminal_snr).to(device), prediction, terms)
 
     def loss(self, unet: UNet2DConditionModel, batch: Batch, text: TextSource) -> torch.Tensor:
         """The batch's share of the step's loss, a 0-dim fp32 tensor."""

@@ -1,10 +1,12 @@
-"""What a run does with its images before it trains: a plan without problems, and files that can all be read."""
+"""What a run does with images and captions before it trains: a plan without problems, and all that can be cached."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from engine.atomic import write_text_whole
+from engine.caption_source import CaptionSource
+from engine.data.caption_draws import Caption
 from engine.errors import PresetError, Problem
 from engine.latent_source import LatentSource
 from engine.mask_source import MaskSource, black_masks_warning
@@ -14,6 +16,7 @@ from engine.preset import Preset
 from engine.processes import Processes, in_turn, share_of
 from engine.report import Reporter
 from engine.stopping import Stopping
+from engine.text_source import TextSource
 
 
 def checked_plan(preset: Preset, report: Reporter, processes: Processes) -> Plan:
@@ -85,6 +88,21 @@ def prepared_masks(
     if black:
         report.warn(black_masks_warning(black), "loss.mask")
     return masks
+
+
+def prepare_text(
+    preset: Preset, plan: Plan, text: TextSource, report: Reporter, those: tuple[Stopping, Processes]
+) -> None:
+    """Encode every caption and sample prompt that the run will ask for, where they are cached, each by one process.
+
+    The text encoders then leave memory.
+    """
+    stopping, processes = those
+    if text.store is not None:
+        prompts = [Caption.of(words) for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
+        wanted = [*CaptionSource(preset, plan).all(), *prompts]
+        in_turn(wanted, processes, lambda texts: text.prepare(texts, stopping.tell(report)))
+    text.release()
 
 
 def _by_flips(preset: Preset, images: Sequence[ImagePlan]) -> list[tuple[tuple[bool, ...], list[ImagePlan]]]:

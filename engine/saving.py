@@ -197,7 +197,15 @@ class Saver:
 def _fingerprint(preset: Preset, plan: Plan) -> str:
     """Hash of what the course of a run depends on: base model, images in their order, captions, and settings."""
     images = [
-        (str(image.path), image.caption, image.second_caption, image.bucket_px, image.resized_px, image.repeats)
+        (
+            str(image.path),
+            image.caption,
+            image.second_caption,
+            image.bucket_px,
+            image.resized_px,
+            image.repeats,
+            *image.own,
+        )
         for image in plan.images
     ]
     settings = preset.model_dump(include={"data", "captions", "adapter", "optimizer", "noise", "loss", "memory"})

@@ -9,47 +9,35 @@ import torch
 from engine import events
 from engine.adapters.attach import attach
 from engine.adapters.limits import NormLimit
-from engine.adapters.merging import changes_before_packing, merge_into
-from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.average import Average, average_settings
+from engine.base_model import load_unet, open_latents, open_text, trained_parts
 from engine.batches import BatchMaker
-from engine.caption_source import CaptionSource
-from engine.data.cache import Store
-from engine.data.caption_draws import Caption
-from engine.data.digests import FileDigests
 from engine.draws import draw_fraction
 from engine.errors import UserError
 from engine.facts import Biography
 from engine.forecast import forecast_here
 from engine.inputs import keep, with_kept
-from engine.latent_source import LatentSource
 from engine.listeners import add_listeners
-from engine.losses import loss_terms
 from engine.memory import choose_computation, choose_device, device_name
-from engine.merges import TEXT_PARTS, merge_mark, read_merges
 from engine.objective import Objective
-from engine.optimizer_arguments import arguments_of
-from engine.optimizers import OPTIMIZERS, check_device, make_optimizer
+from engine.optimizers import check_device
+from engine.plan import Plan
 from engine.plan_model import model_kind
-from engine.preparing import checked_plan, prepared_masks, without_unreadable
-from engine.preset import Preset, resolve
-from engine.processes import ALONE, Processes, in_turn
-from engine.rate_groups import rate_groups
+from engine.preparing import checked_plan, prepare_text, prepared_masks, without_unreadable
+from engine.preset import Preset
+from engine.processes import ALONE, Processes
 from engine.recipe import recipe_of
 from engine.report import Reporter
-from engine.rounding import make_rounded
+from engine.run import RunFolder
 from engine.sample import Artist, Sampler
 from engine.saving import Saver
 from engine.schedules import rate_curve
-from engine.sdxl import checkpoint
-from engine.sdxl.noise import sdxl_schedule
 from engine.sentence import sentence
-from engine.state import load_last_state
+from engine.state import State, load_last_state
 from engine.steplog import StepLog
 from engine.stopping import Stopping
-from engine.text_source import TextSource, text_reading
 from engine.text_training import freeze_text, text_stop_step
-from engine.updater import Updater
+from engine.updater import make_updater
 from engine.validation import Course, Gauge, Validator
 
 
@@ -68,14 +56,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     processes.check_device(device)
     check_device(preset.optimizer.name, device)
     computation = choose_computation(preset, facts, device)
-    dtype = computation.dtype
-    state, faults = load_last_state(run.state)
-    for fault in faults:
-        report.warn(fault, str(run.state))
+    state = _state_to_go_on_from(run, plan, report)
     first_step = state.step if state else 0
-    if first_step > plan.steps:
-        what = f"the run is at step {first_step} already, beyond the {plan.steps} steps asked for. Raise the number."
-        raise UserError(what, f"run.{plan.decided_by}")
     report.say(sentence(preset, plan, forecast_here(preset, plan)))
     report.emit(events.Started(
         name=preset.run.name, steps=plan.steps, epochs=plan.epochs, steps_per_epoch=plan.steps_per_epoch,
@@ -89,18 +71,8 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         report.say(computation.note)
 
     # Latents: the VAE works, then leaves the device
-    vae_path = resolve(preset.model.vae) if preset.model.vae else None
-    cache = resolve(preset.data.cache_folder)
     report.stage("Encoding images" if preset.data.cache_latents else "Reading images")
-    vae_dtype = torch.float32 if preset.memory.vae_precision == "fp32" else dtype
-    latents = LatentSource(
-        checkpoint.load_vae(facts, vae_dtype, device, vae_path),
-        checkpoint.part_digest(facts, "vae", vae_path),
-        FileDigests(cache),
-        Store.open(cache, "latents") if preset.data.cache_latents else None,
-        (preset.data.background, preset.data.resampling),
-        report.warn,
-    )
+    latents = open_latents(preset, facts, computation, device, report.warn)
     plan = without_unreadable(preset, plan, latents, report, (stopping, processes))
     masks = prepared_masks(preset, plan, latents, report, (stopping, processes))
     if preset.data.cache_latents:
@@ -108,54 +80,19 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
 
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
-    stored = preset.memory.text_encoder_storage
-    merges = read_merges(preset)
-    changes = changes_before_packing(merges)
-    encoders = checkpoint.load_text_encoders(facts, dtype, device, computation.keep_narrow, stored, changes)
-    merge_into({TEXT_1: encoders.one, TEXT_2: encoders.two}, merges)
-    text = TextSource(
-        encoders,
-        checkpoint.part_digest(facts, "text") + ("" if stored == "same" else stored) + merge_mark(merges, TEXT_PARTS),
-        Store.open(cache, "text") if preset.captions.cache_text else None,
-        text_reading(preset),
-    )
-    captions = CaptionSource(preset, plan)
-    if text.store is not None:
-        drawn_prompts = [Caption.of(words) for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
-        wanted = [*captions.all(), *drawn_prompts]
-        in_turn(wanted, processes, lambda texts: text.prepare(texts, stopping.tell(report)))
-    text.release()
+    text = open_text(preset, facts, computation, device)
+    prepare_text(preset, plan, text, report, (stopping, processes))
 
     # The UNet, the adapter on it, and what updates the adapter
     report.stage("Loading the base model")
-    unet = checkpoint.load_unet(facts, dtype, device, computation.keep_narrow, preset.memory.unet_storage, changes)
-    merge_into({UNET: unet}, merges)
-    if preset.memory.gradient_checkpointing:
-        unet.enable_gradient_checkpointing()
-    trained = {
-        "unet": unet if preset.adapter.unet else None,
-        "text_encoder_1": encoders.one if preset.adapter.text_encoder_1 else None,
-        "text_encoder_2": encoders.two if preset.adapter.text_encoder_2 else None,
-    }
-    del encoders
-    parts = {name: model for name, model in trained.items() if model is not None}
-    del trained
-    adapter = attach(parts, recipe_of(preset, state is not None), device)
+    unet = load_unet(preset, facts, computation, device)
+    adapter = attach(trained_parts(preset.adapter, unet, text), recipe_of(preset, state is not None), device)
     if adapter.started and state is None:
         report.say(adapter.started)
-    rates = {part: getattr(preset.optimizer, f"{part}_rate") for part in parts}
-    sums = preset.run.accumulation * preset.run.gpus > 1
-    rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed, sums)
-    groups = rate_groups(adapter.groups, rates, OPTIMIZERS[preset.optimizer.name].shaped, rounding)
-    optimizer = make_optimizer(preset.optimizer.name, groups, arguments_of(preset.optimizer))
-    updater = Updater(optimizer, groups, preset.optimizer.clip_norm, dtype == torch.float16, device, rounding)
+    updater = make_updater(preset, adapter, computation.dtype, device)
     average = Average(adapter, average_settings(preset.run))
     prediction, zero_snr = model_kind(preset, facts)
-    objective = Objective(
-        sdxl_schedule(zero_snr).to(device),
-        prediction,
-        loss_terms(preset.loss, prediction == "v_prediction"),
-    )
+    objective = Objective.of(preset.loss, prediction, zero_snr, device)
     batches = BatchMaker(preset, plan, (latents, masks, text), device, processes)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
     sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
@@ -196,7 +133,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         limit.apply()
         step += 1
         average.update(step)
-        if step == first_step + 1:
+        if step == first_step + 1 and processes.is_first:
             about.begin_hashing()
         log.note(step, loss, norm, updater.rates(), step_batches)
 
@@ -208,6 +145,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
             log.read()
             with average.shown():
                 validator.measure(step, unet, (stopping, processes), saver.keep_best)
+            stop = validator.is_due(step)  # still: a stop was asked meanwhile
             log.restart_clock()
         last = step == plan.steps or validator.is_exhausted
         asked = save or stop or last
@@ -236,3 +174,14 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     seconds = time.monotonic() - begun_seconds
     report.emit(events.Finished(step, str(path.relative_to(run.path)), seconds, validator.reason))
     report.say(f"Finished: {path}" + (f" ({validator.reason})" if validator.reason else ""))
+
+
+def _state_to_go_on_from(run: RunFolder, plan: Plan, report: Reporter) -> State | None:
+    """The last state that can be read, or None at the start. UserError where it lies beyond the plan's end."""
+    state, faults = load_last_state(run.state)
+    for fault in faults:
+        report.warn(fault, str(run.state))
+    if state is not None and state.step > plan.steps:
+        what = f"the run is at step {state.step} already, beyond the {plan.steps} steps asked for. Raise the number."
+        raise UserError(what, f"run.{plan.decided_by}")
+    return state

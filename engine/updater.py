@@ -4,16 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 
 from engine.adapters.flat import FlatParameters, total_norm
-from engine.rate_groups import RateGroup
-from engine.rounding import RoundedStep
+from engine.optimizer_arguments import arguments_of
+from engine.optimizers import OPTIMIZERS, make_optimizer
+from engine.rate_groups import RateGroup, rate_groups
+from engine.rounding import RoundedStep, make_rounded
 from engine.undo import Undo
+
+if TYPE_CHECKING:
+    from engine.adapters.attach import Adapter
+    from engine.preset import Preset
 
 INITIAL_LOSS_SCALE = 2.0**16
 GROWTH_INTERVAL_STEPS = 2000
+
+
+def make_updater(preset: Preset, adapter: Adapter, dtype: torch.dtype, device: torch.device) -> Updater:
+    """What updates the adapter with the preset's optimizer and rates. `dtype`: what the model computes in.
+
+    The adapter's numbers lie in bf16 from here on where the preset asks for it.
+    """
+    settings = preset.optimizer
+    rates = {group.part: getattr(settings, f"{group.part}_rate") for group in adapter.groups}
+    sums = preset.run.accumulation * preset.run.gpus > 1
+    rounding = make_rounded(adapter, preset.memory.adapter_precision, preset.run.seed, sums)
+    groups = rate_groups(adapter.groups, rates, OPTIMIZERS[settings.name].shaped, rounding)
+    optimizer = make_optimizer(settings.name, groups, arguments_of(settings))
+    return Updater(optimizer, groups, settings.clip_norm, dtype == torch.float16, device, rounding)
 
 
 class Updater:

@@ -1,4 +1,4 @@
-"""What a run needs no more leaves the device: nothing keeps the text encoders alive, and the VAE waits on the CPU."""
+"""What a run needs no more leaves the device: the text encoders before the UNet comes, and the VAE waits on the CPU."""
 
 from __future__ import annotations
 
@@ -9,19 +9,27 @@ from typing import Any
 import pytest
 import torch
 
-import engine.train
 from engine.sdxl import checkpoint
-from engine.train import Updater
+from engine.updater import Updater
 from tests.training import small_preset, train_here
 
 
 @pytest.fixture
 def watched(monkeypatch):
-    """While the first step is made: which encoders are alive, and to which devices the VAE was moved by then."""
+    """When the UNet is loaded and in the first step: how many encoders are alive; and where the VAE was moved to."""
     encoders: list[weakref.ref] = []
     moves: list[str] = []
     alive: list[int] = []
     load_text, load_vae, update = checkpoint.load_text_encoders, checkpoint.load_vae, Updater.update
+    load_unet = checkpoint.load_unet
+
+    def count_alive() -> None:
+        gc.collect()
+        alive.append(sum(found() is not None for found in encoders))
+
+    def loading_unet(*given, **named):
+        count_alive()
+        return load_unet(*given, **named)
 
     def loading_text(*given, **named):
         loaded = load_text(*given, **named)
@@ -40,13 +48,13 @@ def watched(monkeypatch):
         return vae
 
     def updating(self, *given):
-        gc.collect()
-        alive.append(sum(found() is not None for found in encoders))
+        count_alive()
         return update(self, *given)
 
     monkeypatch.setattr(checkpoint, "load_text_encoders", loading_text)
     monkeypatch.setattr(checkpoint, "load_vae", loading_vae)
-    monkeypatch.setattr(engine.train.Updater, "update", updating)
+    monkeypatch.setattr(checkpoint, "load_unet", loading_unet)
+    monkeypatch.setattr(Updater, "update", updating)
     return alive, moves
 
 
@@ -59,7 +67,7 @@ def watched(monkeypatch):
 def test_text_encoders_are_alive_only_where_they_are_needed(tmp_path, watched, changes, kept):
     alive, _ = watched
     train_here(small_preset(tmp_path, run__steps=1, sample__prompts="a thing", sample__at_start=True, **changes))
-    assert alive == [kept]
+    assert alive == [kept, kept]
 
 
 @pytest.mark.slow

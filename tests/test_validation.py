@@ -13,12 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from engine import events
+from engine import events, run
 from engine.data.held_out import family, held_out
 from engine.plan import make_plan
 from engine.preset import Preset
+from engine.report import Reporter
 from engine.run import RunFolder
-from engine.validation import Course, band_edges
+from engine.stopping import Stopping
+from engine.train import train
+from engine.validation import Course, Gauge, band_edges
 from tests.training import events_of, losses_of, make_images, resume_here, small_preset, steps_of, train_here
 
 NAMES = [Path(f"/somewhere/5_cat/{number:03d}.png") for number in range(40)]
@@ -222,6 +225,27 @@ def test_patience_ends_the_run_with_the_reason(watched):
     assert made.status() == "finished" and len(steps_of(made)) == 3
     resume_here(made)
     assert len(steps_of(made)) == 3  # patience is still used up
+
+
+@pytest.mark.slow
+def test_a_stop_while_measuring_ends_the_run_there_and_the_resume_measures(watched, monkeypatch):
+    folder, _, whole = watched
+    measure, stops = Gauge.band_losses, iter((False, True))
+    stopping = Stopping()
+
+    def band_losses(gauge, unet):
+        stopping.asked = next(stops, False)
+        yield from measure(gauge, unet)
+
+    monkeypatch.setattr(Gauge, "band_losses", band_losses)
+    made = run.create(watched_preset(folder), folder / "interrupted")
+    with run.held(made):
+        train(run.open_run(made.path)[1], Reporter(made), stopping)
+    assert [event.step for event in events_of(made, events.Stopped)] == [2]
+    resume_here(made)
+    told = {event.step: event.loss for event in events_of(whole, events.Validated)}
+    assert {event.step: event.loss for event in events_of(made, events.Validated)} == told
+    assert same(weights(made), weights(whole))
 
 
 def test_an_unreadable_validation_picture_is_left_out_with_a_warning(tmp_path):
