@@ -69,7 +69,11 @@ def test_a_run_tells_where_it_is(whole_run):
 
 def test_the_plan_that_was_announced_is_the_one_that_ran(whole_run):
     preset, made = whole_run
-    assert json.loads(made.plan.read_text()) == json.loads(make_plan(preset).to_json())
+    announced, ran = json.loads(make_plan(preset).to_json()), json.loads(made.plan.read_text())
+    for plan in (announced, ran):
+        for room in plan["rooms"]:
+            del room["free_bytes"]  # others write to the disk meanwhile
+    assert ran == announced
 
 
 def test_checkpoints_are_named_by_step_and_the_last_by_the_run(whole_run):
