@@ -108,7 +108,7 @@ def _of_file(path: Path) -> Layout:
         metadata, _ = find_metadata(root, listings, path)
         texts = metadata.texts if metadata else {}
         finder = CaptionFinder(root, listings, None)
-        subsets = tuple(_subset(listing, root, finder, texts) for listing in listings if listing.images)
+        subsets = tuple(_subset(listing, root, finder, texts, True) for listing in listings if listing.images)
         return _layout(root, "metadata", subsets, path.name, unlisted)
     what = f"is a file, not a folder (got {path}). Choose a folder of images, a data-set TOML or a metadata JSON."
     raise DatasetError(what, "folder")
@@ -135,14 +135,18 @@ def _dataset_subset(entry: IndexedFolder, base: Path) -> Subset | Problem:
     if entry.metadata_file:
         metadata, _ = find_metadata(folder, [listing], base / entry.metadata_file)
         texts = metadata.texts if metadata else {}
-    subset = _subset(listing, folder, finder, texts)
+    subset = _subset(listing, folder, finder, texts, bool(entry.metadata_file))
     name = folder.name
     word = entry.class_tokens or (class_word(name) if repeats_and_name(name) else "")
     told = {"repeats": entry.repeats, "class_word": word, "is_regularization": entry.is_regularization}
     return replace(subset, name=name, told=entry.told, **told)
 
 
-def _subset(listing: Listing, root: Path, finder: CaptionFinder, texts: dict[Path, str]) -> Subset:
+def _subset(
+    listing: Listing, root: Path, finder: CaptionFinder, texts: dict[Path, str], are_chosen: bool = False
+) -> Subset:
+    """The images of a folder. Texts of a metadata file that was chosen go before caption files; of one that lies there,
+    behind them."""
     name = listing.name or root.name
     parts = name.split("/")
     meaning = repeats_and_name(parts[-1])
@@ -151,8 +155,10 @@ def _subset(listing: Listing, root: Path, finder: CaptionFinder, texts: dict[Pat
     pictures = []
     for image in listing.images:
         path = listing.folder / image
-        caption = finder.find(listing, stem_and_suffix(image)[0])
-        pictures.append(Picture(path, caption, None if caption else texts.get(path)))
+        caption, text = finder.find(listing, stem_and_suffix(image)[0]), texts.get(path)
+        if caption and text:
+            caption, text = (None, text) if are_chosen else (caption, None)
+        pictures.append(Picture(path, caption, text))
     is_regularization = any(part.lower() in _REGULARIZATION for part in listing.name.split("/"))
     return Subset(name, listing.folder, meaning[0] if meaning else None, word, tuple(pictures), is_regularization)
 

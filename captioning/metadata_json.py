@@ -101,7 +101,9 @@ def _plain(key: str) -> str:
 
 
 def _text(entry: dict[str, Any]) -> str:
-    """Caption and tags, as sd-scripts puts them together."""
+    """Caption and tags, as sd-scripts puts them together: the tags behind each line of the caption."""
     parts = [entry.get("caption"), entry.get("tags")]
     texts = [", ".join(map(str, part)) if isinstance(part, list) else str(part or "") for part in parts]
-    return ", ".join(text.strip() for text in texts if text.strip())
+    lines = [line.strip() for line in texts[0].splitlines() if line.strip()] or [""]
+    tags = ", ".join(line.strip() for line in texts[1].splitlines() if line.strip())
+    return "\n".join(", ".join(part for part in (line, tags) if part) for line in lines)

@@ -235,6 +235,19 @@ def test_metadata_keys_may_be_paths_names_or_stems(tmp_path: Path):
     assert texts == {"a.png": "of g, t1, t2", "b.png": "of b, t1, t2", "c.png": "of c, t1, t2", "d.png": None}
 
 
+def test_a_metadata_file_goes_before_captions_where_it_was_chosen_and_behind_them_where_it_lies_there(tmp_path: Path):
+    metadata = json.dumps({"a": {"caption": "one\n\ntwo", "tags": "cat, sofa"}, "b": {"tags": ["dog", "red"]}})
+    data = make(tmp_path / "data", {"a.png": None, "b.png": None, "a.txt": "beside", "meta.json": metadata})
+
+    def texts(chosen: Path) -> list[str | None]:
+        return [picture.text for picture in understand(chosen).subsets[0].pictures]
+
+    assert texts(data) == [None, "dog, red"]
+    assert texts(data / "meta.json") == ["one, cat, sofa\ntwo, cat, sofa", "dog, red"]
+    (data / "set.toml").write_text('[[datasets]]\n[[datasets.subsets]]\nimage_dir = "."\nmetadata_file = "meta.json"')
+    assert texts(data / "set.toml") == texts(data / "meta.json")
+
+
 def test_several_files_that_could_be_meant_are_told(tmp_path: Path):
     entry = json.dumps({"a": {"caption": "x"}})
     data = make(tmp_path / "data", {"a.png": None, "1.json": entry, "2.json": entry})

@@ -120,7 +120,7 @@ def _card(image: ImagePlan, small) -> str:
         else f'<span class="soon">{say("no preview")}</span>'
     )
     width, height = image.size_px
-    size = f"{width} × {height} → {image.bucket_px[0]} × {image.bucket_px[1]}"
+    size = f'<span class="whole">{width} × {height} → {image.bucket_px[0]} × {image.bucket_px[1]}</span>'
     caption = escape(image.caption) if image.caption else f'<span class="quiet">{say("no caption")}</span>'
     return (
         f'<figure title="{escape(image.path)}"><div class="frame">{picture}</div><figcaption>{caption}'
