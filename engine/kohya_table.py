@@ -86,9 +86,10 @@ TOLD = {
     "huggingface_token": _SECRET,
 }
 SUBSETS = """
-`general`, `datasets` and `subsets` are tables of such keys. Where subsets differ in a key, the first trained one
-decides for all, and the receipt names each line that says otherwise: Atelier has one value for the whole data set,
-except for the repeats, which are in the folders' names, and `loss.image_weights`.
+`general`, `datasets` and `subsets` are tables of such keys. Where subsets differ in captions, resolution, buckets or
+mirroring, the file itself becomes the training folder and each folder is trained by what it says
+([data sets](data-sets.md)). The rest a run has once: the first trained subset decides, and the receipt names each line
+that says otherwise.
 """
 TITLES = {
     "sdxl": "Keys of kohya_ss presets",
