@@ -13,6 +13,7 @@ from ui import (
     caption_panel,
     captions_tab,
     data_tab,
+    field_reset,
     last,
     layout_help,
     page_language,
@@ -51,6 +52,7 @@ class Page:
     presets: presets_tab.PresetsTab
     captions: caption_panel.CaptionPanel
     bar: plan_bar.PlanBar
+    reset: gr.HTML
     seen: gr.State
 
 
@@ -76,9 +78,9 @@ def build() -> gr.Blocks:
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
                 presets = presets_tab.build(form, place)
         bar = plan_bar.build()
-        _connect(
-            blocks, Page(form, header, tabs, level, problems, rates, data, run, presets, captions, bar, gr.State({}))
-        )
+        reset = field_reset.build()
+        parts = (form, header, tabs, level, problems, rates, data, run, presets, captions, bar, reset)
+        _connect(blocks, Page(*parts, gr.State({})))
     return blocks
 
 
@@ -107,6 +109,8 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     }
     gr.on(form.triggers, trigger_mode="always_last", **look).then(**show_marks)
     gr.on([data.subset.input], trigger_mode="always_last", **look)
+    put_back = getattr(page.reset, "submit")(field_reset.put_back, None, form.inputs[:-2], **QUIET)  # noqa: B009
+    put_back.then(**look).then(**show_marks)
     for button, pages in ((data.back, -1), (data.forth, 1)):
         turn = button.click(_turner(pages), [data.number], [data.number], **QUIET)
         turn.then(**look)
@@ -145,7 +149,7 @@ def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: flo
     parts = [
         ("problems", training_tab.problems_of(found)),
         ("plan", plan_bar.sentence(found)),
-        ("marks", plan_bar.marks(found)),
+        ("marks", plan_bar.marks(found, field_reset.changed(content, field_reset.loaded()))),
         ("rates", rate_chart.picture(found) or seen.get("rates")),
     ]
     updates = [gr.skip() if seen.get(name) == value else value for name, value in parts]
@@ -184,7 +188,9 @@ def _arrive() -> list[Any]:
 
 def _first_form(preset: str) -> list[Any]:
     try:
-        return forms.show_all(preset_files.load_listed(preset))
+        first = preset_files.load_listed(preset)
+        last.keep_loaded(first.model_dump())
+        return forms.show_all(first)
     except UserError:
         return forms.show_content({})
 

@@ -24,7 +24,7 @@ _plans_lock = threading.Lock()
 class Check:
     """The form, looked at. `preset` is None while the form has faults; `plan` then leaves the faulty fields out.
 
-    `off`: the settings that make no sense at present; `changed`: those that differ from their default.
+    `off`: the settings that make no sense at present.
     """
 
     preset: Preset | None
@@ -32,7 +32,6 @@ class Check:
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...]
     off: tuple[str, ...]
-    changed: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -60,7 +59,7 @@ def check(content: Mapping[str, Any]) -> Check:
     if plan:
         faulty = {problem.where for problem in problems}
         problems += [problem for problem in plan.problems if problem.where not in faulty]
-    return Check(preset, plan, tuple(problems), plan.warnings if plan else (), switched_off(content), changed(content))
+    return Check(preset, plan, tuple(problems), plan.warnings if plan else (), switched_off(content))
 
 
 def plan_of(preset: Preset) -> Plan:
@@ -82,11 +81,6 @@ def plan_of(preset: Preset) -> Plan:
 def switched_off(content: Mapping[str, Any]) -> tuple[str, ...]:
     """The settings whose `when` does not hold."""
     return tuple(item.path for item in SETTINGS if any(_value(content, path) != wanted for path, wanted in item.when))
-
-
-def changed(content: Mapping[str, Any]) -> tuple[str, ...]:
-    """The settings that differ from their default."""
-    return tuple(item.path for item in SETTINGS if _value(content, item.path) != item.default)
 
 
 def _value(content: Mapping[str, Any], path: str) -> Any:

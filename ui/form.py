@@ -112,6 +112,13 @@ def show(item: Setting, value: Any) -> Any:
     return value
 
 
+def text_of(item: Setting, value: Any) -> str:
+    """A value in words, for notes beside a field."""
+    if isinstance(value, bool):
+        return say("on") if value else say("off")
+    return str(show(item, value)) or say("empty")
+
+
 def read(item: Setting, shown: Any) -> Any:
     """A widget's raw value as a preset takes it. What cannot be read is passed on, so that `build` can say so."""
     if isinstance(shown, str):

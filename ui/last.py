@@ -52,21 +52,43 @@ def recall() -> Last:
         return Last({}, preset=str(FIRST_PRESET) if FIRST_PRESET.exists() else "")
 
 
+def keep_loaded(content: Mapping[str, Any]) -> None:
+    """Keep a preset's content as it was loaded or saved; what is changed after that is marked. Raises UserError."""
+    _write("loaded", content)
+
+
+def loaded() -> dict[str, Any] | None:
+    """The content that was loaded or saved last; None where none was."""
+    return _read("loaded")
+
+
 def keep_before(content: Mapping[str, Any]) -> None:
-    """Keep the form as it is before a preset is loaded, so that this can be undone. Raises UserError."""
-    write_text_whole(_before_file(), json.dumps(without_secrets(content), ensure_ascii=False, indent=1) + "\n")
+    """Keep the form, and what it came from, before a preset is loaded, so that this can be undone. Raises UserError."""
+    _write("before", content)
+    _write("loaded-before", loaded() or {})
 
 
 def before() -> dict[str, Any] | None:
     """The form as it was before the last load; None where nothing was loaded."""
+    return _read("before")
+
+
+def loaded_before() -> dict[str, Any]:
+    """What that form came from."""
+    return _read("loaded-before") or {}
+
+
+def _write(name: str, content: Mapping[str, Any]) -> None:
+    path = own_presets() / f".{name}.json"
+    write_text_whole(path, json.dumps(without_secrets(content), ensure_ascii=False, indent=1) + "\n")
+
+
+def _read(name: str) -> dict[str, Any] | None:
     try:
-        return migrate({"version": VERSION, **json.loads(_before_file().read_text(encoding="utf-8"))})
+        kept = json.loads((own_presets() / f".{name}.json").read_text(encoding="utf-8"))
+        return migrate({"version": VERSION, **kept}) if kept else None
     except (OSError, ValueError, TypeError, PresetError):
         return None
-
-
-def _before_file() -> Path:
-    return own_presets() / ".before.json"
 
 
 def _file() -> Path:

@@ -17,23 +17,23 @@ window.atelier = (() => {
   }
 
   const idOf = (path) => "field-" + path.replaceAll(".", "-");
+  const pathOf = (id) => id.replace("field-", "").replace("-", ".");
   const fieldOf = (path) => document.getElementById(idOf(path));
 
   function showLevel(level) {
     document.body.dataset.level = level || "basic";
   }
 
-  // marks: JSON of {problems: {path: [sentences]}, off: [paths], changed: [paths]}; each source (the form, a panel of
+  // marks: JSON of {problems: {path: [sentences]}, off: [paths], changed: {path: what the preset has}}; each source (the form, a panel of
   // tools) marks its own fields. Kept for fields whose tab is drawn later.
   const sources = {};
-  let marked = { problems: {}, off: new Set(), changed: new Set() };
+  let marked = { problems: {}, off: new Set(), changed: new Map() };
   function showMarks(marks) {
     if (marks) [].concat(JSON.parse(marks)).forEach((item) => (sources[item.source || "form"] = item));
     const all = Object.values(sources);
-    const ids = (name) => new Set(all.flatMap((item) => item[name] || []).map(idOf));
-    const problems = Object.fromEntries(
-      all.flatMap((item) => Object.entries(item.problems)).map(([path, texts]) => [idOf(path), texts]));
-    marked = { problems, off: ids("off"), changed: ids("changed") };
+    const byId = (name) => all.flatMap((item) => Object.entries(item[name] || {})).map(([path, of]) => [idOf(path), of]);
+    const off = new Set(all.flatMap((item) => item.off || []).map(idOf));
+    marked = { problems: Object.fromEntries(byId("problems")), off, changed: new Map(byId("changed")) };
     markFields(document.querySelectorAll(".field"));
     tellMarks();
   }
@@ -45,7 +45,7 @@ window.atelier = (() => {
     fields.forEach((field) => {
       field.dataset.marked = "1";
       field.classList.toggle("is-off", off.has(field.id));
-      markChanged(field, changed.has(field.id));
+      markChanged(field, changed.get(field.id));
       const text = (problems[field.id] || []).join(" ");
       field.classList.toggle("has-problem", text !== "");
       let place = field.querySelector(":scope > .problem-text");
@@ -57,14 +57,34 @@ window.atelier = (() => {
       }
       if (place && place.textContent !== text) place.textContent = text;
       if (place) place.hidden = text === "";
+      const entry = field.querySelector("input:not([type=range]), textarea");
+      if (entry && entry.hasAttribute("aria-invalid") !== (text !== "")) entry.toggleAttribute("aria-invalid", text !== "");
       addKohyaName(field);
     });
   }
 
-  function markChanged(field, isChanged) {
+  // A changed field is told from the preset, and has a button that puts the preset's value back.
+  let reset = () => {};
+  const whenReset = (told) => (reset = told);
+  function markChanged(field, value) {
+    const isChanged = value !== undefined;
     field.classList.toggle("is-changed", isChanged);
     const label = field.querySelector('[data-testid="block-info"], .label-text');
-    if (label) label.title = isChanged ? say("Changed; the default is {value}", { value: (window.atelierDefaults || {})[field.id] }) : "";
+    const about = isChanged ? say("Changed; the preset has: {value}", { value }) : "";
+    if (label && label.title !== about) label.title = about;
+    let button = field.querySelector(":scope > .reset");
+    if (!isChanged) return button?.remove();
+    if (!button) {
+      button = document.createElement("button");
+      Object.assign(button, { className: "reset", type: "button", textContent: "↺" });
+      button.addEventListener("click", () => {
+        reset(pathOf(field.id));
+        field.querySelector("input, textarea")?.focus({ preventScroll: true });
+      });
+      field.append(button);
+    }
+    const name = say("{label}: back to {value}, as in the preset", { label: label?.textContent.trim() || "", value });
+    if (button.title !== name) Object.assign(button, { title: name, ariaLabel: name });
   }
 
   function addKohyaName(field) {
@@ -249,5 +269,5 @@ window.atelier = (() => {
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { say, plural, languageSwitch, showLevel, showMarks, showTool, goToField };
+  return { say, plural, languageSwitch, whenReset, showLevel, showMarks, showTool, goToField };
 })();

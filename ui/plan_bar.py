@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import gradio as gr
@@ -61,13 +61,16 @@ def _model(check: Check) -> str:
     return say("on {name}: SDXL {kind}, {prediction} prediction", **kind) + snr
 
 
-def marks(check: Check) -> str:
-    """JSON for page.js: the sentences beside each field, what makes no sense now, what is not at its default."""
+def marks(check: Check, changed: Mapping[str, str]) -> str:
+    """JSON for page.js: the sentences beside each field, what makes no sense now, what is not as in the preset.
+
+    `changed`: by setting what the preset has there (`field_reset.changed`).
+    """
     beside: dict[str, list[str]] = {}
     for problem in check.problems:
         if problem.where in BY_PATH:
             beside.setdefault(problem.where, []).append(problem.message)
-    return json.dumps({"problems": beside, "off": check.off, "changed": check.changed}, ensure_ascii=False)
+    return json.dumps({"problems": beside, "off": check.off, "changed": changed}, ensure_ascii=False)
 
 
 def blocked(problems: Iterable[Problem]) -> str:

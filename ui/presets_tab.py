@@ -129,7 +129,7 @@ def connect(tab: PresetsTab, form: Form, check_after: dict[str, Any]) -> None:
         event.then(**check_after).then(**refresh)
     for button, overwrite in ((tab.save_as, False), (tab.save, True)):
         saved = button.click(_saver(overwrite), [tab.name, *form.inputs], [tab.message, tab.name, tab.chosen], **QUIET)
-        saved.then(**lists).then(**keep).then(**refresh)
+        saved.then(**lists).then(**keep).then(**check_after).then(**refresh)
     tab.delete.click(_delete, [tab.chosen], [tab.message], **QUIET).then(**lists).then(**keep).then(**refresh)
     brought = tab.upload.upload(
         _import, [tab.upload], [tab.message, tab.receipt, tab.chosen], **{**QUIET, "preprocess": True}
@@ -238,17 +238,22 @@ def _load(chosen: str | None, keep: bool, keep_for: str | None, *shown: Any) -> 
     item = preset_files.find(chosen or "")
     keep = bool(keep) if keep_for == chosen else keeps_yours(chosen)
     content, kept = applying.applied(preset, present, keep)
+    try:
+        last.keep_loaded(content)
+    except UserError as error:
+        return [problem_list(error.problems, "problem"), gr.skip(), gr.skip(), *nothing]
     name = item.title if item.own else say("my {title}", title=say(item.title))
     return [views.loaded(item.title, kept), "", name, *forms.show_content(content)]
 
 
 def _undo(*shown: Any) -> list[Any]:
     """The form as it was before the last load; pressed again, as it was after it."""
-    before, nothing = last.before(), [gr.skip()] * (len(BY_PATH) + 2)
+    before, from_what, nothing = last.before(), last.loaded_before(), [gr.skip()] * (len(BY_PATH) + 2)
     if before is None:
         return [f'<p class="quiet">{say("Nothing was loaded yet.")}</p>', "", *nothing]
     try:
         last.keep_before(forms.read_all(shown))
+        last.keep_loaded(from_what)
     except UserError as error:
         return [problem_list(error.problems, "problem"), "", *nothing]
     done = say("The form is as before. Undo again to go back.")
@@ -260,6 +265,7 @@ def _saver(overwrite: bool):
         try:
             preset = build_preset(forms.read_all(shown))
             path = preset_files.save(preset, name or "", overwrite)
+            last.keep_loaded(preset.model_dump())
         except UserError as error:
             return [problem_list(error.problems, "problem"), gr.skip(), gr.skip()]
         return [f'<p class="done">{say("Saved as “{name}”.", name=escape(path.stem))}</p>', path.stem, _chosen(path)]

@@ -3,7 +3,7 @@
   const { say, plural } = window.atelier;
   const links = () => document.querySelectorAll("#section-list [data-section]");
   const sectionOf = (name) => document.getElementById("section-" + name);
-  let marked = { problems: {}, off: new Set(), changed: new Set() };
+  let marked = { problems: {}, off: new Set(), changed: new Map() };
 
   document.addEventListener("atelier-marks", (event) => {
     marked = event.detail;
@@ -16,7 +16,7 @@
       const start = "field-" + link.dataset.section + "-";
       const inside = (id) => id.startsWith(start) && document.getElementById(id)?.closest("#tab-training");
       const wrong = Object.keys(marked.problems).filter(inside).length;
-      const changed = [...marked.changed].filter(inside).length;
+      const changed = [...marked.changed.keys()].filter(inside).length;
       const count = link.querySelector("i");
       count.textContent = wrong || changed || "";
       count.className = wrong ? "wrong" : "";

@@ -11,8 +11,7 @@ import gradio as gr
 from gradio.themes.utils import colors, fonts, sizes
 
 from engine.preset import SETTINGS
-from engine.settings import Setting
-from ui.form import field_id, show
+from ui.form import field_id
 from ui.language import catalogue
 
 _HERE = Path(__file__).parent
@@ -103,9 +102,7 @@ def head() -> str:
     first, *others = sorted(_HERE.glob("*.js"), key=lambda path: (path.name != "page.js", path.name))
     script = "\n".join(path.read_text(encoding="utf-8") for path in (first, *others))
     names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
-    defaults = {field_id(item.path): _default_text(item) for item in SETTINGS}
-    facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierDefaults = {_json(defaults)};"
-    facts += f"\nwindow.atelierSearch = {_json(_search_texts())};"
+    facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierSearch = {_json(_search_texts())};"
     return f"<style>{style}</style><script>{words('en')}\n{facts}\n{script}</script>"
 
 
@@ -133,12 +130,6 @@ def _search_texts() -> dict[str, str]:
         field_id(item.path): " ".join((item.label, item.help, item.zh, chinese.get(item.help, ""), item.sd_scripts))
         for item in SETTINGS
     }
-
-
-def _default_text(item: Setting) -> str:
-    if item.type is bool:
-        return "on" if item.default else "off"
-    return str(show(item, item.default)) or "empty"
 
 
 def _json(content: object) -> str:

@@ -74,7 +74,7 @@ def _section_list() -> str:
         for section in SECTIONS
     )
     find = '<input type="search" id="find-setting" placeholder="Find a setting" aria-label="Find a setting">'
-    only = '<label><input type="checkbox" id="only-changed"> only what differs from the default</label>'
+    only = '<label><input type="checkbox" id="only-changed"> only what differs from the preset</label>'
     return f'<nav class="sections">{find}{only}<p id="find-count" class="quiet" hidden></p>{links}</nav>'
 
 
