@@ -9,6 +9,8 @@ where it was; delete the folder to start anew.
 from __future__ import annotations
 
 import argparse
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -35,14 +37,14 @@ METADATA = {
 }
 
 
-def build_vae(work: Path) -> Path:
-    """Stage 1: the trained VAE's weights, in work/vae.pt."""
-    path = work / "vae.pt"
+def build_vae(work: Path) -> tuple[Path, Sequence[float]]:
+    """Stage 1: the trained VAE's weights, in work/vae.pt, and the processor seconds of the two processes."""
+    path, seconds = work / "vae.pt", ()
     if not path.exists():
-        vae = train_vae(work / "vae_state.pt")
+        vae, seconds = train_vae(work / "vae_training.pt")
         print(f"vae: {fidelity_db(vae):.1f} dB on new pictures", flush=True)
         torch.save(vae.state_dict(), path)
-    return path
+    return path, seconds
 
 
 def load_trained_vae(path: Path) -> AutoencoderKL:
@@ -53,15 +55,32 @@ def load_trained_vae(path: Path) -> AutoencoderKL:
 
 def build_model(work: Path, target: Path) -> None:
     """Stages 1 to 4; `target` is rewritten at every saved state of the UNet's training."""
-    vae_path = build_vae(work)
+    clock = Clock()
+    vae_path, seconds = build_vae(work)
+    clock.report("vae", seconds)
     vae = load_trained_vae(vae_path)
-    buckets = load_or_encode(vae_path, work)
+    buckets, seconds = load_or_encode(vae_path, work)
+    clock.report("latents", seconds)
 
     def export(parts: Parts) -> None:
         write_single_file(target, parts.unet, vae, (parts.text_1, parts.text_2), torch.float16, METADATA)
 
-    export(train_parts(buckets, work / "unet_state.pt", export))
+    seconds = train_parts(buckets, work / "unet_training.pt", export)
+    clock.report("unet and text encoders", seconds)
     print(f"{target}: {target.stat().st_size / 1e6:.1f} MB", flush=True)
+
+
+class Clock:
+    """What each stage took: by the wall clock, and of the processors in each of its processes."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+
+    def report(self, stage: str, seconds: Sequence[float]) -> None:
+        now = time.monotonic()
+        each = " and ".join(f"{value:.0f}" for value in seconds) or "none"
+        print(f"{stage}: {now - self.started:.0f} s of wall clock; processor seconds: {each}", flush=True)
+        self.started = now
 
 
 def main() -> None:

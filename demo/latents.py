@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -45,6 +47,9 @@ class Part:
     bucket_px: Size
     number: int
 
+    def path(self, folder: Path) -> Path:
+        return folder / f"latents_{self.bucket_px[0]}x{self.bucket_px[1]}_{self.number}.pt"
+
 
 def shot(bucket_px: Size, rng: random.Random) -> tuple[Image.Image, list[str], list[int]]:
     """A picture, its captions, and SDXL's six size conditions: original height, width, crop top, left, height, width.
@@ -84,11 +89,12 @@ def with_strange_words(ids: Tensor, rng: random.Random) -> Tensor:
 
 
 @torch.no_grad()
-def encode_part(part: Part, vae_path: Path, folder: Path) -> Path:
-    """Paint and encode one part, unless its file is there. A part is a function of its number and the VAE."""
-    path = folder / f"latents_{part.bucket_px[0]}x{part.bucket_px[1]}_{part.number}.pt"
-    if path.exists():
-        return path
+def encode_part(part: Part, vae_path: Path, folder: Path) -> tuple[int, float]:
+    """Paint and encode one part. A part is a function of its number and the VAE.
+
+    Returns the process that did it and the processor seconds that it has taken so far, its start included.
+    """
+    path = part.path(folder)
     torch.set_num_threads(1)
     vae = new_vae()
     vae.load_state_dict(torch.load(vae_path, weights_only=True))
@@ -105,21 +111,23 @@ def encode_part(part: Part, vae_path: Path, folder: Path) -> Path:
         size_ids.append(torch.tensor([conditions for _, _, conditions in shots]).float())
     torch.save((torch.cat(latents), torch.cat(ids), torch.cat(size_ids)), path.with_suffix(".unfinished"))
     path.with_suffix(".unfinished").rename(path)
-    return path
+    return os.getpid(), time.process_time()
 
 
-def load_or_encode(vae_path: Path, folder: Path) -> list[Bucket]:
-    """All buckets. Their parts are made by two processes and kept in the folder, so a second start goes on."""
+def load_or_encode(vae_path: Path, folder: Path) -> tuple[list[Bucket], list[float]]:
+    """All buckets, and the processor seconds of each process that made them.
+
+    Their parts are made by two processes and kept in the folder, so a second start goes on.
+    """
     parts = [Part(size, number) for size, count in BUCKETS.items() for number in range(count)]
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        paths = list(pool.map(encode_part, parts, [vae_path] * len(parts), [folder] * len(parts)))
+    missing = [part for part in parts if not part.path(folder).exists()]
+    seconds = {}
+    if missing:
+        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+            seconds = dict(pool.map(encode_part, missing, [vae_path] * len(missing), [folder] * len(missing)))
     buckets = []
     for size in BUCKETS:
-        found = [
-            torch.load(path, weights_only=True)
-            for part, path in zip(parts, paths, strict=True)
-            if part.bucket_px == size
-        ]
+        found = [torch.load(part.path(folder), weights_only=True) for part in parts if part.bucket_px == size]
         buckets.append(Bucket(*(torch.cat(tensors) for tensors in zip(*found, strict=True))))
         print(f"latents {size[0]}x{size[1]}: {len(buckets[-1].latents)} pictures", flush=True)
-    return buckets
+    return buckets, list(seconds.values())

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from torch import nn
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection
 
 from engine.sdxl.latents import SCALE
@@ -61,15 +62,29 @@ def new_text_encoders() -> tuple[CLIPTextModel, CLIPTextModelWithProjection]:
     one.pad_token_id, two.pad_token_id = PAD_ONE, PAD_TWO
     encoders = CLIPTextModel(one), CLIPTextModelWithProjection(two)
     for encoder in encoders:
-        token_table(encoder).mul_(10)  # wider apart, words are learned faster
+        token_embedding(encoder).weight.data.mul_(10)  # wider apart, words are learned faster
     return encoders
 
 
-def token_table(encoder: CLIPTextModel | CLIPTextModelWithProjection) -> torch.Tensor:
-    """The encoder's token embeddings, [49408, width]."""
-    return encoder.get_parameter(
-        next(name for name, _ in encoder.named_parameters() if name.endswith("token_embedding.weight"))
-    ).data
+def token_embedding(encoder: CLIPTextModel | CLIPTextModelWithProjection) -> nn.Embedding:
+    """The encoder's token embeddings; their weight is [49408, width]."""
+    return next(module for module in encoder.modules() if isinstance(module, nn.Embedding))
+
+
+class SeenWords(nn.Module):
+    """Token embeddings [words, width] of only the words (int64 ids) that training sees, in place of the whole table.
+
+    The other rows get no gradient and no decay, so they would stay what they are: 95 % of the work on the tables.
+    """
+
+    def __init__(self, table: Tensor, words: Tensor) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(table[words].clone())
+        self.row_of = torch.full((len(table),), len(words))  # out of range: a word that is not among them is an error
+        self.row_of[words] = torch.arange(len(words))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return F.embedding(self.row_of[ids], self.weight)
 
 
 def new_vae() -> AutoencoderKL:

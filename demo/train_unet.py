@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -14,12 +13,14 @@ from torch import Tensor
 from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from demo.latents import Bucket
-from demo.pair import OtherHalf, clip
-from demo.tiny_sdxl import new_text_encoders, new_unet, token_table
+from demo.lean import make_lean
+from demo.pair import Training, train
+from demo.shared import Group, Progress, load_state, save_state
+from demo.tiny_sdxl import SeenWords, new_text_encoders, new_unet, token_embedding
 from engine.sdxl.checkpoint import TextEncoders
 from engine.sdxl.noise import add_noise, sdxl_schedule
 from engine.sdxl.text import encode_text
-from engine.sdxl.tokenizer import EOS
+from engine.sdxl.tokenizer import EOS, PAD_TWO
 from engine.sdxl.unet import predict
 
 STEPS = 9500
@@ -102,51 +103,58 @@ def padded_with_zero(ids: Tensor) -> Tensor:
     return ids.masked_fill(past_end, 0)
 
 
-def new_optimizer(parts: Parts) -> torch.optim.AdamW:
-    tables = {token_table(text).data_ptr() for text in (parts.text_1, parts.text_2)}
-    weights = parts.parameters()
-    groups = [
-        {"params": [w for w in weights if w.data_ptr() not in tables], "weight_decay": 1e-3},
-        {"params": [w for w in weights if w.data_ptr() in tables], "weight_decay": 0.0},  # no word fades
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts], None]) -> tuple[float, float]:
+    """Train, or go on from the state file. `export` gets the averaged weights now and then, and at the end.
 
-
-def train_parts(buckets: list[Bucket], state_path: Path, export: Callable[[Parts], None]) -> Parts:
-    """Train, or go on from the state file. `export` gets the averaged weights now and then; they are also returned."""
+    Returns the processor seconds of the two processes.
+    """
     parts, averaged = new_parts(), new_parts()
-    weights, averages = parts.parameters(), [parameter.data for parameter in averaged.parameters()]
-    optimizer = new_optimizer(parts)
-    first = 0
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        parts.load_state_dict(state["parts"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    started, smooth = time.monotonic(), 0.0
-    other = OtherHalf(list(parts.modules().values()), lambda step: step_loss(parts, buckets, step, half=1))
-    for step in range(first, STEPS):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step)
-        other.begin(step)
-        optimizer.zero_grad()
-        loss = step_loss(parts, buckets, step, half=0)
-        loss.backward()
-        value = loss.item() + other.add()
-        clip(weights, 1.0)
-        optimizer.step()
-        torch._foreach_lerp_(averages, [w.detach() for w in weights], 1 - min(EMA, (1 + step) / (10 + step)))
-        smooth = value if smooth == 0 else 0.98 * smooth + 0.02 * value
-        if step % 100 == 0:
-            seconds = (time.monotonic() - started) / (step - first + 1)
-            print(f"unet {step}/{STEPS}: loss {smooth:.4f}, {seconds:.3f} s/step", flush=True)
+    make_lean(parts.unet)
+    words = torch.cat([bucket.ids.flatten() for bucket in buckets] + [torch.tensor([PAD_TWO])]).unique().long()
+    tables = [keep_seen(encoder, words) for encoder in (parts.text_1, parts.text_2)]
+    others = [w for w in parts.parameters() if all(w is not table for table in tables)]
+    groups = [Group.of(others, decay=1e-3), Group.of(tables, decay=0.0)]  # no word fades
+    first = load_state(state_path, groups)
+    training = Training(
+        groups,
+        lambda step, half: step_loss(parts, buckets, step, half),
+        learning_rate,
+        lambda step: min(EMA, (1 + step) / (10 + step)),
+        first,
+        STEPS,
+    )
+    progress = Progress("unet", first, STEPS)
+
+    def export_averages() -> None:
+        fill(averaged, parts, groups, words)
+        export(averaged)
+
+    def after_step(step: int, loss: float) -> None:
+        progress.report(step, loss)
         if (step + 1) % SAVE_EVERY_STEPS == 0:
-            state = {"parts": parts.state_dict(), "averaged": averaged.state_dict(), "step": step + 1}
-            torch.save(state | {"optimizer": optimizer.state_dict()}, state_path)
-            export(averaged)
-    other.end()
-    return averaged
+            save_state(state_path, groups, step + 1)
+            export_averages()
+
+    seconds = train(training, after_step)
+    export_averages()
+    return seconds
+
+
+def keep_seen(encoder: CLIPTextModel | CLIPTextModelWithProjection, words: Tensor) -> torch.nn.Parameter:
+    """Cut an encoder's token table down to these words; returns what is left."""
+    seen = SeenWords(token_embedding(encoder).weight.data, words)
+    embeddings = next(module for module in encoder.modules() if hasattr(module, "token_embedding"))
+    embeddings.token_embedding = seen
+    return seen.weight
+
+
+@torch.no_grad()
+def fill(averaged: Parts, parts: Parts, groups: list[Group], words: Tensor) -> None:
+    """Put the averages of the trained weights into whole parts: of the token tables, the rows of the seen words."""
+    averages = {id(p): a for group in groups for p, a in zip(group.parameters, group.averaged(), strict=True)}
+    for target, trained in zip(averaged.parameters(), parts.parameters(), strict=True):
+        rows = slice(None) if target.shape == trained.shape else words
+        target.data[rows] = averages[id(trained)]
 
 
 def step_loss(parts: Parts, buckets: list[Bucket], step: int, half: int) -> Tensor:

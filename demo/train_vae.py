@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +15,10 @@ from PIL import Image
 from torch import Tensor
 
 from demo.captions import random_scene
-from demo.pair import OtherHalf, clip
+from demo.lean import make_lean
+from demo.pair import Training, train
 from demo.pictures import draw_anything, draw_scene
+from demo.shared import Group, Progress, load_state, save_state
 from demo.tiny_sdxl import new_vae
 from engine.sdxl.latents import SCALE, decode, encode_moments
 
@@ -25,6 +27,7 @@ CROPPED_STEPS = 2130  # on 64 px cuts; then whole pictures
 BATCH = 8
 RATE = 2e-3
 KL_WEIGHT = 8e-4
+SAVE_EVERY_STEPS = 500
 
 
 def to_pixels(pictures: list[Image.Image]) -> Tensor:
@@ -50,38 +53,35 @@ def edges_loss(shown: Tensor, true: Tensor) -> Tensor:
     return F.l1_loss(shown.diff(dim=-1), true.diff(dim=-1)) + F.l1_loss(shown.diff(dim=-2), true.diff(dim=-2))
 
 
-def train_vae(state_path: Path, steps: int = STEPS) -> AutoencoderKL:
-    """Train from seed 0, or go on from the state file; returns the VAE with unit-variance latents after scaling."""
+def learning_rate(step: int) -> float:
+    return RATE * min(1, (step + 1) / 30) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * step / STEPS))
+
+
+def train_vae(state_path: Path) -> tuple[AutoencoderKL, tuple[float, float]]:
+    """Train from seed 0, or go on from the state file.
+
+    Returns the VAE, with unit-variance latents after scaling, and the processor seconds of the two processes.
+    """
     torch.manual_seed(0)
     vae = new_vae().to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=RATE, betas=(0.9, 0.99), weight_decay=1e-4, fused=True)
-    first = 0
-    if state_path.exists():
-        state = torch.load(state_path, weights_only=True)
-        vae.load_state_dict(state["vae"])
-        optimizer.load_state_dict(state["optimizer"])
-        first = state["step"]
-    other = OtherHalf([vae], lambda step: step_loss(vae, step, half=1))
-    started = time.monotonic()
-    for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1, (step + 1) / 30) * max(0.02, 0.5 + 0.5 * math.cos(math.pi * step / steps))
-        other.begin(step)
-        optimizer.zero_grad()
-        loss = step_loss(vae, step, half=0)
-        loss.backward()
-        value = loss.item() + other.add()
-        clip(list(vae.parameters()), 1.0)
-        optimizer.step()
-        if step % 50 == 0:
-            seconds = (time.monotonic() - started) / (step - first + 1)
-            print(f"vae {step}/{steps}: loss {value:.4f}, {seconds:.3f} s/step", flush=True)
-        if (step + 1) % 500 == 0:
-            torch.save({"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1}, state_path)
-    other.end()
-    vae = vae.to(memory_format=torch.contiguous_format).eval()  # pyright: ignore[reportCallIssue]
-    rescale(vae)
-    return vae
+    make_lean(vae)
+    groups = [Group.of(list(vae.parameters()), decay=1e-4)]
+    first = load_state(state_path, groups)
+    progress = Progress("vae", first, STEPS)
+
+    def after_step(step: int, loss: float) -> None:
+        progress.report(step, loss)
+        if (step + 1) % SAVE_EVERY_STEPS == 0:
+            save_state(state_path, groups, step + 1)
+
+    seconds = train(
+        Training(groups, partial(step_loss, vae), learning_rate, lambda step: 0.0, first, STEPS),
+        after_step,
+    )
+    trained = new_vae().eval()
+    trained.load_state_dict(vae.state_dict())
+    rescale(trained)
+    return trained, seconds
 
 
 def step_loss(vae: AutoencoderKL, step: int, half: int) -> Tensor:
