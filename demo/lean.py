@@ -26,10 +26,10 @@ def make_lean(model: nn.Module) -> None:
     dropout, attention masks, tiling and the like are not looked at."""
     model.eval()  # in training mode diffusers copies the input of each shortcut (for parallel training on GPUs)
     modules: list[Any] = list(model.modules())
+    forwards: dict[type, Any] = {ResnetBlock2D: resnet, Transformer2DModel: transformer}
     for module in modules:
-        for kind, forward in ((ResnetBlock2D, resnet), (Transformer2DModel, transformer)):
-            if type(module) is kind:
-                module.forward = partial(forward, module)
+        if forward := forwards.get(type(module)):
+            module.forward = partial(forward, module)
     crossed = [module.attn2 for module in modules if type(module) is BasicTransformerBlock]
     if crossed:
         modules[0].process_encoder_hidden_states = partial(text_pairs, crossed)
