@@ -121,7 +121,7 @@ def _require_own_page(scope: Scope, headers: Mapping[str, str]) -> None:
 def _require_known(scope: Scope, headers: Mapping[str, str]) -> None:
     path, method = scope["path"], scope["method"]
     if path.startswith(API):
-        if method not in ("GET", "HEAD") and headers.get("content-type", "").split(";")[0] != "application/json":
+        if method in ("POST", "PUT", "PATCH") and headers.get("content-type", "").split(";")[0] != "application/json":
             raise Refusal(415, "Send JSON (Content-Type: application/json).")
     elif not (_READ if method in ("GET", "HEAD") else _WRITTEN).fullmatch(path):
         raise Refusal(404, "There is nothing at this address.")

@@ -21,7 +21,7 @@ from starlette.routing import Mount
 
 from engine.errors import UserError
 from launchers import worker
-from ui import passwords, served, theme, thumbnails
+from ui import api, passwords, served, theme, thumbnails
 from ui.guard import Guard
 from ui.language import LanguageOfRequest
 from ui.options import FIRST_PORT, LOOPBACK, password_file
@@ -74,6 +74,7 @@ def guarded(blocks: gr.Blocks, chosen: argparse.Namespace, sign_in: SignIn | Non
     """The page and its API as one ASGI application, behind all checks."""
     served.allow(thumbnails.folder())
     app = FastAPI(title="Atelier", docs_url=None, redoc_url=None, openapi_url=None)
+    api.add_to(app)
     app.add_middleware(LanguageOfRequest)
     gr.mount_gradio_app(
         app,
