@@ -19,8 +19,9 @@ from benchmarks.lora_linear import DTYPES, Contender, Stack
 from benchmarks.turns import seconds_in_turns
 from engine.adapter_shapes import saved_count
 from engine.adapters import ADAPTERS
-from engine.adapters.attach import Recipe, Site, attach
+from engine.adapters.attach import Recipe, attach
 from engine.adapters.flat import total_norm
+from engine.adapters.site import Site
 from engine.adapters.targets import targets
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from engine.adapters.attach import Group
 from engine.adapters.flat import FlatParameters, View
+from engine.adapters.site import Group
 from engine.rounding import RoundedStep
 
 

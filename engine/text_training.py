@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from engine.caption_source import steps_of
 
 if TYPE_CHECKING:
-    from engine.adapters.attach import Group
+    from engine.adapters.site import Group
     from engine.preset import Preset
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine.adapters.attach import Group
 from engine.adapters.flat import FlatParameters
+from engine.adapters.site import Group
 from engine.optimizer_arguments import arguments_of
 from engine.optimizers import OPTIMIZERS, make_optimizer
 from engine.rate_groups import RateGroup

@@ -15,8 +15,8 @@ from torch.nn import functional
 from engine.adapter_shapes import SHAPES, Options, Place, butterfly_factors, factors_of, trained_count
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Context
-from engine.adapters.attach import weight_shape
 from engine.adapters.layer import FrozenLayer, Layer, frozen_layer
+from engine.adapters.site import weight_shape
 
 WIDTHS = st.integers(1, 13)
 VARIANTS: dict[str, tuple[str, Options]] = {

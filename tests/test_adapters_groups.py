@@ -7,7 +7,8 @@ import torch
 from adapter_models import run_unet, small
 from training import small_preset, steps_of, train_here
 
-from engine.adapters.attach import Adapter, Recipe, Site, attach
+from engine.adapters.attach import Adapter, Recipe, attach
+from engine.adapters.site import Site
 from engine.adapters.targets import targets
 from engine.sdxl.safefile import read_header
 

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from engine.adapter_shapes import Options, Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Context
-from engine.adapters.attach import weight_shape
 from engine.adapters.layer import Layer, frozen_layer
 from engine.adapters.loading import SCALARS, LoadedLayer, layer_of, site_of
+from engine.adapters.site import weight_shape
 from engine.adapters.targets import Target
 
 FIGURES = load_file(REFERENCE / "lycoris_layers.safetensors")

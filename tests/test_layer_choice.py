@@ -8,7 +8,8 @@ import pytest
 from adapter_models import full_size, small
 from torch import nn
 
-from engine.adapters.attach import attach, weight_shape
+from engine.adapters.attach import attach
+from engine.adapters.site import weight_shape
 from engine.adapters.targets import all_targets
 from engine.errors import ModelError, PresetError, Problem
 from engine.layer_choice import BLOCK_CHOICES, chosen_layers, hits, layer_problems, read_choice

@@ -9,8 +9,8 @@ from torch import nn
 
 import engine.rounding
 from engine import events
-from engine.adapters.attach import Group
 from engine.adapters.flat import FlatParameters
+from engine.adapters.site import Group
 from engine.optimizer_arguments import arguments_of
 from engine.optimizers import make_optimizer, pack_state
 from engine.rate_groups import rate_groups

@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 
 from engine import run
-from engine.adapters.attach import Group, Recipe, attach
+from engine.adapters.attach import Recipe, attach
 from engine.adapters.flat import FlatParameters
+from engine.adapters.site import Group
 from engine.data.caption_draws import Caption
 from engine.optimizers import pack_state, unpack_state
 from engine.preset import Preset

@@ -19,7 +19,7 @@ from engine.adapters.algorithm import Context, Elements
 from engine.draws import draw_below
 
 if TYPE_CHECKING:
-    from engine.adapters.attach import Site
+    from engine.adapters.site import Site
 
 LEAST_ROWS = 1024
 """Masks of elements reach at least this far in an image; texts are shorter."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from engine.adapter_shapes import Options
 
 if TYPE_CHECKING:
-    from engine.adapters.attach import Site
+    from engine.adapters.site import Site
 
 Key = tuple[str, int, Options]
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from engine.adapter_shapes import LIMITED
 from engine.adapters import lokr
-from engine.adapters.attach import Adapter, Site
+from engine.adapters.attach import Adapter
+from engine.adapters.site import Site
 
 Stacked = Mapping[str, Tensor]
 """{suffix: the parameters of n layers of one shape, [n, …]}."""

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Algorithm
-from engine.adapters.attach import Adapter, Site, weight_shape
+from engine.adapters.attach import Adapter
+from engine.adapters.site import Site, weight_shape
 from engine.adapters.targets import PREFIX, UNET, Target, all_targets, diffusers_name, norm_targets
 from engine.errors import ModelError
 from engine.sdxl.safefile import read_header

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from engine.adapter_header import Merge, parts_of_file
 from engine.adapters.algorithm import Context
-from engine.adapters.attach import Adapter, Site, weight_shape
+from engine.adapters.attach import Adapter
 from engine.adapters.layer import FrozenLayer
 from engine.adapters.loading import apply_file, read_onto
+from engine.adapters.site import Site, weight_shape
 from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.sdxl.storage import StoredConv2d, StoredLinear
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from torch import nn
 
 from engine.adapters import ADAPTERS
-from engine.adapters.attach import Adapter, Recipe, Site
+from engine.adapters.attach import Adapter, Recipe
 from engine.adapters.loading import AdapterFile, LoadedLayer, load_adapter_file, names_of, site_of
+from engine.adapters.site import Site
 from engine.adapters.targets import PREFIX, all_targets, norm_targets
 from engine.errors import ModelError
 from engine.layer_choice import LayerChoice

@@ -8,8 +8,6 @@ that a value depends on (`content_key`), so there is nothing to invalidate: edit
 from __future__ import annotations
 
 import contextlib
-import math
-import mmap
 import threading
 import time
 import zlib
@@ -23,7 +21,8 @@ from filelock import FileLock, Timeout
 
 from engine.atomic import storage_refusal, write_bytes_whole
 from engine.data import packs
-from engine.data.packs import Pack, Part, Record
+from engine.data.packs import Pack, Record
+from engine.data.tensor_bytes import packed, view
 from engine.errors import UserError
 
 _FLUSH_BYTES = 64_000_000
@@ -103,7 +102,7 @@ class Store:
             mapped = found and found[0].map_of(found[1])
             if not found or mapped is None:
                 return None
-            return {part.name: _view(mapped, found[1].at + part.at, part) for part in found[1].parts}
+            return {part.name: view(mapped, found[1].at + part.at, part) for part in found[1].parts}
 
     def put(self, key: bytes, tensors: Mapping[str, torch.Tensor]) -> None:
         """Keep `tensors` (of any device) under `key`; nothing happens when it is there already.
@@ -113,7 +112,7 @@ class Store:
         with self._guard:
             if self._whole(key):
                 return
-            payload, parts = _packed(tensors)
+            payload, parts = packed(tensors)
             with self._writing():
                 pack = self._pack_to_fill()
                 at = packs.append_aligned(pack.path, payload)
@@ -288,26 +287,6 @@ class Store:
             self._pack = Pack(pack_path)
             self._index_read_bytes = header_bytes
             self._pending, self._pending_bytes = {}, 0
-
-
-def _packed(tensors: Mapping[str, torch.Tensor]) -> tuple[bytes, tuple[Part, ...]]:
-    """The tensors' bytes one behind the other, each at a multiple of 64, and where each lies."""
-    payload, parts = bytearray(), []
-    for name, tensor in tensors.items():
-        flat = tensor.detach().cpu().contiguous().reshape(-1)
-        parts.append(Part(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), len(payload)))
-        payload += flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
-        payload += bytes(-len(payload) % packs.ALIGNMENT_BYTES)
-    return bytes(payload) or bytes(packs.ALIGNMENT_BYTES), tuple(parts)
-
-
-def _view(mapped: mmap.mmap, at: int, part: Part) -> torch.Tensor:
-    """The tensor of a part, without copying."""
-    dtype = getattr(torch, part.dtype)
-    count = math.prod(part.shape)
-    if not count:
-        return torch.empty(part.shape, dtype=dtype)
-    return torch.frombuffer(mapped, dtype=dtype, count=count, offset=at).reshape(part.shape)
 
 
 def kept_dtype(dtype: torch.dtype) -> torch.dtype:
