@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def choose_folder(page: Page, folder: Path) -> None:
     page.locator(f"#{field_id('data.folder')}").locator("input, textarea").fill(str(folder))
-    expect(page.locator("#plan-sentence")).to_contain_text("images,", timeout=WAIT_MS)
+    expect(page.locator("#plan-sentence")).to_contain_text("images ×", timeout=WAIT_MS)
 
 
 def test_renaming_is_shown_done_and_undone(server: Server, page: Page, pictures: Path) -> None:

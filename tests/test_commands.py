@@ -46,7 +46,7 @@ def test_check_prints_the_plan(capsys, saved):
 def test_check_in_words(capsys, saved):
     assert main(["check", str(saved())]) == 0
     told = capsys.readouterr().out
-    assert "rank 2, 4 images" in told and "Nothing stands in the way." in told
+    assert "rank 2, 4 images × 2 repeats" in told and "Nothing stands in the way." in told
 
 
 def test_check_imports_no_torch(saved):

@@ -12,6 +12,7 @@ from engine.errors import UserError
 from ui import (
     caption_panel,
     captions_tab,
+    chooser,
     data_tab,
     field_reset,
     last,
@@ -78,6 +79,7 @@ def build() -> gr.Blocks:
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
                 presets = presets_tab.build(form, place)
         bar = plan_bar.build()
+        chooser.build()
         reset = field_reset.build()
         parts = (form, header, tabs, level, problems, rates, data, run, presets, captions, bar, reset)
         _connect(blocks, Page(*parts, gr.State({})))

@@ -64,6 +64,7 @@ def widget(item: Setting, path: str = "") -> Component:
             "field",
             f"level-{item.level}",
             *(["wide"] if item.kind in ("lines", "file", "folder") else []),
+            *([f"path-{item.kind}"] if item.kind in ("file", "folder") else []),
         ],
         "value": show(item, item.default),
         "interactive": True,
