@@ -163,6 +163,7 @@ KINDS: dict[str, type[Event]] = {
     item.kind: item
     for item in (Started, Stage, Progress, Step, Validated, Sampled, Saved, Warned, Failed, Stopped, Finished)
 }
+_FIELDS = {kind: {item.name for item in dataclasses.fields(event)} for kind, event in KINDS.items()}
 
 
 @dataclass(frozen=True)
@@ -206,17 +207,18 @@ def read(path: Path, offset: int = 0) -> tuple[list[Entry], int]:
     except FileNotFoundError:
         return [], 0
     whole = content[: content.rfind(b"\n") + 1]
-    entries = [entry for line in whole.splitlines() if (entry := _parse(line)) is not None]
+    lines = whole.decode("utf-8", errors="replace").split("\n")
+    entries = [entry for line in lines if line and (entry := _parse(line)) is not None]
     return entries, offset + len(whole)
 
 
-def _parse(line: bytes) -> Entry | None:
+def _parse(line: str) -> Entry | None:
     try:
         content = json.loads(line)
-        event_class = KINDS[content.pop("kind")]
-        time = content.pop("time")
-        names = {item.name for item in dataclasses.fields(event_class)}
-        return Entry(time, event_class(**{key: value for key, value in content.items() if key in names}))
+        kind, time = content.pop("kind"), content.pop("time")
+        for name in content.keys() - _FIELDS[kind]:
+            del content[name]
+        return Entry(time, KINDS[kind](**content))
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 

@@ -12,7 +12,7 @@ from engine import events
 from engine.errors import UserError
 from engine.preset import Preset
 from engine.run import RunFolder, create, held
-from ui import run_list, run_tab
+from ui import run_answers, run_list
 from ui.run_view import view_of
 
 
@@ -75,7 +75,7 @@ def test_a_run_whose_engine_died_at_once_is_not_running(launched, preset: Preset
 def test_the_page_never_touches_a_folder_that_is_not_listed(launched, tmp_path: Path) -> None:
     foreign = create(Preset(), tmp_path / "elsewhere")
     with held(foreign):
-        answer = run_tab.ask("stop")(str(foreign.path))
+        answer = run_answers.request("stop", str(foreign.path))
     assert "No training is running here" in answer
     assert not foreign.take_request("stop")
 

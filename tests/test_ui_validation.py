@@ -9,7 +9,8 @@ import pytest
 from engine import events
 from engine.preset import Preset
 from engine.run import RunFolder, create
-from ui import run_page, run_tab
+from ui import run_page
+from ui.run_answers import look
 from ui.run_view import RunView
 
 
@@ -83,13 +84,12 @@ def test_a_resumed_run_forgets_validations_after_its_state(run):
     assert list(view.validations) == [10]
 
 
-def test_a_tick_sends_the_curves_when_there_is_a_new_validation(run, monkeypatch):
+def test_a_look_brings_the_curves_when_there_is_a_new_validation(run, monkeypatch):
     monkeypatch.setattr("ui.run_list._known_folders", [run.path.parent])
     view_of(run, started(), step(1))
-    seen = run_tab.tick(None, {})[-1]
+    seen = {name: part["digest"] for name, part in look("", "", {})["parts"].items()}
     view_of(run, validated(1, 0.3, 1, 0.3))
-    sent = run_tab.tick(str(run.path), seen)
-    assert any("ring points" in str(part) for part in sent)
+    assert "ring points" in look(str(run.path), "", seen)["parts"]["curves"]["content"]
 
 
 def test_why_a_run_ended_early_is_said(run):

@@ -43,13 +43,11 @@ class Page:
     """All parts that handlers speak to."""
 
     form: forms.Form
-    header: gr.HTML
     tabs: gr.Tabs
     level: gr.Radio
     problems: gr.HTML
     rates: gr.HTML
     data: data_tab.DataTab
-    run: run_tab.RunTab
     presets: presets_tab.PresetsTab
     captions: caption_panel.CaptionPanel
     bar: plan_bar.PlanBar
@@ -63,9 +61,8 @@ def build() -> gr.Blocks:
     with Blocks(title="Atelier", fill_width=True, analytics_enabled=False) as blocks:
         with gr.Row(elem_id="top", equal_height=True):
             gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
-            header = gr.HTML(elem_id="status")
+            run_tab.build_status()
             gr.HTML(page_language.switch(), elem_id="language", js_on_load="window.atelier.languageSwitch(element)")
-        timer = gr.Timer(run_tab.TICK_SECONDS)
         tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(4)]
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
@@ -75,13 +72,13 @@ def build() -> gr.Blocks:
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
                 level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
-                run = run_tab.build(timer)
+                run_tab.build()
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
                 presets = presets_tab.build(form, place)
         bar = plan_bar.build()
         chooser.build()
         reset = field_reset.build()
-        parts = (form, header, tabs, level, problems, rates, data, run, presets, captions, bar, reset)
+        parts = (form, tabs, level, problems, rates, data, presets, captions, bar, reset)
         _connect(blocks, Page(*parts, gr.State({})))
     return blocks
 
@@ -136,10 +133,8 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     helped = layout_help.connect(data.layout, form, data.parts, data.prepare, {**prepared[0], "form": {**look}})
     arrived.then(**helped)
     report_tab.connect(data.report, data.report_part, form)
-    follow = run_tab.connect(page.run, page.header)
-    arrived.then(**follow)
-    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs, page.run.run], **QUIET)
-    begun.then(**follow)
+    begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs], **QUIET)
+    begun.then(None, js=run_tab.LOOK, api_visibility="private")
 
 
 def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: float, *shown: Any) -> list[Any]:
@@ -201,10 +196,9 @@ def _start(*shown: Any) -> list[Any]:
     """Start names everything that is in its way; otherwise the run begins and the page turns to it."""
     found: Check = check(forms.read_all(shown))
     if found.preset is None or found.problems:
-        return [plan_bar.blocked(found.problems), gr.skip(), gr.skip()]
+        return [plan_bar.blocked(found.problems), gr.skip()]
     try:
-        path = run_list.start(found.preset)
+        run_list.start(found.preset)
     except UserError as error:
-        return [plan_bar.blocked(error.problems), gr.skip(), gr.skip()]
-    runs = run_list.choices(run_list.all_runs(), None)
-    return ["", gr.Tabs(selected="run"), gr.update(choices=runs, value=str(path))]
+        return [plan_bar.blocked(error.problems), gr.skip()]
+    return ["", gr.Tabs(selected="run")]

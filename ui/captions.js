@@ -10,19 +10,7 @@ window.atelierBench = (() => {
   };
   const state = bench.state;
 
-  // el("div", {class: "x", onclick: f, text: "…"}, child, …)
-  bench.el = (tag, options = {}, ...children) => {
-    const made = document.createElement(tag);
-    for (const [name, value] of Object.entries(options)) {
-      if (value === null || value === undefined || value === false) continue;
-      if (name === "text") made.textContent = value;
-      else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-      else if (name in made && name !== "list" && name !== "type") made[name] = value;
-      else made.setAttribute(name, value === true ? "" : value);
-    }
-    made.append(...children.filter((child) => child !== null && child !== undefined));
-    return made;
-  };
+  bench.el = window.atelier.el;
   const { say, plural } = window.atelier;
 
   const place = () => ({ folder: state.folder, extension: state.extension, separator: state.separator });

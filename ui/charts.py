@@ -139,6 +139,8 @@ def _path(line: Line, at) -> str:
 
 def _dots(line: Line, at) -> str:
     """A dot for each value of a line of points, and a ring round the marked one."""
+    if line.style != "points" and line.marked is None:
+        return ""
     found = []
     for x, y in zip(line.x, line.y, strict=True):
         if y is None or (line.style != "points" and x != line.marked):

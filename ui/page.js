@@ -20,6 +20,20 @@ window.atelier = (() => {
   const pathOf = (id) => id.replace("field-", "").replace("-", ".");
   const fieldOf = (path) => document.getElementById(idOf(path));
 
+  // el("div", {class: "x", onclick: f, text: "…"}, child, …)
+  const el = (tag, options = {}, ...children) => {
+    const made = document.createElement(tag);
+    for (const [name, value] of Object.entries(options)) {
+      if (value === null || value === undefined || value === false) continue;
+      if (name === "text") made.textContent = value;
+      else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+      else if (name in made && name !== "list" && name !== "type") made[name] = value;
+      else made.setAttribute(name, value === true ? "" : value);
+    }
+    made.append(...children.filter((child) => child !== null && child !== undefined));
+    return made;
+  };
+
   function showLevel(level) {
     document.body.dataset.level = level || "basic";
   }
@@ -269,5 +283,5 @@ window.atelier = (() => {
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { say, plural, languageSwitch, whenReset, showLevel, showMarks, showTool, goToField };
+  return { el, say, plural, languageSwitch, whenReset, showLevel, showMarks, showTool, goToField };
 })();

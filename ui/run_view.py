@@ -43,7 +43,9 @@ class Curves:
         self.seconds.append(step.seconds_per_step)
         self.memory_bytes.append(step.memory_bytes)
         for group, value in step.lr.items():
-            self.rates.setdefault(group, [None] * (len(self.steps) - 1)).append(value)
+            if group not in self.rates:
+                self.rates[group] = [None] * (len(self.steps) - 1)
+            self.rates[group].append(value)
         for line in self.rates.values():
             if len(line) < len(self.steps):
                 line.append(None)

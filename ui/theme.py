@@ -98,9 +98,7 @@ def head() -> str:
 
     The style is not given to Gradio as `css`, which would confine it to the inside of the page's container.
     """
-    style = "\n".join(path.read_text(encoding="utf-8") for path in sorted(_HERE.glob("*.css")))
-    first, *others = sorted(_HERE.glob("*.js"), key=lambda path: (path.name != "page.js", path.name))
-    script = "\n".join(path.read_text(encoding="utf-8") for path in (first, *others))
+    style, script = _joined("*.css", "controls.css"), _joined("*.js", "page.js")
     names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
     facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierSearch = {_json(_search_texts())};"
     return f"<style>{style}</style><script>{words('en')}\n{facts}\n{script}</script>"
@@ -130,6 +128,12 @@ def _search_texts() -> dict[str, str]:
         field_id(item.path): " ".join((item.label, item.help, item.zh, chinese.get(item.help, ""), item.sd_scripts))
         for item in SETTINGS
     }
+
+
+def _joined(names: str, first: str) -> str:
+    """All files of these names as one text; the others build on the first."""
+    paths = sorted(_HERE.glob(names), key=lambda path: (path.name != first, path.name))
+    return "\n".join(path.read_text(encoding="utf-8") for path in paths)
 
 
 def _json(content: object) -> str:

@@ -1,0 +1,112 @@
+// The Run tab and the line beside the program's name: asks what is new of the runs and puts it in place. Parts come as
+// HTML that the page's program has made and escaped (run_page.py); the log comes as text and is put in as text.
+window.atelierRun = (() => {
+  const PAUSE_MS = { running: 1000, resting: 2000, hidden: 5000 };
+  const state = { server: null, key: "", run: "", active: "", seen: {}, log: "", wanted: "" };
+  const byId = (id) => document.getElementById(id);
+  const { el } = window.atelier;
+  const BUTTONS = [["resume", "Resume"], ["stop", "Stop"], ["save", "Save now"], ["sample", "Sample now"]];
+  const IDS = { resume: "resume", stop: "stop", save: "save-now", sample: "sample-now" };
+
+  const ask = async (what, more = {}) => {
+    try {
+      return JSON.parse(await state.server.runs(JSON.stringify({ key: state.key, ask: what, run: state.run, ...more })));
+    } catch {
+      return { error: "The page's program did not answer." }; // page.js says so across the whole page
+    }
+  };
+
+  // Two looks at once would overtake each other: a second one waits for the first.
+  let looking = null, timer = 0;
+  const look = async () => {
+    clearTimeout(timer);
+    while (looking) await looking;
+    looking = lookOnce();
+    await looking;
+    looking = null;
+    clearTimeout(timer);
+    timer = setTimeout(look, document.hidden ? PAUSE_MS.hidden : state.active ? PAUSE_MS.running : PAUSE_MS.resting);
+  };
+  async function lookOnce() {
+    const answer = await ask("look", { active: state.active, seen: state.seen });
+    if (answer.error) return;
+    Object.assign(state, { run: answer.run, active: answer.active });
+    for (const [name, { digest, content }] of Object.entries(answer.parts)) {
+      if (show(name, content)) state.seen[name] = digest;
+    }
+  }
+
+  // False when its place is not drawn yet: it is asked for again then.
+  function show(name, content) {
+    const place = byId(name === "status" ? "status-line" : name === "runs" || name === "can" ? "run-controls" : `run-${name}`);
+    if (!place) return false;
+    if (name === "runs") showChoices(content);
+    else if (name === "can") showAble(content);
+    else if (name === "log") showLog(content);
+    else place.innerHTML = content;
+    return true;
+  }
+
+  function controls() {
+    const place = byId("run-controls");
+    if (!place.children.length) {
+      const choice = el("select", { id: "run-choice", ariaLabel: "Run", onchange: () => choose(choice.value) });
+      const buttons = BUTTONS.map(([what, text]) =>
+        el("button", { type: "button", id: IDS[what], class: what === "stop" ? "bad" : "", text, disabled: true, onclick: () => press(what) }));
+      place.append(choice, ...buttons);
+    }
+    return place;
+  }
+  function showChoices({ choices, shown }) {
+    const choice = controls().querySelector("select");
+    choice.replaceChildren(...choices.map(([title, path]) => new Option(title, path, false, path === shown)));
+    choice.hidden = !choices.length;
+  }
+  function showAble(can) {
+    controls();
+    for (const [what] of BUTTONS) byId(IDS[what]).disabled = what === "resume" ? !can.resume : !can.ask;
+  }
+  function choose(path) {
+    state.run = path;
+    say("");
+    look();
+  }
+  async function press(what) {
+    const { message, error } = await ask(what);
+    say(message || error || "");
+    look();
+  }
+  function say(text) {
+    byId("run-message").replaceChildren(...(text ? [el("p", { class: "fault", role: "alert", text })] : []));
+  }
+
+  // The log: its end stays in sight unless the user scrolled up; a search shows only the lines that hold the words.
+  function showLog(text) {
+    state.log = text;
+    const place = byId("run-log");
+    place.hidden = !text;
+    if (!place.children.length) {
+      const search = el("input", { type: "search", placeholder: "Search the log", ariaLabel: "Search the log", oninput: () => {
+        state.wanted = search.value.trim().toLowerCase();
+        drawLog();
+      } });
+      place.append(el("h4", {}, el("span", { text: "Log" }), search), el("pre", { tabIndex: 0 }));
+    }
+    drawLog();
+  }
+  function drawLog() {
+    const pre = byId("run-log").querySelector("pre");
+    const atEnd = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 30;
+    const lines = state.log.split("\n");
+    const found = state.wanted ? lines.filter((line) => line.toLowerCase().includes(state.wanted)) : lines;
+    pre.textContent = found.length ? found.join("\n") : "No line holds these words.";
+    if (atEnd) pre.scrollTop = pre.scrollHeight;
+  }
+
+  function start(element, server) {
+    Object.assign(state, { server, key: element.querySelector("#status-line").dataset.key });
+    document.addEventListener("visibilitychange", () => document.hidden || look());
+    look();
+  }
+  return { start, look };
+})();

@@ -1,0 +1,127 @@
+"""What the Run tab asks the page's program, and the answers: the parts of the page that changed, and what buttons do.
+
+Nothing is remembered between two questions: the browser tells what it has ("seen": a digest a part), so any number of
+browsers can look at any number of runs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from engine.errors import UserError
+from engine.run import Request, RunFolder, Status
+from ui import run_list, run_page
+from ui.run_view import RunView, view_of
+
+Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the content, made only when it is sent
+
+
+def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """One question of the browser: {"ask": "look" | "resume" | "stop" | "save" | "sample", "run": a folder or ""}.
+
+    "look" also has "active" (the run that was running at the last look, or "") and "seen" ({part: digest}); it brings
+    {"run", "active", "parts": {part: {"digest", "content"}}}. The others bring {"message"}: "" when all is well.
+    """
+    what, chosen = str(asked.get("ask")), str(asked.get("run") or "")
+    if what == "look":
+        return look(chosen, str(asked.get("active") or ""), asked.get("seen") or {})
+    if what == "resume":
+        return {"message": resume(chosen)}
+    if what in get_args(Request):
+        return {"message": request(cast(Request, what), chosen)}
+    return {"message": "this page is older than the program that it speaks with. Load it again."}
+
+
+def look(chosen: str, active_before: str, seen: Mapping[str, str]) -> dict[str, Any]:
+    """The run to show, and each part of the page whose digest is not the one in `seen`."""
+    all_of = run_list.all_runs()
+    active = run_list.running(all_of)
+    running = str(active.run.path) if active else ""
+    shown = _shown(chosen, running if running != active_before else "", running, [str(run.path) for run in all_of])
+    if not shown:
+        view, state = None, None
+    else:
+        view = active if active and running == shown else view_of(Path(shown))
+        state = run_list.status(view)
+    choices = [list(choice) for choice in run_list.choices(all_of, active)]
+    line = run_page.header(active or view, "running" if active else state)
+    parts: dict[str, Part] = {"status": _same(line), "runs": _same({"choices": choices, "shown": shown})}
+    parts |= _page_parts(view, state) if view and state else _empty_parts()
+    digests = {name: _digest(depends) for name, (depends, _) in parts.items()}
+    changed = {
+        name: {"digest": digests[name], "content": make()}
+        for name, (_, make) in parts.items()
+        if seen.get(name) != digests[name]
+    }
+    return {"run": shown, "active": running, "parts": changed}
+
+
+def _shown(chosen: str, begun: str, running: str, paths: list[str]) -> str:
+    """The chosen run, but one that has just begun is followed at once; else the running one, else the newest."""
+    if begun:
+        return begun
+    if chosen in paths:
+        return chosen
+    return running or (paths[0] if paths else "")
+
+
+def _same(content: Any) -> Part:
+    return content, lambda: content
+
+
+def _page_parts(view: RunView, state: Status) -> dict[str, Part]:
+    with view.lock:
+        samples, samples_depend_on = run_page.samples(view)
+        curves_depend_on = (len(view.curves.steps), view.steps_done, tuple(view.validations))
+        path = str(view.run.path)
+        return {
+            "can": _same({"resume": state in ("stopped", "killed", "failed", "new"), "ask": state == "running"}),
+            "progress": _same(run_page.progress(view, state)),
+            "curves": ((path, curves_depend_on), lambda: _curves(view)),
+            "samples": ((path, samples_depend_on), lambda: samples),
+            "checkpoints": _same(run_page.checkpoints(view)),
+            "log": _same(view.log_tail()),
+        }
+
+
+def _curves(view: RunView) -> str:
+    with view.lock:
+        return run_page.curves(view)
+
+
+def _empty_parts() -> dict[str, Part]:
+    empty = {name: _same("") for name in ("curves", "samples", "checkpoints", "log")}
+    return {"can": _same({"resume": False, "ask": False}), "progress": _same(run_page.empty()), **empty}
+
+
+def _digest(depends: Any) -> str:
+    return hashlib.blake2b(repr(depends).encode("utf-8", "surrogatepass"), digest_size=9).hexdigest()
+
+
+def request(what: Request, chosen: str) -> str:
+    """Ask the engine of a run for something; what is in the way, or ""."""
+    run = _existing(chosen)
+    if run is None or not run.is_running():
+        return "No training is running here."
+    run.request(what)
+    return ""
+
+
+def resume(chosen: str) -> str:
+    """Let a run go on; what is in the way, or ""."""
+    run = _existing(chosen)
+    if run is None:
+        return "Choose a run to resume."
+    try:
+        run_list.resume(run.path)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _existing(chosen: str) -> RunFolder | None:
+    """The chosen run, if it is one of those listed: the page never opens another folder."""
+    return {str(run.path): run for run in run_list.all_runs()}.get(chosen)
