@@ -4,15 +4,15 @@ window.atelierRun = (() => {
   const PAUSE_MS = { running: 1000, resting: 2000, hidden: 5000 };
   const state = { server: null, key: "", run: "", active: "", seen: {}, log: "", wanted: "" };
   const byId = (id) => document.getElementById(id);
-  const { el } = window.atelier;
-  const BUTTONS = [["resume", "Resume"], ["stop", "Stop"], ["save", "Save now"], ["sample", "Sample now"]];
+  const { el, say } = window.atelier;
+  const BUTTONS = [["resume", say("Resume")], ["stop", say("Stop")], ["save", say("Save now")], ["sample", say("Sample now")]];
   const IDS = { resume: "resume", stop: "stop", save: "save-now", sample: "sample-now" };
 
   const ask = async (what, more = {}) => {
     try {
       return JSON.parse(await state.server.runs(JSON.stringify({ key: state.key, ask: what, run: state.run, ...more })));
     } catch {
-      return { error: "The page's program did not answer." }; // page.js says so across the whole page
+      return { error: say("The page's program did not answer. Look into its terminal, then try again.") };
     }
   };
 
@@ -50,7 +50,7 @@ window.atelierRun = (() => {
   function controls() {
     const place = byId("run-controls");
     if (!place.children.length) {
-      const choice = el("select", { id: "run-choice", ariaLabel: "Run", onchange: () => choose(choice.value) });
+      const choice = el("select", { id: "run-choice", ariaLabel: say("Run"), onchange: () => choose(choice.value) });
       const buttons = BUTTONS.map(([what, text]) =>
         el("button", { type: "button", id: IDS[what], class: what === "stop" ? "bad" : "", text, disabled: true, onclick: () => press(what) }));
       place.append(choice, ...buttons);
@@ -68,15 +68,15 @@ window.atelierRun = (() => {
   }
   function choose(path) {
     state.run = path;
-    say("");
+    tell("");
     look();
   }
   async function press(what) {
     const { message, error } = await ask(what);
-    say(message || error || "");
+    tell(message || error || "");
     look();
   }
-  function say(text) {
+  function tell(text) {
     byId("run-message").replaceChildren(...(text ? [el("p", { class: "fault", role: "alert", text })] : []));
   }
 
@@ -86,11 +86,11 @@ window.atelierRun = (() => {
     const place = byId("run-log");
     place.hidden = !text;
     if (!place.children.length) {
-      const search = el("input", { type: "search", placeholder: "Search the log", ariaLabel: "Search the log", oninput: () => {
+      const search = el("input", { type: "search", placeholder: say("Search the log"), ariaLabel: say("Search the log"), oninput: () => {
         state.wanted = search.value.trim().toLowerCase();
         drawLog();
       } });
-      place.append(el("h4", {}, el("span", { text: "Log" }), search), el("pre", { tabIndex: 0 }));
+      place.append(el("h4", {}, el("span", { text: say("Log") }), search), el("pre", { tabIndex: 0 }));
     }
     drawLog();
   }
@@ -99,7 +99,7 @@ window.atelierRun = (() => {
     const atEnd = pre.scrollTop + pre.clientHeight > pre.scrollHeight - 30;
     const lines = state.log.split("\n");
     const found = state.wanted ? lines.filter((line) => line.toLowerCase().includes(state.wanted)) : lines;
-    pre.textContent = found.length ? found.join("\n") : "No line holds these words.";
+    pre.textContent = found.length ? found.join("\n") : say("No line holds these words.");
     if (atEnd) pre.scrollTop = pre.scrollHeight;
   }
 

@@ -14,6 +14,7 @@ from typing import Any, cast, get_args
 from engine.errors import UserError
 from engine.run import Request, RunFolder, Status
 from ui import run_list, run_page
+from ui.language import say
 from ui.run_view import RunView, view_of
 
 Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the content, made only when it is sent
@@ -32,7 +33,7 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"message": resume(chosen)}
     if what in get_args(Request):
         return {"message": request(cast(Request, what), chosen)}
-    return {"message": "this page is older than the program that it speaks with. Load it again."}
+    return {"message": say("this page is older than the program that it speaks with. Load it again.")}
 
 
 def look(chosen: str, active_before: str, seen: Mapping[str, str]) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def request(what: Request, chosen: str) -> str:
     """Ask the engine of a run for something; what is in the way, or ""."""
     run = _existing(chosen)
     if run is None or not run.is_running():
-        return "No training is running here."
+        return say("No training is running here.")
     run.request(what)
     return ""
 
@@ -114,7 +115,7 @@ def resume(chosen: str) -> str:
     """Let a run go on; what is in the way, or ""."""
     run = _existing(chosen)
     if run is None:
-        return "Choose a run to resume."
+        return say("Choose a run to resume.")
     try:
         run_list.resume(run.path)
     except UserError as error:

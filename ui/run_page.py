@@ -7,6 +7,7 @@ from engine.plan_sizes import size_text
 from engine.run import Status
 from ui import run_list, thumbnails, validation_view, words
 from ui.charts import Line, chart, thinned
+from ui.language import say
 from ui.run_view import RunView
 from ui.words import escape
 
@@ -21,11 +22,11 @@ STATE_HEADLINES: dict[Status, str] = {
 
 
 def empty() -> str:
-    return (
-        '<div class="empty"><h3>No run yet</h3><p>Press <b>Start training</b> below. Progress, the loss curve, sample '
-        "pictures and the finished LoRA appear here. You may close this page meanwhile: training goes on without it, "
-        "and the page finds the run again.</p></div>"
+    text = say(
+        "Press <b>Start training</b> below. Progress, the loss curve, sample pictures and the finished LoRA appear "
+        "here. You may close this page meanwhile: training goes on without it, and the page finds the run again."
     )
+    return f'<div class="empty"><h3>{say("No run yet")}</h3><p>{text}</p></div>'
 
 
 def header(view: RunView | None, state: Status | None) -> str:

@@ -7,6 +7,8 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ui.language import say
+
 # Known to pages that this program sent only: another site that a browser visits cannot make it do something.
 KEY = secrets.token_urlsafe(16)
 
@@ -15,5 +17,5 @@ def answered(request: str, answer: Callable[[Mapping[str, Any]], Mapping[str, An
     """The answer to a request with the right key, as JSON; {"error": a sentence} without it."""
     asked = json.loads(request)
     if not isinstance(asked, dict) or not secrets.compare_digest(str(asked.get("key")).encode(), KEY.encode()):
-        return json.dumps({"error": "this page is older than the program that it speaks with. Load it again."})
+        return json.dumps({"error": say("this page is older than the program that it speaks with. Load it again.")})
     return json.dumps(answer(asked))
