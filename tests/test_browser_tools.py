@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def choose_folder(page: Page, folder: Path) -> None:
     page.locator(f"#{field_id('data.folder')}").locator("input, textarea").fill(str(folder))
-    expect(page.locator("#plan-sentence")).to_contain_text("images ×", timeout=WAIT_MS)
+    expect(page.locator("#plan-sentence")).to_contain_text("images", timeout=WAIT_MS)
 
 
 def test_renaming_is_shown_done_and_undone(server: Server, page: Page, pictures: Path) -> None:
@@ -75,6 +75,37 @@ def test_renaming_is_shown_done_and_undone(server: Server, page: Page, pictures:
     page.click("#prepare-undo")
     page.click("#prepare-sure")
     expect(page.locator("#prepare-state h3")).to_contain_text("undone", timeout=WAIT_MS)
+    assert contents(pictures) == before
+
+
+def test_each_tool_shows_what_it_would_do_and_what_arranging_made_is_taken_over(
+    server: Server, page: Page, pictures: Path
+) -> None:
+    general = pictures / "reg" / "1_shape"
+    shutil.copytree(ROOT / "demo" / "images" / "10_zkt blob", general, ignore=lambda _, names: sorted(names)[2:])
+    (pictures / "10_zkt blob" / ".DS_Store").write_bytes(b"x")
+    before = contents(pictures)
+    open_page(page, server.url)
+    choose_folder(page, pictures)
+    page.click("#part-prepare-button")
+    shown = page.locator("#prepare-proposal")
+    for tool, text in (
+        ("Captions from names", "zkt"),
+        ("Clean up", ".DS_Store"),
+        ("Crop and resize", "(cropped)"),
+        ("Balancing", "images per epoch"),
+        ("Arranging", "set-arranged"),
+    ):
+        page.locator("#prepare-tool").get_by_label(tool).check()
+        page.click("#prepare-look")
+        expect(shown).to_contain_text(text, timeout=WAIT_MS)
+    assert contents(pictures) == before
+    page.click("#prepare-go")
+    page.click("#prepare-use", timeout=WAIT_MS)
+    made = pictures.with_name("set-arranged")
+    for path, folder in (("data.folder", "train"), ("data.regularization_folder", "regularization")):
+        entry = page.locator(f"#{field_id(path)}").locator("input, textarea")
+        expect(entry).to_have_value(str(made / folder), timeout=WAIT_MS)
     assert contents(pictures) == before
 
 
