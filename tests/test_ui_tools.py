@@ -85,6 +85,17 @@ def test_a_report_of_hostile_names_is_text(tmp_path: Path) -> None:
     assert "&lt;img" in text
 
 
+def test_a_report_without_pictures_to_train_still_tells_of_regularization(tmp_path: Path) -> None:
+    for name in ("training/unnamed", "general/1_thing"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (64, 64), "red").save(tmp_path / name / "a.png")
+    folders = {"data.folder": "training", "data.regularization_folder": "general", "data.cache_folder": "cache"}
+    job = ReportJob(Preset().changed({path: str(tmp_path / name) for path, name in folders.items()}))
+    job.run()
+    assert job.found is not None and [bucket.shown for bucket in job.found.buckets] == [0]
+    assert "1_thing" in report_page.page(job)
+
+
 def test_a_report_that_nobody_waits_for_is_given_up(tmp_path: Path) -> None:
     job = ReportJob(Preset().changed({"data.folder": str(ROOT / "demo" / "images")}))
     job.is_wanted = False

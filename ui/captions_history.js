@@ -3,7 +3,7 @@
   const bench = window.atelierBench;
   const { el } = bench, { say, plural } = window.atelier;
   const KEPT = 50;
-  const when = (time) => new Date(time).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  const when = (time) => new Date(time).toLocaleString([], { dateStyle: "short", timeStyle: "short" });
 
   bench.buildHistory = () => {
     const list = el("div", { id: "bench-history" }, el("p", { class: "quiet", text: say("Looking …") }));

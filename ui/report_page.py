@@ -103,7 +103,7 @@ def _encoder_row(encoder: EncoderReport) -> str:
 
 
 def _buckets(found: DataReport) -> str:
-    most = max((bucket.shown for bucket in found.buckets), default=1)
+    most = max((bucket.shown for bucket in found.buckets), default=1) or 1  # surplus regularization is never shown
     rows = [_bucket_row(bucket, most) for bucket in sorted(found.buckets, key=lambda item: -item.shown)]
     head = f'<th>{say("Size")}</th><th class="bar-cell"></th>' + _heads(say("Shown"), say("Cut away"), say("at most"))
     about = say("How much of the pictures is cut away so that they fit their bucket: the mean, and the worst picture.")
