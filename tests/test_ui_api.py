@@ -165,6 +165,20 @@ def test_nothing_but_what_is_listed_is_reached(
     assert b"secret" not in answer.content
 
 
+def test_pictures_outside_of_a_runs_folder_that_its_list_names_are_not_shown(
+    client: TestClient, runs: list[RunFolder], tmp_path: Path
+) -> None:
+    """A run folder of somebody else's may name any file of this machine in its events."""
+    Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
+    (runs[0].samples / "link.png").symlink_to(tmp_path / "private.png")
+    log = events.EventLog(runs[0].events)
+    for index, path in enumerate(
+        (str(tmp_path / "private.png"), "samples/../../../private.png", "samples/link.png"), 1
+    ):
+        log.emit(events.Sampled(0, index, "a blob", 1, path, 0.1))
+    assert len(client.get("/api/v1/runs/demo/samples").json()["samples"]) == 1
+
+
 def test_a_form_of_another_site_changes_nothing(client: TestClient) -> None:
     for headers in ({"Content-Type": "text/plain"}, {"Content-Type": "application/json", "Origin": "http://evil"}):
         answer = client.post("/api/v1/queue/pause", content='{"paused": true}', headers=headers)

@@ -23,7 +23,7 @@ from engine.preset import Preset, build, migrate
 from engine.queue import Entry, Queue
 from engine.run import Request, RunFolder
 from launchers.worker import start_worker
-from ui import history, run_list, served
+from ui import history, preset_files, run_list, served
 from ui.check import Check, check
 from ui.run_view import RunView, view_of
 
@@ -67,7 +67,8 @@ def forecast(preset: PresetBody) -> Answer:
 @router.get("/runs")
 def runs() -> Answer:
     """All runs, the last changed first."""
-    return {"runs": [_summary(view_of(run.path)) for run in run_list.all_runs()]}
+    found = run_list.all_runs()
+    return {"runs": [{**_summary(view_of(run.path)), "disk_bytes": history.disk_bytes(run)} for run in found]}
 
 
 @router.post("/runs", status_code=201)
@@ -147,9 +148,9 @@ def sample_file(name: str, file: str) -> Response:
 
 @router.get("/runs/{name}/curve")
 def curve(name: str) -> Answer:
-    """The smoothed loss at each step."""
-    steps, losses = history.smoothed(view_of(history.find(name).path))
-    return {"run": name, "steps": steps, "smoothed_losses": losses}
+    """The smoothed loss over the steps, at up to 1,000 of them."""
+    line = history.smoothed(view_of(history.find(name).path))
+    return {"run": name, "steps": line.x, "smoothed_losses": line.y}
 
 
 @router.put("/runs/{name}/note")
@@ -210,11 +211,25 @@ def add(preset: PresetBody) -> Answer:
     return _changed(lambda here: here.add(queues.of_preset(wanted)))
 
 
+@router.post("/runs/{name}/again", status_code=201)
+def run_again(name: str) -> Answer:
+    """Put the settings of a run at the end of the queue, as a new run."""
+    entry = queues.of_preset(_preset_of(history.find(name)))
+    return _changed(lambda here: here.add(entry))
+
+
+@router.post("/runs/{name}/preset", status_code=201)
+def make_preset(name: str) -> Answer:
+    """Keep the settings of a run as a preset of the user's."""
+    path = preset_files.save(_preset_of(history.find(name)), name, overwrite=False)
+    return {"preset": path.stem, "file": str(path)}
+
+
 @router.post("/runs/{name}/queue", status_code=201)
 def add_run(name: str) -> Answer:
     """Put a run at the end of the queue, to go on from its last state."""
     run = history.find(name)
-    entry = queues.of_run(run.path, build(migrate(history.preset_content(run))))
+    entry = queues.of_run(run.path, _preset_of(run))
     return _changed(lambda here: here.add(entry))
 
 
@@ -284,6 +299,10 @@ def _startable(found: Check) -> Preset:
     if found.preset is None or found.problems:
         raise PresetError(found.problems)
     return found.preset
+
+
+def _preset_of(run: RunFolder) -> Preset:
+    return build(migrate(history.preset_content(run)))
 
 
 def _run_of(entry: Entry) -> str:

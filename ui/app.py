@@ -21,6 +21,7 @@ from ui import (
     plan_bar,
     preset_files,
     presets_tab,
+    queue_tab,
     rate_chart,
     report_tab,
     run_list,
@@ -73,6 +74,8 @@ def build() -> gr.Blocks:
                 level, problems, rates = training_tab.build(form)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
                 run_tab.build()
+            with gr.Tab("Queue", id="queue", elem_id="tab-queue", render_children=True):
+                queue_tab.build()
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
                 presets = presets_tab.build(form, place)
         bar = plan_bar.build()
@@ -135,6 +138,7 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     report_tab.connect(data.report, data.report_part, form)
     begun = page.bar.start.click(_start, form.inputs, [page.bar.message, page.tabs], **QUIET)
     begun.then(None, js=run_tab.LOOK, api_visibility="private")
+    queue_tab.connect(page.bar, form, page.tabs, {**look})
 
 
 def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: float, *shown: Any) -> list[Any]:

@@ -15,6 +15,7 @@ from engine.errors import UserError
 from engine.preset import BY_PATH
 from engine.run import RunFolder
 from ui import applying, run_list
+from ui.charts import Line, thinned
 from ui.run_view import RunView, view_of
 
 BIN = ".bin"
@@ -120,10 +121,10 @@ def delete_for_good(name: str) -> None:
         raise UserError(f"could not be deleted ({error.strerror}).", str(run.path)) from None
 
 
-def smoothed(view: RunView) -> tuple[list[int], list[float | None]]:
-    """Steps and smoothed losses of a run."""
+def smoothed(view: RunView) -> Line:
+    """Steps and smoothed losses of a run, so few that a browser draws them at once."""
     with view.lock:
-        return list(view.curves.steps), list(view.curves.smoothed)
+        return thinned(Line("loss", list(view.curves.steps), list(view.curves.smoothed), "smooth"))
 
 
 def _in_bin(name: str) -> RunFolder:

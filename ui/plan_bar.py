@@ -21,18 +21,25 @@ class PlanBar:
     message: gr.HTML
     plan: gr.HTML
     start: gr.Button
+    add: gr.Button
+    edit: gr.Button
+    edited: gr.Textbox
     marks: gr.Textbox
 
 
 def build() -> PlanBar:
-    """Draw the bar. `marks` carries to the page's script what to mark in the form."""
+    """Draw the bar. `marks` carries to the page's script what to mark in the form; `edited` is the entry of the queue
+    that the form was loaded from, to be changed by "Add to queue"."""
     with gr.Column(elem_id="plan-bar"):
         message = gr.HTML(elem_id="start-message")
         with gr.Row(equal_height=True):
             plan = gr.HTML(elem_id="plan-sentence")
+            add = gr.Button("Add to queue", elem_id="queue-add", min_width=160, scale=0)
             start = gr.Button("Start training", variant="primary", elem_id="start", min_width=180, scale=0)
+        edited = gr.Textbox(visible="hidden", elem_id="queue-edited")
+        edit = gr.Button(visible="hidden", elem_id="queue-edit")
         marks = gr.Textbox(visible="hidden", elem_id="form-marks")
-    return PlanBar(message, plan, start, marks)
+    return PlanBar(message, plan, start, add, edit, edited, marks)
 
 
 def sentence(check: Check) -> str:

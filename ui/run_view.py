@@ -13,6 +13,7 @@ from pathlib import Path
 
 from engine import events
 from engine.run import RunFolder, Status
+from ui import served
 
 _LOG_TAIL_BYTES = 24_000
 _TERMINAL = (events.Finished, events.Stopped, events.Failed)
@@ -113,7 +114,8 @@ class RunView:
         elif isinstance(event, events.Progress):
             self.stage, self.progress = event.stage, event
         elif isinstance(event, events.Sampled):
-            self.samples[event.step, event.index] = event
+            if served.lies_in(self.run.path / event.path, self.run.samples):  # a foreign run's list may name any file
+                self.samples[event.step, event.index] = event
         elif isinstance(event, events.Validated):
             self.validations[event.step] = event
         elif isinstance(event, events.Saved):
