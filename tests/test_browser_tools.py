@@ -93,7 +93,7 @@ def test_each_tool_shows_what_it_would_do_and_what_arranging_made_is_taken_over(
         ("Captions from names", "zkt"),
         ("Clean up", ".DS_Store"),
         ("Crop and resize", "(cropped)"),
-        ("Balancing", "images per epoch"),
+        ("Balancing", "has one class only"),
         ("Arranging", "set-arranged"),
     ):
         page.locator("#prepare-tool").get_by_label(tool).check()
