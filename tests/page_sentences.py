@@ -14,7 +14,7 @@ from captioning.tools import TOOLS
 from engine.kohya.receipt import TITLES
 from engine.preset import BY_PATH, ROOT, SECTIONS
 from engine.settings import Setting
-from ui import app, language, page_language, theme
+from ui import app, data_page, language, page_language, theme
 from ui.preset_files import PresetFile
 
 SAYING = {"say": 0, "word": 0}  # function → which argument is the sentence
@@ -114,3 +114,62 @@ def is_a_name(text: str) -> bool:
 
 _NAMES = {"Atelier", "Language · 语言", *language.LANGUAGES.values(), *MODELS}
 _NAMES |= {text for model in MODELS.values() for text in (model.repository, model.licence) if text != UNKNOWN}
+
+
+# Modules whose sentences are for the terminal or for programs, and what else stays English or is no sentence
+_OUTSIDE = {"api", "guard", "options", "passwords", "server", "sign_in", "theme", "tries"}
+_KEPT = {"Edit", "This caption", "present form", data_page._LAYOUT}
+_FAULTS = {
+    "UserError",
+    "PresetError",
+    "Problem",
+    "print",
+    "RuntimeError",
+    "ValueError",
+    "KeyError",
+    "OSError",
+    "compile",
+}
+_WORDS = re.compile(r"[A-Za-z][a-z]+ [a-z]{2,}|^[A-Z][a-z]{2,}$")
+
+
+def unsaid() -> list[str]:
+    """Texts in the page's program that look like sentences for its users and go through neither `say` nor `word`."""
+    known = drawn() | set(language.catalogue("zh"))
+    found: list[str] = []
+    for path in sorted((ROOT / "ui").glob("*.py")):
+        if path.stem not in _OUTSIDE:
+            pieces = _pieces(ast.parse(path.read_text(encoding="utf-8")))
+            found += [f"{path.name}: {text}" for text in pieces if _WORDS.search(text) and text not in known | _KEPT]
+    return found
+
+
+def _is_docstring(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and _is_text(node.value)
+
+
+def _is_fault(node: ast.AST) -> bool:
+    """Whether it is the sentence of a UserError, which is kept in `what` where it is long; faults stay English."""
+    return isinstance(node, ast.Assign) and [getattr(item, "id", "") for item in node.targets] == ["what"]
+
+
+def _pieces(node: ast.AST) -> Iterator[str]:
+    """The texts in a tree, without what is said, told as a fault or written for readers of the code."""
+    if isinstance(node, ast.Call):
+        name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+        if name in _FAULTS:
+            return
+        inner = node.args[1:] if name in SAYING else node.args[:1] if name == COUNTING else [node.func, *node.args]
+        for part in (*inner, *(item.value for item in node.keywords if item.arg not in ("elem_classes", "js"))):
+            yield from _pieces(part)
+    elif isinstance(node, ast.JoinedStr) or _is_text(node):
+        values = node.values if isinstance(node, ast.JoinedStr) else [node]
+        text = "".join(str(item.value) if isinstance(item, ast.Constant) else "\0" for item in values)
+        if "=>" in text:  # a script
+            return
+        yield from (piece.strip() for piece in re.sub(r"<[^<>]*(?:>|$)|^[^<>]*>", "\0", text).split("\0"))
+        for item in values:
+            yield from () if isinstance(item, ast.Constant) else _pieces(item)
+    elif not _is_docstring(node) and not _is_fault(node):
+        for child in ast.iter_child_nodes(node):
+            yield from _pieces(child)

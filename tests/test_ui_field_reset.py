@@ -33,7 +33,7 @@ def changed(shown: list[object]) -> dict[str, str]:
 
 def pressed(path: object) -> dict[str, object]:
     """What the fields get when the button of this one is pressed; only those that get anything."""
-    got = field_reset.put_back(gr.EventData(None, {"path": path}))
+    got = field_reset.put_back(gr.EventData(None, {"setting": path}))
     return {item.path: value for item, value in zip(SETTINGS, got, strict=True) if value != gr.skip()}
 
 

@@ -9,9 +9,10 @@ import string
 
 import pytest
 
-from engine.preset import BY_PATH
+from engine.preset import BY_PATH, ROOT, load
 from tests import page_sentences
 from ui import app, data_page, form, language, page_language, theme, words
+from ui.check import check
 from ui.language import LanguageOfRequest, catalogue, chosen, say, speaking, spoken
 
 CHINESE = re.compile(r"[\u4e00-\u9fff]")
@@ -129,3 +130,23 @@ def test_scripts_get_exactly_what_they_say() -> None:
     given = json.loads(theme.words("zh").partition("atelierWords = ")[2].rstrip(";"))
     assert set(given) == set(theme.script_sentences()) and len(given) > 50
     assert given["{count} caption"] == "{count} 条标注"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({}, "UNet，秩 16、卷积秩 16，16 张图像 × 10 次重复 + 160 张正则化图像 ÷ 批量 4 = 每轮 81 步，共 3 轮，"),
+        ({"adapter.text_encoder_1": True, "adapter.text_encoder_2": True}, "UNet 和两个文本编码器，秩 16"),
+        ({"adapter.algorithm": "lokr", "run.accumulation": 2}, "UNet，LoKr、秩 16、卷积秩 16，"),
+        ({"run.length": "steps", "run.steps": 1600}, " ÷ 批量 4 = 每轮 81 步，共 1,600 步（19.8 轮），"),
+    ],
+)
+def test_the_sentence_of_the_run_is_told_in_chinese(changes: dict[str, object], told: str) -> None:
+    preset = load(ROOT / "presets" / "demo.json").changed({**changes, "captions.cache_text": False})
+    with speaking("zh"):
+        found = check(preset.model_dump()).sentence
+    assert told in found and found.endswith("。") and not re.search(r"[a-z]{3,} [a-z]{3,}", found)
+
+
+def test_whatever_the_page_shows_goes_through_say() -> None:
+    assert page_sentences.unsaid() == [], "say(…) it, or word(…) it where it stands in a table"

@@ -13,7 +13,7 @@ from engine.errors import PresetError, Problem
 from engine.forecast import Forecast, forecast_here
 from engine.plan import Plan, make_plan
 from engine.preset import BY_PATH, SETTINGS, Preset, build
-from engine.sentence import sentence
+from ui.plan_sentence import sentence
 
 _PLAN_KEPT_SECONDS = 2.0  # one keystroke asks for the plan several times; files may change after that
 _plans: dict[str, tuple[float, Plan]] = {}

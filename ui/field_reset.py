@@ -11,8 +11,8 @@ from engine.preset import BY_PATH, SETTINGS, Preset
 from ui import form, last
 from ui.applying import value_of
 
-# page.js draws the buttons and tells here which one was pressed
-_ON_LOAD = "window.atelier.whenReset((path) => trigger('submit', { path }))"
+# page.js draws the buttons and tells here which one was pressed (something called "path" would be a file to Gradio)
+_ON_LOAD = "window.atelier.whenReset((setting) => trigger('submit', { setting }))"
 
 
 def build() -> gr.HTML:
@@ -33,5 +33,5 @@ def changed(content: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, st
 
 def put_back(pressed: gr.EventData) -> list[Any]:
     """What the fields get, in the order of the settings: one its value, the others nothing."""
-    path, base = str(getattr(pressed, "path", "")), loaded()
+    path, base = str(getattr(pressed, "setting", "")), loaded()
     return [form.show(item, value_of(base, path)) if item.path == path else gr.skip() for item in SETTINGS]

@@ -21,6 +21,7 @@ from ui import words
 from ui.language import either, say
 
 _SLIDER_STEPS = 200  # a slider with more positions cannot be set by hand
+_PATH_OF = {"file": "path of a file", "folder": "path of a folder"}
 _RGBA = re.compile(r"rgba?\(\s*([\d.]+)\s*,\s*([\d.]+)\s*,\s*([\d.]+)\s*(?:,\s*[\d.]+\s*)?\)")
 
 
@@ -78,7 +79,7 @@ def widget(item: Setting, path: str = "") -> Component:
     if item.kind == "lines":
         return gr.Textbox(lines=4, max_lines=14, **about)
     if item.kind in ("file", "folder"):
-        return gr.Textbox(placeholder=f"path of a {item.kind}", max_lines=1, **about)
+        return gr.Textbox(placeholder=_PATH_OF[item.kind], max_lines=1, **about)
     if item.kind == "rate" or item.type is str:
         return gr.Textbox(max_lines=1, **about)
     step = slider_step(item)

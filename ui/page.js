@@ -93,7 +93,8 @@ window.atelier = (() => {
       Object.assign(button, { className: "reset", type: "button", textContent: "↺" });
       button.addEventListener("click", () => {
         reset(pathOf(field.id));
-        field.querySelector("input, textarea")?.focus({ preventScroll: true });
+        field.tabIndex = -1; // not its entry: a list would open, and not show what is put back
+        field.focus({ preventScroll: true });
       });
       field.append(button);
     }
