@@ -229,3 +229,26 @@ def test_a_setting_is_found_by_its_kohya_name_and_sections_tell_what_was_changed
     expect(count).to_have_text("1", timeout=WAIT_MS)
     page.click('#section-list [data-section="sharing"]')
     expect(page.locator("#section-sharing")).to_be_in_viewport()
+
+
+def test_a_changed_field_goes_back_by_key_and_the_page_speaks_chinese_when_asked(
+    home: Path, server: Server, page: Page
+) -> None:
+    open_page(page, server.url)
+    tab(page, "training")
+    rank = page.locator(f"#{field_id('adapter.rank')}")
+    rank.locator("input").fill("7")
+    back = rank.get_by_role("button", name="Rank: back to 16, as in the preset")
+    expect(back).to_be_visible(timeout=WAIT_MS)
+
+    page.select_option("#language-choice", "zh")
+    expect(page.locator("#start")).to_have_text("开始训练", timeout=WAIT_MS)
+    expect(page.locator("#plan-sentence")).to_contain_text("秩 7", timeout=WAIT_MS)
+    tab(page, "training")
+    page.fill("#find-setting", "alpha size of the adapter")  # also found by its English words
+    expect(rank).to_be_hidden()
+    page.fill("#find-setting", "size of the adapter")
+    expect(rank).to_contain_text("网络的大小")
+    rank.locator(".reset").press("Enter")
+    expect(rank.locator("input")).to_have_value("16", timeout=WAIT_MS)
+    expect(rank.locator(".reset")).to_have_count(0, timeout=WAIT_MS)

@@ -17,7 +17,7 @@ _ON_LOAD = "window.atelier.whenReset((setting) => trigger('submit', { setting })
 
 def build() -> gr.HTML:
     """The part that hears of the buttons; page.css hides it, being empty (one that is not visible would not hear)."""
-    return gr.HTML("", elem_id="field-reset", js_on_load=_ON_LOAD)
+    return gr.HTML("", elem_id="put-back", js_on_load=_ON_LOAD)
 
 
 def loaded() -> Mapping[str, Any]:

@@ -118,7 +118,7 @@ def text_of(item: Setting, value: Any) -> str:
     """A value in words, for notes beside a field."""
     if isinstance(value, bool):
         return say("on") if value else say("off")
-    return str(show(item, value)) or say("empty")
+    return (say(str(value)) if item.choices else str(show(item, value))) or say("empty")
 
 
 def read(item: Setting, shown: Any) -> Any:

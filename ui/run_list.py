@@ -16,7 +16,9 @@ from engine.home import home
 from engine.preset import Preset, resolve
 from engine.run import RunFolder, Status, runs_in
 from ui import served
+from ui.language import say
 from ui.run_view import RunView, view_of
+from ui.words import moment
 
 _STARTING_SECONDS = 120.0  # an engine that has not taken its run by then has failed to start
 _MOST_LISTED = 200
@@ -27,15 +29,6 @@ _launched: dict[
 ] = {}  # run → process id and when; only for the moment until the engine holds it
 _lock = threading.Lock()
 _one_start = threading.Lock()  # two browser tabs may press Start at the same moment
-
-STATE_WORDS: dict[Status, str] = {
-    "new": "not started",
-    "running": "running",
-    "finished": "finished",
-    "stopped": "stopped",
-    "failed": "failed",
-    "killed": "killed",
-}
 
 
 def know_folder(folder: str) -> Path:
@@ -136,8 +129,8 @@ def _refuse_second() -> None:
 
 
 def _title(run: RunFolder, active: RunView | None) -> str:
-    when = datetime.fromtimestamp(_changed(run)).strftime("%d %b %H:%M")
-    return f"{run.name} · {'running' if active and active.run.path == run.path else when}"
+    when = moment(datetime.fromtimestamp(_changed(run)))
+    return f"{run.name} · {say('running') if active and active.run.path == run.path else when}"
 
 
 def _changed(run: RunFolder) -> float:

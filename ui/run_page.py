@@ -7,17 +7,17 @@ from engine.plan_sizes import size_text
 from engine.run import Status
 from ui import run_list, thumbnails, validation_view, words
 from ui.charts import Line, chart, thinned
-from ui.language import say
+from ui.language import say, word
 from ui.run_view import RunView
 from ui.words import escape
 
 STATE_HEADLINES: dict[Status, str] = {
-    "new": "Not started yet",
-    "running": "Training",
-    "finished": "Finished",
-    "stopped": "Stopped",
-    "failed": "Failed",
-    "killed": "Interrupted",
+    "new": word("Not started yet"),
+    "running": word("Training"),
+    "finished": word("Finished"),
+    "stopped": word("Stopped"),
+    "failed": word("Failed"),
+    "killed": word("Interrupted"),
 }
 
 
@@ -32,7 +32,7 @@ def empty() -> str:
 def header(view: RunView | None, state: Status | None) -> str:
     """The one-line status beside the name of the program."""
     if view is None or state is None:
-        return '<span class="status idle">No training is running</span>'
+        return f'<span class="status idle">{say("No training is running")}</span>'
     text = escape(f"{view.run.name}: {one_line(view, state)}")
     return f'<a class="status {state}" data-tab="run" href="#run"><i class="dot"></i>{text}</a>'
 
@@ -40,11 +40,12 @@ def header(view: RunView | None, state: Status | None) -> str:
 def one_line(view: RunView, state: Status) -> str:
     """State and progress in a few words."""
     if state != "running":
-        return STATE_HEADLINES[state].lower()
+        return say(STATE_HEADLINES[state]).lower()
     if not view.started or not view.curves.steps:
-        return (view.stage or "starting").lower()
+        return say(view.stage or word("Starting")).lower()
     left = time_left(view)
-    return f"step {view.steps_done:,} of {view.started.steps:,}" + (f", {left} left" if left else "")
+    done = say("step {number} of {total}", number=f"{view.steps_done:,}", total=f"{view.started.steps:,}")
+    return done + (say(", {time} left", time=left) if left else "")
 
 
 def time_left(view: RunView) -> str:
@@ -69,38 +70,40 @@ def progress(view: RunView, state: Status) -> str:
 
 
 def _state_text(view: RunView, state: Status) -> tuple[str, str]:
-    resume_at = (
-        f"Resume goes on after step {view.state_step:,}." if view.state_step else "Resume starts from the beginning."
-    )
+    resume_at = say("Resume starts from the beginning.")
+    if view.state_step:
+        resume_at = say("Resume goes on after step {number}.", number=f"{view.state_step:,}")
+    headline, at_step = say(STATE_HEADLINES[state]), say("at step {number}", number=f"{view.steps_done:,}")
     if state == "running":
         asked = [name for name in ("stop", "save", "sample") if (view.run.requests / name).exists()]
         if "stop" in asked:
-            return "Stopping", "after the present step; what was learned so far is saved"
+            return say("Stopping"), say("after the present step; what was learned so far is saved")
         if asked:
-            return STATE_HEADLINES[state], "saving after the present step" if "save" in asked else "samples come next"
+            return headline, say("saving after the present step") if "save" in asked else say("samples come next")
         if view.end or not view.started or run_list.is_starting(view.run.path):
-            return "Starting", "the engine is loading"
-        return (view.stage or STATE_HEADLINES[state]), _stage_detail(view)
+            return say("Starting"), say("the engine is loading")
+        return say(view.stage) or headline, _stage_detail(view)
     if state == "finished":
         seconds = view.end.seconds if isinstance(view.end, events.Finished) else 0.0
         reason = view.end.reason if isinstance(view.end, events.Finished) else ""
-        early = f"; ended early: {reason}" if reason else ""
-        return STATE_HEADLINES[state], f"{words.plural(view.steps_done, 'step')} in {words.duration(seconds)}{early}"
+        early = say("; ended early: {reason}", reason=reason) if reason else ""
+        steps = words.plural(view.steps_done, "step")
+        return headline, say("{steps} in {time}", steps=steps, time=words.duration(seconds)) + early
     if state == "stopped":
-        return STATE_HEADLINES[state], f"at step {view.steps_done:,}. {resume_at}"
+        return headline, f"{at_step}. {resume_at}"
     if state == "killed":
-        what = "the engine was ended from outside, or the machine went down,"
-        return STATE_HEADLINES[state], f"{what} at step {view.steps_done:,}. {resume_at}"
+        ended = say("the engine was ended from outside, or the machine went down,")
+        return headline, f"{ended} {at_step}. {resume_at}"
     if state == "failed":
-        return STATE_HEADLINES[state], f"at step {view.steps_done:,}" if view.steps_done else "before the first step"
-    return STATE_HEADLINES[state], "The engine has not begun. If you pressed Start, the log below says why."
+        return headline, at_step if view.steps_done else say("before the first step")
+    return headline, say("The engine has not begun. If you pressed Start, the log below says why.")
 
 
 def _stage_detail(view: RunView) -> str:
     if view.progress:
-        return f"{view.progress.done:,} of {view.progress.total:,}"
+        return say("{count} of {total}", count=f"{view.progress.done:,}", total=f"{view.progress.total:,}")
     left = time_left(view)
-    return f"about {left} left" if left and view.step else ""
+    return say("about {time} left", time=left) if left and view.step else ""
 
 
 def _figures(view: RunView, state: Status) -> str:
@@ -108,15 +111,17 @@ def _figures(view: RunView, state: Status) -> str:
         return ""
     steps, epochs, last = view.started.steps, view.started.epochs, view.step
     epoch = last.epoch if last else 0
-    figures = [("Step", f"{view.steps_done:,} of {steps:,}"), ("Epoch", f"{epoch:,} of {epochs:,}" if epoch else "–")]
-    figures.append(("Time a step", f"{view.seconds_per_step():.3g} s" if view.curves.steps else "–"))
+    of_epochs = say("{count} of {total}", count=f"{epoch:,}", total=f"{epochs:,}")
+    figures = [(say("Step"), say("{count} of {total}", count=f"{view.steps_done:,}", total=f"{steps:,}"))]
+    figures.append((say("Epoch"), of_epochs if epoch else "–"))
+    figures.append((say("Time a step"), f"{view.seconds_per_step():.3g} {say('s')}" if view.curves.steps else "–"))
     if state == "running":
-        figures.append(("Time left", time_left(view) or "–"))
+        figures.append((say("Time left"), time_left(view) or "–"))
     loss = view.curves.smoothed[-1] if view.curves.smoothed else None
-    figures.append(("Loss (smoothed)", "–" if loss is None else f"{loss:.4f}"))
+    figures.append((say("Loss (smoothed)"), "–" if loss is None else f"{loss:.4f}"))
     figures += validation_view.figures(view.validations)
-    figures.append(("Memory", size_text(last.memory_bytes) if last and last.memory_bytes else "–"))
-    figures.append(("Device", view.started.device))
+    figures.append((say("Memory"), size_text(last.memory_bytes) if last and last.memory_bytes else "–"))
+    figures.append((say("Device"), view.started.device))
     cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
     return f'<dl class="figures">{cells}</dl>'
 
@@ -128,11 +133,11 @@ def _fault(view: RunView) -> str:
     lines = [f"{words.place(problem.get('where', ''))}: {problem.get('message', '')}" for problem in fault.problems]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines) if len(lines) > 1 else ""
     trace = (
-        f"<details><summary>Traceback</summary><pre>{escape(fault.traceback)}</pre></details>"
+        f"<details><summary>{say('Traceback')}</summary><pre>{escape(fault.traceback)}</pre></details>"
         if fault.traceback
         else ""
     )
-    text = "Several things need to be corrected:" if items else fault.message
+    text = say("Several things need to be corrected:") if items else fault.message
     return f'<div class="fault"><p>{escape(text)}</p><ul>{items}</ul>{trace}</div>'
 
 
@@ -151,31 +156,31 @@ def curves(view: RunView) -> str:
     """The loss, raw and smoothed, beside learning rates and memory."""
     lines = view.curves
     if not lines.steps:
-        text = "The loss curve begins with the first step."
-        return f'<div class="sheet"><h4>Loss</h4><p class="quiet">{text}</p></div>'
+        text = say("The loss curve begins with the first step.")
+        return f'<div class="sheet"><h4>{say("Loss")}</h4><p class="quiet">{text}</p></div>'
     end = max(view.started.steps if view.started else 0, lines.steps[-1])
     loss = [
-        Line("loss", lines.steps, lines.losses, "raw"),
+        Line(say("loss"), lines.steps, lines.losses, "raw"),
         *validation_view.lines(view.validations),
-        Line("smoothed", lines.steps, lines.smoothed, "smooth"),
+        Line(say("smoothed"), lines.steps, lines.smoothed, "smooth"),
     ]
     rates = [
         Line(name, lines.steps, line, f"group-{index % 3}") for index, (name, line) in enumerate(lines.rates.items())
     ]
-    used = thinned(Line("memory", lines.steps, lines.memory_bytes, "group-0"))
+    used = thinned(Line(say("memory"), lines.steps, lines.memory_bytes, "group-0"))
     most_bytes = max(filter(None, used.y), default=0)
     unit, unit_bytes = ("GB", 1e9) if most_bytes >= 1e9 else ("MB", 1e6)
-    memory = [Line("memory", used.x, [(value or 0) / unit_bytes for value in used.y], "group-0")]
-    legend = '<span class="key raw">each step</span><span class="key smooth">smoothed</span>'
+    memory = [Line(say("memory"), used.x, [(value or 0) / unit_bytes for value in used.y], "group-0")]
+    legend = f'<span class="key raw">{say("each step")}</span><span class="key smooth">{say("smoothed")}</span>'
     legend += validation_view.legend(view.validations)
     names = "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in rates)
-    side = _panel("Learning rate", names, chart(rates, end, (420, 132), _short_rate))
+    side = _panel(say("Learning rate"), names, chart(rates, end, (420, 132), _short_rate))
     if most_bytes:
-        side += _panel("Memory", "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
+        side += _panel(say("Memory"), "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
     drawn = chart(loss, end, (860, 330), lambda value: f"{value:.4g}")
     return (
         '<div class="curves">'
-        + _panel("Loss", legend, drawn + validation_view.bands(view.validations))
+        + _panel(say("Loss"), legend, drawn + validation_view.bands(view.validations))
         + f'<div class="side">{side}</div></div>'
     )
 
@@ -191,8 +196,8 @@ def _panel(title: str, legend: str, content: str) -> str:
 def samples(view: RunView) -> tuple[str, str]:
     """The pictures, a row per prompt and a column per step; and a signature that changes when they do."""
     if not view.samples:
-        text = "Pictures appear here when the preset holds sample prompts (Training, section Sample)."
-        return f'<div class="sheet"><h4>Samples</h4><p class="quiet">{text}</p></div>', "none"
+        text = say("Pictures appear here when the preset holds sample prompts (Training, section Sample).")
+        return f'<div class="sheet"><h4>{say("Samples")}</h4><p class="quiet">{text}</p></div>', "none"
     steps = sorted({step for step, _ in view.samples})
     rows, signature = [], []
     for index in sorted({index for _, index in view.samples}):
@@ -207,13 +212,15 @@ def samples(view: RunView) -> tuple[str, str]:
         rows.append(
             f'<tr><th scope="row" title="{escape(prompt)}"><span>{escape(prompt)}</span></th>{"".join(cells)}</tr>'
         )
-    head = "".join(f"<th>{'before' if step == 0 else f'step {step:,}'}</th>" for step in steps)
-    table = (
-        f'<table class="samples"><thead><tr><th>Prompt</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-    )
-    return f'<div class="sheet"><h4>Samples</h4><div class="scroll" data-follow="end">{table}</div></div>', "|".join(
-        signature
-    )
+    head = "".join(f"<th>{_step_name(step)}</th>" for step in steps)
+    top = f"<thead><tr><th>{say('Prompt')}</th>{head}</tr></thead>"
+    table = f'<table class="samples">{top}<tbody>{"".join(rows)}</tbody></table>'
+    shown = f'<div class="sheet"><h4>{say("Samples")}</h4><div class="scroll" data-follow="end">{table}</div></div>'
+    return shown, "|".join(signature)
+
+
+def _step_name(step: int) -> str:
+    return say("step {number}", number=f"{step:,}") if step else say("before")
 
 
 def _picture(item: events.Sampled | None, picture, small) -> str:
@@ -221,7 +228,7 @@ def _picture(item: events.Sampled | None, picture, small) -> str:
         return ""
     if picture is None or small is None:
         return '<span class="soon">…</span>'
-    about = escape(f"{item.prompt} · step {item.step} · seed {item.seed}")
+    about = escape(say("{prompt} · step {step} · seed {seed}", prompt=item.prompt, step=item.step, seed=item.seed))
     return (
         f'<a class="picture" href="{escape(thumbnails.url(picture))}" target="_blank" data-full="{about}">'
         f'<img src="{escape(thumbnails.url(small))}" alt="{about}" loading="lazy"></a>'
@@ -234,16 +241,16 @@ def checkpoints(view: RunView) -> str:
     for path, entry in view.checkpoints():
         event = entry.event
         assert isinstance(event, events.Saved)
-        link = f'<a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">Download</a>'
+        link = f'<a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">{say("Download")}</a>'
         rows.append(
-            f'<tr><td>{escape(path.name)}</td><td class="fixed">step {event.step:,}</td>'
+            f'<tr><td>{escape(path.name)}</td><td class="fixed">{_step_name(event.step)}</td>'
             f'<td class="fixed">{size_text(event.size_bytes)}</td>'
             f'<td class="fixed">{escape(words.local_time(entry.time))}</td>'
             f'<td class="fixed">{link}</td></tr>'
         )
     if not rows:
-        text = "Checkpoints are the LoRA files to use elsewhere; the first appears when it is saved."
-        return f'<div class="sheet"><h4>Checkpoints</h4><p class="quiet">{text}</p></div>'
-    where = f'<p class="quiet">In <code>{escape(view.run.checkpoints)}</code></p>'
+        text = say("Checkpoints are the LoRA files to use elsewhere; the first appears when it is saved.")
+        return f'<div class="sheet"><h4>{say("Checkpoints")}</h4><p class="quiet">{text}</p></div>'
+    where = f'<p class="quiet">{say("In {folder}", folder=f"<code>{escape(view.run.checkpoints)}</code>")}</p>'
     table = f'<table class="plain"><tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="sheet"><h4>Checkpoints</h4>{table}{where}</div>'
+    return f'<div class="sheet"><h4>{say("Checkpoints")}</h4>{table}{where}</div>'
