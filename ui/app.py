@@ -8,15 +8,17 @@ from typing import Any
 
 import gradio as gr
 
-from engine.errors import UserError
+from engine.errors import Problem, UserError
 from ui import (
     caption_panel,
     captions_tab,
     chooser,
     data_tab,
     field_reset,
+    forecast_panel,
     last,
     layout_help,
+    measuring,
     page_language,
     plan_bar,
     preset_files,
@@ -33,6 +35,7 @@ from ui import form as forms
 from ui.check import Check, check
 from ui.data_page import PAGE_IMAGES
 from ui.handlers import QUIET
+from ui.language import say
 from ui.page_language import Blocks
 
 _SHOW_MARKS = "(marks) => window.atelier.showMarks(marks)"
@@ -48,6 +51,7 @@ class Page:
     level: gr.Radio
     problems: gr.HTML
     rates: gr.HTML
+    forecast: forecast_panel.ForecastPanel
     data: data_tab.DataTab
     presets: presets_tab.PresetsTab
     captions: caption_panel.CaptionPanel
@@ -65,13 +69,14 @@ def build() -> gr.Blocks:
             run_tab.build_status()
             gr.HTML(page_language.switch(), elem_id="language", js_on_load="window.atelier.languageSwitch(element)")
         tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(4)]
+        forecast_timer = gr.Timer(forecast_panel.TICK_SECONDS, active=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
                 data = data_tab.build(form, tool_timers[:2])
             with gr.Tab("Captions", id="captions", elem_id="tab-captions", render_children=True):
                 captions = captions_tab.build(tool_timers[2:])
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
-                level, problems, rates = training_tab.build(form)
+                level, problems, rates, forecast = training_tab.build(form, forecast_timer)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
                 run_tab.build()
             with gr.Tab("Queue", id="queue", elem_id="tab-queue", render_children=True):
@@ -81,7 +86,7 @@ def build() -> gr.Blocks:
         bar = plan_bar.build()
         chooser.build()
         reset = field_reset.build()
-        parts = (form, tabs, level, problems, rates, data, presets, captions, bar, reset)
+        parts = (form, tabs, level, problems, rates, forecast, data, presets, captions, bar, reset)
         _connect(blocks, Page(*parts, gr.State({})))
     return blocks
 
@@ -93,6 +98,7 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
         page.bar.plan,
         page.bar.marks,
         page.rates,
+        page.forecast.forecast,
         page.bar.message,
         *data.outputs,
         page.seen,
@@ -119,6 +125,7 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     page.level.change(None, [page.level], js=_SHOW_LEVEL, api_visibility="private")
     page.level.input(**{**look, "trigger_mode": "always_last"})
 
+    forecast_panel.connect(page.forecast, form, {**look})
     presets_tab.connect(page.presets, form, {**look})
     lists = [page.presets.chosen, page.presets.left, page.presets.right]
     arrived = blocks.load(_arrive, None, [page.tabs, page.level, *lists, *form.inputs], **QUIET)
@@ -152,6 +159,7 @@ def _look(seen: dict[str, Any], level: str, preset: str, subset: str, first: flo
         ("plan", plan_bar.sentence(found)),
         ("marks", plan_bar.marks(found, field_reset.changed(content, field_reset.loaded()))),
         ("rates", rate_chart.picture(found) or seen.get("rates")),
+        ("forecast", forecast_panel.table(found)),
     ]
     updates = [gr.skip() if seen.get(name) == value else value for name, value in parts]
     message = gr.skip() if seen.get("plan") == plan_bar.sentence(found) else ""  # it was about another form
@@ -201,6 +209,9 @@ def _start(*shown: Any) -> list[Any]:
     found: Check = check(forms.read_all(shown))
     if found.preset is None or found.problems:
         return [plan_bar.blocked(found.problems), gr.skip()]
+    if measuring.goes_on():
+        sentence = say("three steps are being measured now. Wait for them, or cancel on the tab Training.")
+        return [plan_bar.blocked([Problem("", sentence)]), gr.skip()]
     try:
         run_list.start(found.preset)
     except UserError as error:

@@ -6,7 +6,7 @@ import gradio as gr
 
 from engine.preset import SECTIONS, SETTINGS
 from engine.settings import LEVELS
-from ui import data_tab
+from ui import data_tab, forecast_panel
 from ui.check import Check
 from ui.data_page import problem_list
 from ui.form import Form
@@ -32,8 +32,11 @@ _ABOUT = {
 _LEVELS = [("Basic", "basic"), ("Advanced", "advanced"), ("Expert", "expert")]
 
 
-def build(form: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
-    """Draw the tab; returns the level switch, the place for problems and that for the picture of the learning rate."""
+Parts = tuple[gr.Radio, gr.HTML, gr.HTML, forecast_panel.ForecastPanel]
+
+
+def build(form: Form, timer: gr.Timer) -> Parts:
+    """Draw the tab; returns the level switch, the places for problems and the learning rate's picture, the forecast."""
     with gr.Row(elem_id="level-row", equal_height=True):
         level = gr.Radio(_LEVELS, value="basic", show_label=False, container=False, elem_id="level")
         gr.HTML(f'<span class="quiet">{_level_words()}</span>')
@@ -41,8 +44,9 @@ def build(form: Form) -> tuple[gr.Radio, gr.HTML, gr.HTML]:
         gr.HTML(_section_list(), elem_id="section-list")
         with gr.Column(elem_id="training-sections"):
             problems = gr.HTML(elem_id="training-problems")
+            forecast = forecast_panel.build(timer)
             rates = _sections(form)
-    return level, problems, rates
+    return level, problems, rates, forecast
 
 
 def _sections(form: Form) -> gr.HTML:
