@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import TypeGuard
 
 from captioning.bench.operations import OPERATIONS
 from captioning.catalogue import MODELS, UNKNOWN
@@ -74,8 +75,9 @@ def _said_in(tree: ast.AST) -> Iterator[str]:
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
         at = SAYING.get(name, 1 if name == COUNTING else None)
-        if at is not None and len(node.args) > at and isinstance(node.args[at], ast.Constant):
-            yield ("{count} " if name == COUNTING else "") + str(node.args[at].value)
+        given = node.args[at] if at is not None and len(node.args) > at else None
+        if isinstance(given, ast.Constant):
+            yield ("{count} " if name == COUNTING else "") + str(given.value)
 
 
 @cache
@@ -103,7 +105,7 @@ def _stages() -> set[str]:
     return found
 
 
-def _is_text(node: ast.AST) -> bool:
+def _is_text(node: ast.AST) -> TypeGuard[ast.Constant]:
     return isinstance(node, ast.Constant) and isinstance(node.value, str)
 
 
