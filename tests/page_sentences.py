@@ -101,7 +101,7 @@ def _stages() -> set[str]:
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "stage":
-                    found |= {item.value for item in ast.walk(node) if _is_text(item)}
+                    found |= {str(item.value) for item in ast.walk(node) if _is_text(item)}
     return found
 
 
