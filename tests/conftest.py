@@ -27,7 +27,7 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 
 # A busy machine is no failure: what hypothesis calls a deadline is a timing, and timings belong into benchmarks/.
 # In CI the examples are the same each time: new ones are looked for by those who can mend what they find.
-hypothesis.settings.register_profile("atelier", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.register_profile("atelier", deadline=None, derandomize="CI" in os.environ, max_examples=60)
 hypothesis.settings.register_profile("fast", hypothesis.settings.get_profile("atelier"), max_examples=20)
 hypothesis.settings.load_profile("atelier")
 

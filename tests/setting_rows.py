@@ -48,6 +48,7 @@ PROMPT = {"sample__prompts": "a sks thing"}
 HELD_OUT = {"validation__share": 0.5, "validation__every_steps": 1}
 TAGS = {"captions__shuffle": True}
 MASK = {"loss__mask": "folder", "loss__mask_folder": "{masks}"}
+DORA = {"adapter__algorithm": "dora", "model__base": "demo/model.safetensors"}
 V = {"model__prediction": "v_prediction"}
 
 ROWS: dict[str, Row] = {
@@ -122,7 +123,7 @@ ROWS: dict[str, Row] = {
     "adapter.module_dropout": row(0.5, {WEIGHTS}),
     "adapter.loraplus_unet_ratio": row(4.0, {RATES, WEIGHTS}),
     "adapter.loraplus_text_ratio": row(4.0, {RATES, WEIGHTS}, **TE),
-    "adapter.dora_norm": row("output", {PLAN, LOSS, WEIGHTS, NUMBERS}, adapter__algorithm="dora"),  # loss: rounding
+    "adapter.dora_norm": row("output", {PLAN, LOSS, WEIGHTS, NUMBERS}, **DORA),  # loss: rounding
     "adapter.factor": row(4, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),
     "adapter.decompose_both": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),
     "adapter.full_matrix": row(True, {PLAN, WEIGHTS, NUMBERS}, adapter__algorithm="lokr"),

@@ -109,9 +109,9 @@ def preset_of(home: Path, values: dict[str, Any]) -> Preset:
 
 
 def plan_of(preset: Preset) -> dict[str, Any]:
-    """The plan without what is only said about it."""
+    """The plan without what is only said about it, and without the room on the disks, which others fill too."""
     content = json.loads(make_plan(preset).to_json())
-    return {name: part for name, part in content.items() if name not in ("warnings", "disk_bytes")}
+    return {name: part for name, part in content.items() if name not in ("warnings", "disk", "disk_bytes", "rooms")}
 
 
 def card_of(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import shutil
 
 import pytest
 import torch
+import torch.utils.checkpoint as checkpointing
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -113,7 +114,7 @@ def test_samples_carry_their_settings(whole_run, step):
             "a sks thing, red",
             "Negative prompt: blurry",
             "Steps: 2, Sampler: Euler, CFG scale: 6, Seed: 5, Size: 64x64, "
-            f'Model: "model, step {step}", Version: Atelier',
+            f'Model: "micro, step {step}", Version: Atelier',
         ]
     with Image.open(made.samples / f"step-{step:06d}_01.png") as picture:
         assert picture.size == (96, 64)
@@ -144,9 +145,9 @@ def test_cached_and_uncached_features_give_the_same_losses(plain_run):
 def test_gradient_checkpointing_changes_no_number(plain_run, monkeypatch):
     folder, (losses, _, _) = plain_run
     blocks = []
-    checkpoint = torch.utils.checkpoint.checkpoint
+    checkpoint = checkpointing.checkpoint
     monkeypatch.setattr(
-        torch.utils.checkpoint,
+        checkpointing,
         "checkpoint",
         lambda call, *given, **how: blocks.append(1) or checkpoint(call, *given, **how),
     )

@@ -1,4 +1,4 @@
-"""Small real runs for tests: the demo model, a few tiny pictures, in this process or as a user would start them."""
+"""Small real runs for tests: the micro model, a few tiny pictures, in this process or as a user would start them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from engine.report import Reporter
 from engine.run import RunFolder
 from engine.stopping import Stopping
 from engine.train import train
+from tests.micro_model import micro_model
 
+DEMO = "demo/model.safetensors"  # for tests that need a model which was really trained, or all of its layers
 SMALL: dict[str, Any] = {
-    "model.base": "demo/model.safetensors",
     "data.width_px": 64,
     "data.height_px": 64,
     "data.bucket_min_px": 32,
@@ -60,6 +61,7 @@ def small_preset(folder: Path, **changes: Any) -> Preset:
     if not images.exists():
         make_images(images)
     places = {
+        "model.base": str(micro_model()),
         "data.folder": str(images),
         "data.cache_folder": str(folder / "cache"),
         "run.folder": str(folder / "runs"),
