@@ -17,7 +17,7 @@ from engine.plan import Plan
 from engine.plan_sizes import adapter_parameters
 from engine.preset import Preset
 from tests.forecasts import plan_with, preset_with
-from tests.training import engine, small_preset
+from tests.training import DEMO, engine, small_preset
 
 GIB = 2**30
 
@@ -93,7 +93,8 @@ def test_a_measured_run_s_correction_counts(model):
 
 
 def test_the_command_tells_the_changes_and_writes_the_changed_preset(tmp_path):
-    small_preset(tmp_path, run__batch_size=4, memory__precision="bf16").save(tmp_path / "preset.json")
+    preset = small_preset(tmp_path, model__base=DEMO, run__batch_size=4, memory__precision="bf16")
+    preset.save(tmp_path / "preset.json")
     done = engine("fit", tmp_path / "preset.json", "--gb", 0.688, "--json", "-o", tmp_path / "fits.json")
     content = json.loads(done.stdout)
     assert done.returncode == 0 and content["fits"] and content["changes"] and content["slower"] > 1

@@ -30,7 +30,7 @@ from engine.sdxl import checkpoint
 from engine.sdxl.noise import sdxl_schedule
 from engine.text_source import TextSource, text_reading
 from engine.updater import Updater
-from tests.training import small_preset
+from tests.training import DEMO, small_preset
 
 CPU = torch.device("cpu")
 STEPS = 10
@@ -63,7 +63,10 @@ class Task(NamedTuple):
 def task(facts, tmp_path_factory) -> Task:
     """Two of the demo's pictures, encoded by its VAE and text encoders, at timesteps from early to late."""
     preset = small_preset(
-        tmp_path_factory.mktemp("demo"), data__folder=str(ROOT / "demo" / "images"), run__batch_size=2
+        tmp_path_factory.mktemp("demo"),
+        model__base=DEMO,
+        data__folder=str(ROOT / "demo" / "images"),
+        run__batch_size=2,
     )
     plan = make_plan(preset)
     look = (preset.data.background, preset.data.resampling)

@@ -13,7 +13,7 @@ from engine.plan import make_plan
 from engine.plan_sizes import size_text
 from engine.preset import Preset
 from engine.sentence import sentence
-from tests.training import make_images, small_preset
+from tests.training import DEMO, make_images, small_preset
 
 
 def problems_of(preset):
@@ -120,6 +120,7 @@ def test_noise_prediction_with_zero_terminal_snr_is_warned_of(tmp_path):
 def test_the_sentence_tells_what_will_be_trained(tmp_path):
     preset = small_preset(
         tmp_path,
+        model__base=DEMO,
         run__length="epochs",
         run__epochs=2,
         run__save_every_epochs=1,
