@@ -11,7 +11,7 @@ import pytest
 from engine import events, run
 from engine.errors import UserError
 from engine.preset import Preset
-from tests.training import small_preset
+from tests.training import DEMO, small_preset
 from ui import forecast_panel, form, measuring, run_list
 from ui.check import check
 
@@ -21,7 +21,7 @@ def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preset:
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(run_list, "_known_folders", [tmp_path / "runs"])
     monkeypatch.setattr(measuring, "_present", [])
-    return small_preset(tmp_path, run__batch_size=4, memory__precision="bf16")
+    return small_preset(tmp_path, model__base=DEMO, run__batch_size=4, memory__precision="bf16")
 
 
 def shown_after(answer: list[Any]) -> Preset:
