@@ -14,13 +14,12 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from captioning.journal import FILE_NAME as JOURNAL_NAME
 from captioning.tool import Outcome, Row, values_of
 from engine.atomic import write_text_whole
 from engine.errors import UserError
 from engine.home import home
+from engine.locks import locked
 from engine.run import WorkFolder
 
 FORMAT = 1
@@ -123,17 +122,8 @@ def jobs_in(folder: Path | None = None) -> list[JobFolder]:
 @contextlib.contextmanager
 def held(job: JobFolder) -> Iterator[None]:
     """Hold the job while working on it. Raises UserError when another process does."""
-    lock = FileLock(job.lock)
-    try:
-        lock.acquire(timeout=2)
-    except Timeout:
-        raise UserError("another process works on this job. Wait for it, or stop it.", str(job.path)) from None
-    except OSError as error:
-        raise UserError(f"the job folder cannot be written ({error.strerror}).", str(job.path)) from None
-    try:
+    with locked(job.lock, 2, "the job folder", "another process works on this job. Wait for it, or stop it."):
         yield
-    finally:
-        lock.release()
 
 
 def table_line(done: Done) -> bytes:

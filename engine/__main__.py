@@ -36,14 +36,12 @@ def _parser() -> argparse.ArgumentParser:
     parts = parser.add_subparsers(required=True, metavar=names)
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
-    train.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(train)
+    _add_preset(train)
     train.add_argument("--run", type=Path, metavar="FOLDER", help="the run folder to make; default: runs/NAME")
     train.set_defaults(command=commands.train)
 
     check = parts.add_parser("check", help="tell what a preset would do, without doing it")
-    check.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(check)
+    _add_preset(check)
     check.add_argument("--report", action="store_true", help="tell what the pictures and captions are like instead")
     check.add_argument("--json", action="store_true", help="print the whole plan, or report, as JSON")
     check.set_defaults(command=commands.check)
@@ -51,8 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_looking_ahead(parts)
 
     sample = parts.add_parser("sample", help="draw pictures with a base model and LoRAs")
-    sample.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(sample)
+    _add_preset(sample)
     sample.add_argument("--prompt", action="append", metavar="TEXT", help="instead of the preset's prompts; repeatable")
     sample.add_argument(
         "--lora", action="append", metavar="FILE[=STRENGTH]", help="repeatable; default for a run: its last checkpoint"
@@ -67,8 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     importing.set_defaults(command=commands.import_preset)
 
     exporting = parts.add_parser("export", help="turn a preset into a kohya_ss preset")
-    exporting.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(exporting)
+    _add_preset(exporting)
     exporting.add_argument("-o", "--out", type=Path, metavar="FILE.json", help="the file to write (no old one)")
     exporting.add_argument("--json", action="store_true", help="print what kohya_ss cannot express as JSON")
     exporting.set_defaults(command=commands.export_preset)
@@ -83,24 +79,26 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_looking_ahead(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     forecast = parts.add_parser("forecast", help="tell what a run would take: steps, time, memory, disk")
-    forecast.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(forecast)
+    _add_preset(forecast)
     forecast.add_argument("--json", action="store_true", help="print the forecast as JSON")
     forecast.set_defaults(command=forecast_commands.forecast)
 
     measure = parts.add_parser("measure", help="make three steps at the largest bucket, so that forecasts know")
-    measure.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(measure)
+    _add_preset(measure)
     measure.add_argument("--run", type=Path, metavar="FOLDER", help="an empty folder for events and log, left to you")
     measure.set_defaults(command=forecast_commands.measure)
 
     fit = parts.add_parser("fit", help="tell the cheapest changes with which a run fits into a card's memory")
-    fit.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
-    _add_settings(fit)
+    _add_preset(fit)
     fit.add_argument("--gb", type=float, metavar="N", help="memory of the card; default: the card of this machine")
     fit.add_argument("-o", "--out", type=Path, metavar="PRESET.json", help="write the changed preset (no old one)")
     fit.add_argument("--json", action="store_true", help="print the changes as JSON")
     fit.set_defaults(command=forecast_commands.fit)
+
+
+def _add_preset(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER")
+    _add_settings(parser)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -18,11 +18,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
-
 from engine.atomic import write_text_whole
 from engine.errors import UserError
 from engine.home import home
+from engine.locks import locked
 from engine.preset import Preset, build, migrate
 from engine.run import is_held
 
@@ -184,18 +183,13 @@ class Queue:
     @contextlib.contextmanager
     def changing(self) -> Iterator[None]:
         """Hold the queue while changing it. Raises UserError where it cannot be written or is held too long."""
-        lock = FileLock(self.path / "lock")
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            lock.acquire(timeout=_PATIENCE_SECONDS)
-        except Timeout:
-            raise UserError("another program changes the queue and does not end. Try again.", str(self.path)) from None
         except OSError as error:
             raise UserError(f"the queue cannot be written ({error.strerror}).", str(self.path)) from None
-        try:
+        busy = "another program changes the queue and does not end. Try again."
+        with locked(self.path / "lock", _PATIENCE_SECONDS, "the queue", busy):
             yield
-        finally:
-            lock.release()
 
     def write(self, entry: Entry) -> None:
         """Write an entry's file; only while `changing()`."""

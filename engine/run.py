@@ -23,6 +23,7 @@ except ImportError:  # Windows
 
 from engine import events
 from engine.errors import UserError
+from engine.locks import locked
 from engine.preset import Preset, load, resolve
 
 Request = Literal["stop", "save", "sample"]
@@ -174,18 +175,9 @@ def open_run(folder: Path) -> tuple[RunFolder, Preset]:
 @contextlib.contextmanager
 def held(run: RunFolder) -> Iterator[None]:
     """Hold the run while working on it. Raises UserError when another process does."""
-    lock = FileLock(run.lock)
-    try:
-        lock.acquire(timeout=2)
-    except Timeout:
-        what = "another process is training in this run folder. Wait for it, stop it, or give another name."
-        raise UserError(what, str(run.path)) from None
-    except OSError as error:
-        raise UserError(f"the run folder cannot be written ({error.strerror}).", str(run.path)) from None
-    try:
+    busy = "another process is training in this run folder. Wait for it, stop it, or give another name."
+    with locked(run.lock, 2, "the run folder", busy):
         yield
-    finally:
-        lock.release()
 
 
 def is_held(lock: Path) -> bool:

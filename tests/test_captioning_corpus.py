@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +20,7 @@ from tool_runs import carry_out, contents, files, make, propose, undo
 from captioning import journal
 from captioning.journal import Journal
 from engine.errors import UserError
+from tests import rights
 
 TOOLS_ON_FOLDERS = ("rename", "name_captions", "arrange", "balance")
 
@@ -61,22 +60,13 @@ def test_no_tool_loses_a_file_of_any_layout_and_undo_restores_every_byte(tmp_pat
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A training folder with a part that may not be written to; root, who may write everywhere, gives up its rights."""
-    folder = Path(tempfile.mkdtemp())
-    is_root = os.geteuid() == 0
-    try:
+    """A training folder with a part that may not be written to."""
+    with rights.folder_for_anyone() as folder:
         make(folder, {"1_locked/a.png": None, "1_locked/b.png": None, "1_locked/b.txt": "mine", "1_open/c.png": None})
-        for path in (folder, folder / "1_open", *folder.rglob("*")):
+        for path in (folder, *folder.rglob("*")):
             path.chmod(0o777 if path.is_dir() else 0o644)
-        (folder / "1_locked").chmod(0o555)
-        if is_root:
-            os.seteuid(65534)
-        yield folder
-    finally:
-        if is_root:
-            os.seteuid(0)
-        (folder / "1_locked").chmod(0o755)
-        shutil.rmtree(folder)
+        with rights.read_only(folder / "1_locked"):
+            yield folder
 
 
 def test_a_read_only_folder_is_told_before_anything_is_renamed(read_only: Path):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +17,7 @@ from captioning.__main__ import main
 from captioning.caption_files import survey
 from captioning.tool import make_settings
 from engine.errors import DatasetError
+from tests import rights
 
 RED_TAGS, BLUE_TAGS = "red background, 1girl, >_<, hatsune miku", "blue background, 1girl, >_<"
 
@@ -221,25 +219,15 @@ def test_two_images_of_one_caption_file_are_told(run, tmp_path: Path):
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A training folder that may not be written to, without the rights of root (which may write everywhere)."""
-    folder = Path(tempfile.mkdtemp())
-    is_root = os.geteuid() == 0
-    try:
-        folder.chmod(0o755)
+    """A training folder with a part that may not be written to."""
+    with rights.folder_for_anyone() as folder:
         square(folder / "1_locked" / "a.png")
         square(folder / "1_locked" / "b.png")
         (folder / "1_locked" / "b.txt").write_text("mine")
         square(folder / "1_open" / "c.png")
-        (folder / "1_locked").chmod(0o555)
         (folder / "1_open").chmod(0o777)
-        if is_root:
-            os.seteuid(65534)
-        yield folder
-    finally:
-        if is_root:
-            os.seteuid(0)
-        (folder / "1_locked").chmod(0o755)
-        shutil.rmtree(folder)
+        with rights.read_only(folder / "1_locked"):
+            yield folder
 
 
 def test_images_in_a_read_only_folder_are_named_before_the_work_and_the_rest_is_listed(read_only: Path):

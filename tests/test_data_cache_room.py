@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import shutil
-import tempfile
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,6 +15,7 @@ from test_data_cache import FORK, filled, key, value
 from engine.data import packs
 from engine.data.cache import Store
 from engine.errors import UserError
+from tests import rights
 
 
 def write_until_refused(folder: Path, file_limit_bytes: int, told: Connection) -> None:
@@ -75,20 +74,11 @@ def test_a_store_can_be_cleared_on_a_full_disk(tmp_path: Path, monkeypatch: pyte
 
 @pytest.fixture
 def read_only() -> Iterator[Path]:
-    """A store in a folder that may not be written to, without the rights of root (which may write everywhere)."""
-    folder = Path(tempfile.mkdtemp())
-    is_root = os.geteuid() == 0
-    try:
+    """A store in a folder that may not be written to."""
+    with rights.folder_for_anyone() as folder:
         filled(folder).close()
-        folder.chmod(0o555)
-        if is_root:
-            os.seteuid(65534)
-        yield folder
-    finally:
-        if is_root:
-            os.seteuid(0)
-        folder.chmod(0o755)
-        shutil.rmtree(folder)
+        with rights.read_only(folder):
+            yield folder
 
 
 def test_a_read_only_store_can_be_read_but_says_so_when_written_to(read_only: Path):
