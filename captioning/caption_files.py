@@ -11,7 +11,7 @@ from pathlib import Path
 from captioning.journal import Journal
 from captioning.wording import Existing, Wording
 from engine.data.captions import CaptionIndex, decode_caption, first_line
-from engine.data.folders import UNREAD_SUFFIXES, Listing, image_suffixes, list_folders, stem_and_suffix
+from engine.data.folders import NOT_A_FILE, UNREAD_SUFFIXES, Listing, image_suffixes, list_folders, stem_and_suffix
 from engine.data.scan_report import folder_fault
 from engine.errors import DatasetError, Problem, UserError
 
@@ -63,8 +63,7 @@ def _survey_folder(listing: Listing, extension: str, existing: Existing, found: 
     captions = CaptionIndex(listing.other_files, extension)
     writable = os.access(listing.folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids)
     owners: dict[str, str] = {}
-    dead = "is a link to a file that is not there. Restore the file or delete the link."
-    found.failed += [Problem(str(listing.folder / name), dead) for name in listing.dead_links]
+    found.failed += [Problem(str(listing.folder / name), NOT_A_FILE) for name in listing.dead_links]
     for name in listing.images:
         stem = stem_and_suffix(name)[0]
         item = Item(listing.folder / name, listing.folder / (captions.of(stem) or stem + extension))

@@ -20,7 +20,7 @@ from captioning.picture_files import listings_of
 from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.data.buckets import BucketRules, Placement, place
 from engine.data.captions import CAPTION_SUFFIXES, CaptionIndex
-from engine.data.folders import Listing, stem_and_suffix
+from engine.data.folders import NOT_A_FILE, Listing, stem_and_suffix
 from engine.data.headers import read_image_header, refusal_of_size
 from engine.data.masks import MaskIndex
 from engine.errors import Problem, UserError
@@ -151,9 +151,7 @@ def propose(settings: Settings) -> Proposal:
     content: dict[str, _Planned] = {}
     warnings = list(unlisted)
     for listing in listings:
-        warnings += [
-            Problem(str(listing.folder / n), "is a link to a file that is not there.") for n in listing.dead_links
-        ]
+        warnings += [Problem(str(listing.folder / name), NOT_A_FILE) for name in listing.dead_links]
         names = _new_names(listing.images, settings.format)
         captions = [CaptionIndex(listing.other_files, suffix) for suffix in CAPTION_SUFFIXES]
         for name in listing.images:

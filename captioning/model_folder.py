@@ -38,7 +38,7 @@ def config_of(config: Path) -> dict[str, Any]:
     """What a JSON file of a model says; raises ModelError where it is none."""
     try:
         content = json.loads(config.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(f"cannot be read ({error}). Download it again.", str(config)) from error
     if not isinstance(content, dict):
         raise ModelError("is no configuration of a model. Download it again.", str(config))
@@ -75,5 +75,5 @@ def loading(folder: Path) -> Iterator[None]:
 def _parts(index: Path) -> list[str]:
     try:
         return sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"cannot be read ({error!r}). Download it again.", str(index)) from error

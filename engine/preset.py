@@ -110,6 +110,8 @@ def load(path: Path) -> Preset:
     except json.JSONDecodeError as error:
         what = f"this is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}. Correct that place."
         raise UserError(what, str(path)) from None
+    except RecursionError:
+        raise UserError("this is nested too deeply to be a preset. Give another file.", str(path)) from None
     except OSError as error:
         raise UserError(f"the preset cannot be read ({error.strerror}).", str(path)) from None
     if not isinstance(content, dict):

@@ -21,3 +21,5 @@ def parse_toml(text: str) -> dict[str, Any]:
         return _parse(text)
     except (IndexError, TypeError) as error:  # toml 0.10 raises these, too, on broken files
         raise ValueError(str(error)) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error

@@ -233,3 +233,9 @@ def test_an_index_that_arrange_wrote_trains_what_links_would(tmp_path: Path):
     ]
     assert seen[0] == seen[1]
     assert len(seen[0]) == 2
+
+
+def test_a_data_set_file_that_is_nested_without_end_is_a_sentence(tmp_path: Path):
+    path = tmp_path / "set.toml"
+    path.write_text("a = " + "[" * 100_000, encoding="utf-8")
+    assert any("not valid TOML: it is nested too deeply" in str(problem) for problem in scan(path).problems)

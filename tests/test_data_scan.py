@@ -318,6 +318,7 @@ def test_broken_files_are_named_and_the_rest_is_used(tmp_path: Path):
     (tmp_path / "1_x" / "text.png").write_text("no image")
     (tmp_path / "1_x" / "cut.png").write_bytes((tmp_path / "1_x" / "good.png").read_bytes()[:20])
     (tmp_path / "1_x" / "dead.png").symlink_to(tmp_path / "gone.png")
+    os.mkfifo(tmp_path / "1_x" / "pipe.png")  # opening it would wait for ever
     found = look(tmp_path)
     assert list(captions_of(found)) == ["good.png"]
     reasons = {Path(problem.where).name: problem.message for problem in found.broken}
@@ -325,7 +326,8 @@ def test_broken_files_are_named_and_the_rest_is_used(tmp_path: Path):
         "cut.png": "ends in the middle of its header; the file is cut off",
         "empty.png": "is empty (0 bytes)",
         "text.png": "is not an image, whatever its name says",
-        "dead.png": "is a link to a file that is not there",
+        "dead.png": "is a link to a file that is not there, or no file at all",
+        "pipe.png": "is a link to a file that is not there, or no file at all",
     }
 
 

@@ -244,6 +244,7 @@ def test_presets_cannot_be_changed_in_place():
     ("content", "words"),
     [
         (b"", "not valid JSON"),
+        (b"[" * 100_000, "nested too deeply"),
         (b"{'a': 1}", "line 1, column 2"),
         (b"[1]", "JSON object"),
         (b"\xff\xfe\x00x", "not text"),

@@ -17,6 +17,7 @@ from engine.errors import Problem
 _ALWAYS_READ = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD_SUFFIXES = (".gif", ".heic", ".heif", ".psd", ".svg", ".jp2", ".tga", ".exr", ".dng", ".cr2", ".nef")
 _PASSED_OVER = frozenset(("__macosx", "@eadir", "thumbs", "thumbnails", "thumbs.db", "#recycle", "$recycle.bin"))
+NOT_A_FILE = "is a link to a file that is not there, or no file at all. Restore the file or take this away."
 SET_ASIDE = " (set aside)"  # how folders of cleaned-up files are called: never searched, wherever they lie
 _REPEATS_AND_NAME = re.compile(r"([0-9]+)(?:_(.*))?", re.DOTALL)
 _DIGITS = re.compile(r"([0-9]+)")
@@ -24,7 +25,10 @@ _DIGITS = re.compile(r"([0-9]+)")
 
 @dataclass(frozen=True)
 class Listing:
-    """One folder that holds images directly, in natural order; `name` is its path below the training folder."""
+    """One folder that holds images directly, in natural order; `name` is its path below the training folder.
+
+    `dead_links`: called like images, but behind them is no file (NOT_A_FILE).
+    """
 
     folder: Path
     name: str

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from engine.data.buckets import Size
 from engine.data.captions import CaptionIndex, CaptionText, read_caption
-from engine.data.folders import Listing, image_suffixes, list_folders, repeats_and_name, stem_and_suffix
+from engine.data.folders import NOT_A_FILE, Listing, image_suffixes, list_folders, repeats_and_name, stem_and_suffix
 from engine.data.headers import read_image_header, refusal_of_size
 from engine.data.index import folders_of_index, is_index
 from engine.data.scan_report import (
@@ -249,8 +249,7 @@ def _read_items(listing: Listing, captions: _Captions) -> list[_Read]:
         chunks = [rest[at : at + _FILES_PER_TASK] for at in range(0, len(rest), _FILES_PER_TASK)]
         with ThreadPoolExecutor(_READERS) as pool:
             reads += chain.from_iterable(pool.map(read_all, chunks))
-    dead = "is a link to a file that is not there. Restore the file or delete the link."
-    return reads + [_Read(n, broken=Problem(str(listing.folder / n), dead)) for n in listing.dead_links]
+    return reads + [_Read(n, broken=Problem(str(listing.folder / n), NOT_A_FILE)) for n in listing.dead_links]
 
 
 def _read_item(name: str, captions: _Captions) -> _Read:
