@@ -1,4 +1,4 @@
-"""The command line: `python -m engine train|check|forecast|measure|fit|sample|import|export|queue|doctor`.
+"""The command line: `python -m engine train|extend|check|forecast|measure|fit|sample|import|export|queue|doctor`.
 
 Torch is imported where it is needed.
 
@@ -32,13 +32,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
-    names = "train | check | forecast | measure | fit | sample | import | export | queue | doctor"
+    names = "train | extend | check | forecast | measure | fit | sample | import | export | queue | doctor"
     parts = parser.add_subparsers(required=True, metavar=names)
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
     _add_preset(train)
     train.add_argument("--run", type=Path, metavar="FOLDER", help="the run folder to make; default: runs/NAME")
     train.set_defaults(command=commands.train)
+
+    extend = parts.add_parser("extend", help="give a run that has ended more epochs, and train on")
+    extend.add_argument("target", type=Path, metavar="RUN_FOLDER")
+    extend.add_argument("--epochs", type=int, required=True, metavar="N", help="how many epochs more")
+    extend.add_argument("--no-start", action="store_true", help="only make it longer; resume it later")
+    extend.set_defaults(command=commands.extend)
 
     check = parts.add_parser("check", help="tell what a preset would do, without doing it")
     _add_preset(check)

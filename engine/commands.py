@@ -50,6 +50,20 @@ def train(chosen: argparse.Namespace) -> int:
         processes.leave()
 
 
+def extend(chosen: argparse.Namespace) -> int:
+    """Give a run more epochs, say what that means, and train on."""
+    if processes.count_started() > 1:
+        what = "is done by one process. Start it without a launcher, with --no-start, then resume the run on all GPUs."
+        raise UserError(what, "extend")
+    from engine.extend import extend as lengthen
+
+    made = lengthen(chosen.target, chosen.epochs)
+    print(made.sentence, flush=True)
+    if chosen.no_start:
+        return 0
+    return train(argparse.Namespace(target=made.run.path, assignments=[], run=None))
+
+
 def _shared_between(preset: Preset, count: int, resumed: bool) -> Preset:
     """A new run is made for as many GPUs as processes were started. A resumed one keeps its number, whatever it is now
     computed by, and so goes on as it would have."""

@@ -130,6 +130,50 @@ class Warned(Event):
 
 
 @dataclass(frozen=True)
+class Paused(Event):
+    """The run holds after `step` updates, with everything in memory."""
+
+    kind: ClassVar[str] = "paused"
+    step: int
+
+
+@dataclass(frozen=True)
+class Continued(Event):
+    """The run goes on after a pause of so many seconds."""
+
+    kind: ClassVar[str] = "continued"
+    step: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Changed(Event):
+    """After `step` updates something got another value: "rate_factor", "prompts" or "steps" (the run's length)."""
+
+    kind: ClassVar[str] = "changed"
+    step: int
+    what: str
+    value: float | str
+    before: float | str
+
+
+@dataclass(frozen=True)
+class Hardware(Event):
+    """The graphics card as its driver tells it, every few seconds; None for what it does not tell.
+
+    The memory is all that is in use on the card, by other programs too; `reserved_bytes` is what this run holds.
+    """
+
+    kind: ClassVar[str] = "hardware"
+    step: int
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+    reserved_bytes: int
+    utilisation_percent: float | None
+    temperature_c: float | None
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """The run ended by a fault. `traceback` is empty when the user can mend it."""
 
@@ -161,7 +205,10 @@ class Finished(Event):
 
 KINDS: dict[str, type[Event]] = {
     item.kind: item
-    for item in (Started, Stage, Progress, Step, Validated, Sampled, Saved, Warned, Failed, Stopped, Finished)
+    for item in (
+        *(Started, Stage, Progress, Step, Validated, Sampled, Saved, Warned, Failed, Stopped, Finished),
+        *(Paused, Continued, Changed, Hardware),
+    )
 }
 _FIELDS = {kind: {item.name for item in dataclasses.fields(event)} for kind, event in KINDS.items()}
 

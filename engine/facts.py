@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from engine.adapters.metadata import (
     only_needed,
     tags,
 )
+from engine.changes import Changes
 from engine.merges import read_merges
 from engine.optimizer_kinds import OPTIMIZERS
 from engine.plan import Plan
@@ -48,6 +50,7 @@ class Biography:
         self.prediction: Prediction = prediction
         self.facts = training_facts(preset, plan)
         self.card = model_card(preset)
+        self.changes: Changes | None = None
         self._hashes: dict[str, Future[str]] = {}
 
     def begin_hashing(self) -> None:
@@ -70,7 +73,13 @@ class Biography:
             **{name: future.result() for name, future in self._hashes.items()},
         )
         metadata = build_metadata(facts, self.prediction, self.card, VERSION)
+        if told := self.changes_at(step):
+            metadata["atelier_changes"] = json.dumps(told, ensure_ascii=False)
         return metadata if self.preset.sharing.training_facts else only_needed(metadata)
+
+    def changes_at(self, step: int) -> list[dict[str, Any]]:
+        """What was changed in the run up to this step."""
+        return self.changes.told(step) if self.changes else []
 
 
 def model_card(preset: Preset) -> ModelCard:

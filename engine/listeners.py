@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from engine.hardware import HardwareWatch
 from engine.preset import Preset
 from engine.report import Reporter
 from engine.trackers import tracking
 from engine.uploads import Uploads
 
 
-def add_listeners(report: Reporter, preset: Preset, first_step: int) -> None:
-    """Begin trackers and uploads of a run that goes on at `first_step`."""
+def add_listeners(report: Reporter, preset: Preset, first_step: int, card: str = "") -> None:
+    """Begin trackers and uploads of a run that goes on at `first_step`, and the watch over its card, if it has one."""
+    if card:
+        report.listeners.append(HardwareWatch(card, report.log))
     found = tracking(preset, report.run, first_step, report.warn)
     if found is not None:
         report.listeners.append(found)

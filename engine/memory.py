@@ -67,6 +67,13 @@ def device_name(device: torch.device) -> str:
     return f"CPU, {threads} {'thread' if threads == 1 else 'threads'}"
 
 
+def card_name(device: torch.device) -> str:
+    """What nvidia-smi calls an NVIDIA card; "" for other devices."""
+    if device.type != "cuda" or torch.version.hip:
+        return ""
+    return f"GPU-{torch.cuda.get_device_properties(device).uuid}"
+
+
 def used_bytes(device: torch.device) -> int:
     """Memory that the run takes now: reserved on a GPU; on a CPU the process's own, without mapped files."""
     if device.type == "cuda":

@@ -126,7 +126,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
 
     run, sample = preset.run, preset.sample
     save_steps = _due(steps, per_epoch, run.save_every_steps, run.save_every_epochs)
-    sample_steps = _due(steps, per_epoch, sample.every_steps, sample.every_epochs) if prompts else ()
+    sample_steps = due_samples(preset, steps, per_epoch) if prompts else ()
     if prompts and sample.at_start and steps:
         sample_steps = (0, *sample_steps)
     every = preset.validation
@@ -189,6 +189,11 @@ def _due(steps: int, per_epoch: int, every_steps: int, every_epochs: int) -> tup
         if every:
             found.update(range(every, steps + 1, every))
     return tuple(sorted(found))
+
+
+def due_samples(preset: Preset, steps: int, per_epoch: int) -> tuple[int, ...]:
+    """The steps at which a run with prompts draws them, the start aside."""
+    return _due(steps, per_epoch, preset.sample.every_steps, preset.sample.every_epochs)
 
 
 def _batch_warnings(preset: Preset, plans: tuple[BucketPlan, ...]) -> list[Problem]:

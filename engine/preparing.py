@@ -14,6 +14,7 @@ from engine.plan import Plan, make_plan
 from engine.plan_images import ImagePlan
 from engine.preset import Preset
 from engine.processes import Processes, in_turn, share_of
+from engine.prompts import SamplePrompt
 from engine.report import Reporter
 from engine.stopping import Stopping
 from engine.text_source import TextSource
@@ -91,18 +92,29 @@ def prepared_masks(
 
 
 def prepare_text(
-    preset: Preset, plan: Plan, text: TextSource, report: Reporter, those: tuple[Stopping, Processes]
+    preset: Preset,
+    plan: Plan,
+    text: TextSource,
+    report: Reporter,
+    those: tuple[Stopping, Processes],
+    later: Sequence[SamplePrompt] = (),
 ) -> None:
     """Encode every caption and sample prompt that the run will ask for, where they are cached, each by one process.
+
+    `later`: prompts that the run was changed to.
 
     The text encoders then leave memory.
     """
     stopping, processes = those
     if text.store is not None:
-        prompts = [Caption.of(words) for prompt in plan.prompts for words in (prompt.prompt, prompt.negative)]
-        wanted = [*CaptionSource(preset, plan).all(), *prompts]
+        wanted = [*CaptionSource(preset, plan).all(), *captions_of((*plan.prompts, *later))]
         in_turn(wanted, processes, lambda texts: text.prepare(texts, stopping.tell(report)))
     text.release()
+
+
+def captions_of(prompts: Sequence[SamplePrompt]) -> list[Caption]:
+    """What is encoded to draw these prompts."""
+    return [Caption.of(words) for prompt in prompts for words in (prompt.prompt, prompt.negative)]
 
 
 def _by_flips(preset: Preset, images: Sequence[ImagePlan]) -> list[tuple[tuple[bool, ...], list[ImagePlan]]]:

@@ -1,11 +1,13 @@
 """The run folder: the only thing that page and engine share. Torch-free.
 
-runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  inputs/  requests/  lock
+runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  inputs/  requests/
+           changes.json  lock
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -22,13 +24,20 @@ except ImportError:  # Windows
     fcntl = None
 
 from engine import events
+from engine.atomic import write_text_whole
 from engine.errors import UserError
 from engine.locks import locked
 from engine.preset import Preset, load, resolve
 
-Request = Literal["stop", "save", "sample"]
+Request = Literal["stop", "stop_after_epoch", "save", "sample", "pause", "continue"]
+ChangeRequest = Literal["rate_factor", "prompts"]  # these files have content: {"value": …}
 _PROCESS_BEGUN = time.time()  # when this module was imported: among the first things that an engine does
-REQUESTS: tuple[Request, ...] = ("stop", "save", "sample")
+CHANGE_REQUESTS: tuple[ChangeRequest, ...] = ("rate_factor", "prompts")
+REQUESTS: tuple[Request | ChangeRequest, ...] = (
+    *("stop", "stop_after_epoch", "save", "sample", "pause", "continue"),
+    *CHANGE_REQUESTS,
+)  # fmt: skip
+_OPPOSITES: dict[str, Request] = {"pause": "continue", "continue": "pause"}
 Status = Literal["new", "running", "finished", "stopped", "failed", "killed"]
 
 
@@ -107,10 +116,35 @@ class RunFolder(WorkFolder):
     def inputs(self) -> Path:
         return self.path / "inputs"
 
+    @property
+    def changes(self) -> Path:
+        return self.path / "changes.json"
+
     def request(self, what: Request) -> None:
-        """Ask the engine for something; it looks once a step."""
+        """Ask the engine for something; it looks once a step. The opposite that was asked for before is withdrawn."""
         self.requests.mkdir(parents=True, exist_ok=True)
+        if what in _OPPOSITES:
+            self.take_request(_OPPOSITES[what])
         (self.requests / what).touch()
+
+    def request_change(self, what: ChangeRequest, value: float | str) -> None:
+        """Ask the engine to go on with another value; it looks once a step. UserError where the disk refuses."""
+        write_text_whole(self.requests / what, json.dumps({"value": value}, ensure_ascii=False) + "\n")
+
+    def is_requested(self, what: Request | ChangeRequest) -> bool:
+        """Whether that was asked for and is not done yet."""
+        return (self.requests / what).exists()
+
+    def take_content(self, what: ChangeRequest) -> str | None:
+        """The content of a request, which is used up; None where there is none."""
+        taken = self.requests / f".{what}.taken"
+        try:
+            (self.requests / what).replace(taken)  # whoever asks again meanwhile writes a new file
+            content = taken.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            return None
+        taken.unlink(missing_ok=True)
+        return content
 
     def take_request(self, what: Request) -> bool:
         """Whether that was asked for since the last look; the request is used up."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,9 +69,12 @@ class Artist:
 class Sampler:
     """Draws a run's samples into its folder."""
 
-    def __init__(self, artist: Artist, prompts: Sequence[SamplePrompt], report: Reporter, model_name: str) -> None:
+    def __init__(
+        self, artist: Artist, prompts_at: Callable[[int], Sequence[SamplePrompt]], report: Reporter, model_name: str
+    ) -> None:
+        """`prompts_at` gives the prompts that are in force at a step."""
         self.artist = artist
-        self.prompts = prompts
+        self.prompts_at = prompts_at
         self.report = report
         self.model_name = model_name
 
@@ -81,15 +84,16 @@ class Sampler:
 
     def has_drawn(self, step: int) -> bool:
         """Whether all samples of a step are there."""
-        return all(self.path(step, index).exists() for index in range(len(self.prompts)))
+        return all(self.path(step, index).exists() for index in range(len(self.prompts_at(step))))
 
     def draw(self, step: int, stopping: Stopping) -> None:
         """Draw all samples of a step. A failed one warns and training goes on; a stop ends it early."""
         stage, self.report.stage_name = self.report.stage_name, "Drawing samples"
-        for index, prompt in enumerate(self.prompts):
+        prompts = self.prompts_at(step)
+        for index, prompt in enumerate(prompts):
             if stopping.asked:
                 break
-            self.report.progress(index, len(self.prompts))
+            self.report.progress(index, len(prompts))
             begun_seconds = time.monotonic()
             try:
                 picture = self.artist.picture(prompt)
@@ -102,7 +106,7 @@ class Sampler:
             seconds = time.monotonic() - begun_seconds
             relative = str(self.path(step, index).relative_to(self.report.run.path))
             self.report.emit(events.Sampled(step, index, prompt.prompt, prompt.seed, relative, seconds))
-        self.report.progress(len(self.prompts), len(self.prompts))
+        self.report.progress(len(prompts), len(prompts))
         self.report.stage_name = stage
 
 

@@ -184,6 +184,7 @@ class Saver:
             "good_steps": float(self.updater.good_steps),
             "fingerprint": self.fingerprint,
             "validation": course.content(),
+            "changes": self.about.changes_at(step),
         }
         return State(step, self.adapter.tensors(), tensors, content, self.average.tensors())
 

@@ -79,6 +79,10 @@ class TextSource:
             tell(done, len(missing))
         self.store.flush()
 
+    def knows(self, captions: Sequence[Caption]) -> bool:
+        """Whether all of these are in the store."""
+        return self.store is not None and all(self.store.has(self._key(caption)) for caption in captions)
+
     def words(self, captions: Sequence[Caption]) -> Words:
         """What the model reads of the captions, brought to the device: all that has to wait for the host."""
         if self.store is not None:

@@ -12,20 +12,23 @@ from engine.adapters.limits import NormLimit
 from engine.average import Average, average_settings
 from engine.base_model import load_unet, open_latents, open_text, trained_parts
 from engine.batches import BatchMaker
+from engine.changes import Changes
+from engine.control import Control
 from engine.draws import draw_fraction
 from engine.errors import UserError
 from engine.facts import Biography
 from engine.forecast import forecast_here
 from engine.inputs import keep, with_kept
 from engine.listeners import add_listeners
-from engine.memory import choose_computation, choose_device, device_name
+from engine.memory import card_name, choose_computation, choose_device, device_name
 from engine.objective import Objective
 from engine.optimizers import check_device
-from engine.plan import Plan
+from engine.plan import Plan, due_samples
 from engine.plan_model import model_kind
 from engine.preparing import checked_plan, prepare_text, prepared_masks, without_unreadable
 from engine.preset import Preset
 from engine.processes import ALONE, Processes
+from engine.prompt_text import prompt_encoder
 from engine.recipe import recipe_of
 from engine.report import Reporter
 from engine.run import RunFolder
@@ -58,6 +61,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     computation = choose_computation(preset, facts, device)
     state = _state_to_go_on_from(run, plan, report)
     first_step = state.step if state else 0
+    changes = Changes.of(run, preset, plan.prompts, state and state.about.get("changes"))
     report.say(sentence(preset, plan, forecast_here(preset, plan)))
     report.emit(events.Started(
         name=preset.run.name, steps=plan.steps, epochs=plan.epochs, steps_per_epoch=plan.steps_per_epoch,
@@ -65,7 +69,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     ))  # fmt: skip
     if processes.is_first:
         keep(preset, run)
-        add_listeners(report, preset, first_step)
+        add_listeners(report, preset, first_step, card_name(device))
     report.say(f"On {device_name(device)}, in {preset.memory.precision}; run folder {run.path}")
     if computation.note:
         report.say(computation.note)
@@ -81,7 +85,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     # Text: cached captions and sample prompts let the encoders leave as well
     report.stage("Encoding captions" if preset.captions.cache_text else "Loading the text encoders")
     text = open_text(preset, facts, computation, device)
-    prepare_text(preset, plan, text, report, (stopping, processes))
+    prepare_text(preset, plan, text, report, (stopping, processes), changes.later_prompts())
 
     # The UNet, the adapter on it, and what updates the adapter
     report.stage("Loading the base model")
@@ -95,9 +99,10 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     objective = Objective.of(preset.loss, prediction, zero_snr, device)
     batches = BatchMaker(preset, plan, (latents, masks, text), device, processes)
     artist = Artist(unet, latents.vae, text, prediction, zero_snr)
-    sampler = Sampler(artist, plan.prompts, report, facts.path.stem)
+    sampler = Sampler(artist, changes.prompts_at, report, facts.path.stem)
     validator = Validator(preset, plan, Gauge(preset, plan, objective, latents, text), report)
     about = Biography(preset, plan, prediction)
+    about.changes = changes
     saver = Saver(preset, plan, (adapter, updater, average), about, report)
     if state is not None:
         saver.restore(state)
@@ -116,9 +121,13 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
     log = StepLog(report, plan, preset.logging.every_steps, device)
     limit = log.limit = NormLimit(adapter, preset.adapter.norm_limit)
     text_stop = text_stop_step(preset, plan.steps)
+    encode = prompt_encoder(preset, facts, computation, device, text)
+    control = Control(changes, plan, log, report, (stopping, processes), encode)
+    sample_steps = due_samples(preset, plan.steps, plan.steps_per_epoch)
     step, stop = first_step, False
     while step < plan.steps and not stop and not validator.is_exhausted:
-        updater.begin_step(rate_factor(step), freeze_text(adapter.groups, step, text_stop))
+        factor = rate_factor(step) * changes.rate_factor(step)
+        updater.begin_step(factor, freeze_text(adapter.groups, step, text_stop))
         step_batches = batches.batches(step)
         loss = torch.zeros((), device=device)
         for batch in step_batches:
@@ -137,10 +146,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
             about.begin_hashing()
         log.note(step, loss, norm, updater.rates(), step_batches)
 
-        stop, save, sample, timed = processes.any_of(
-            stopping.asked or report.is_asked_for("stop"), report.is_asked_for("save"), report.is_asked_for("sample"),
-            processes.is_first and saver.is_time,
-        )  # fmt: skip
+        stop, save, sample, timed = control.look(step, processes.is_first and saver.is_time)
         if validator.is_due(step) and not stop:
             log.read()
             with average.shown():
@@ -150,7 +156,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
         last = step == plan.steps or validator.is_exhausted
         asked = save or stop or last
         save = asked or timed or step in plan.save_steps
-        sample = bool(plan.prompts) and (sample or step in plan.sample_steps) and not stop
+        sample = bool(changes.prompts_at(step)) and (sample or step in sample_steps) and not stop
         if save or sample:
             log.read()
         if save and processes.is_first:
