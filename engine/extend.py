@@ -17,14 +17,34 @@ from engine.schedules import rate_curve
 
 @dataclass(frozen=True)
 class Extension:
-    """A run as it will be. `sentence` tells its new length and what that means for the learning rates."""
+    """A run as it will be: how many steps are done, and its length before and after.
+
+    `factors`: the share of the set learning rates that it ended at, goes on at, and will end at.
+    """
 
     run: RunFolder
     preset: Preset
     done_steps: int
     before_steps: int
     steps: int
-    sentence: str
+    factors: tuple[float, float, float]
+
+    @property
+    def keeps_rates(self) -> bool:
+        return max(self.factors) - min(self.factors) < 1e-9
+
+    @property
+    def sentence(self) -> str:
+        """The new length and what it means for the learning rates."""
+        more = self.steps - self.before_steps
+        length = f"The run gets {more:,} steps more: {self.steps:,} instead of {self.before_steps:,}."
+        ended, begins, ends = self.factors
+        if self.keeps_rates:
+            return f"{length} The learning rates go on as they ended, at {ended:.3g} of those set."
+        return (
+            f"{length} The schedule {self.preset.optimizer.schedule} is laid over all of them anew: the learning rates "
+            f"ended at {ended:.3g} of those set, go on at {begins:.3g} and end at {ends:.3g}."
+        )
 
 
 def extension(folder: Path, epochs: int) -> Extension:
@@ -42,8 +62,8 @@ def extension(folder: Path, epochs: int) -> Extension:
     else:
         longer = preset.changed({"run.steps": preset.run.steps + epochs * before.steps_per_epoch})
     after = _without_problems(with_kept(longer, found), found)
-    sentence = _length_words(before, after) + " " + schedule_words(preset, done, before.steps, after.steps)
-    return Extension(found, longer, done, before.steps, after.steps, sentence)
+    factors = factors_around(preset, done, before.steps, after.steps)
+    return Extension(found, longer, done, before.steps, after.steps, factors)
 
 
 def extend(folder: Path, epochs: int) -> Extension:
@@ -71,21 +91,10 @@ def _write(made: Extension) -> None:
     log.emit(events.Changed(made.done_steps, "steps", made.steps, made.before_steps))
 
 
-def schedule_words(preset: Preset, done_steps: int, before_steps: int, steps: int) -> str:
-    """What another length means for the learning rates, in a sentence."""
-    settings = preset.optimizer
-    old, new = rate_curve(settings, before_steps), rate_curve(settings, steps)
-    ended, begins, ends = old(max(done_steps - 1, 0)), new(done_steps), new(steps - 1)
-    if all(abs(value - ended) < 1e-9 for value in (begins, ends)):
-        return f"The learning rates go on as they ended, at {ended:.3g} of those set."
-    return (
-        f"The schedule {settings.schedule} is laid over all {steps:,} steps anew: the learning rates ended at "
-        f"{ended:.3g} of those set, go on at {begins:.3g} and end at {ends:.3g}."
-    )
-
-
-def _length_words(before: Plan, after: Plan) -> str:
-    return f"The run gets {after.steps - before.steps:,} steps more: {after.steps:,} instead of {before.steps:,}."
+def factors_around(preset: Preset, done_steps: int, before_steps: int, steps: int) -> tuple[float, float, float]:
+    """What the schedule multiplies the rates by: in the last update done, in the next one, and in the last to come."""
+    old, new = rate_curve(preset.optimizer, before_steps), rate_curve(preset.optimizer, steps)
+    return old(max(done_steps - 1, 0)), new(done_steps), new(steps - 1)
 
 
 def _steps_done(found: RunFolder) -> int:

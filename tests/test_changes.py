@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from engine import events, run
 from engine.changes import Change, Changes, read_changes
 from engine.control import Control
 from engine.errors import UserError
-from engine.extend import extension, schedule_words
+from engine.extend import Extension, extension, factors_around
 from engine.hardware import HardwareWatch, Reading, read_answer
 from engine.plan import make_plan
 from engine.preset import Preset
@@ -41,7 +42,7 @@ def control_of(made: RunFolder, tmp_path: Path, refuse: str = "") -> Control:
     """The control of a run of 4 steps, 4 an epoch; `refuse`: why new prompts cannot be encoded."""
     preset = small_preset(tmp_path)
 
-    def encode(prompts: tuple[SamplePrompt, ...]) -> None:
+    def encode(prompts: Sequence[SamplePrompt]) -> None:
         if refuse:
             raise UserError(refuse, "sample.prompts")
 
@@ -156,11 +157,14 @@ def test_a_paused_run_holds_until_it_is_continued_or_stopped(made, tmp_path, mon
 
 def test_a_longer_run_tells_what_becomes_of_its_rates(tmp_path):
     cosine, constant = (small_preset(tmp_path, optimizer__schedule=name) for name in ("cosine", "constant"))
-    assert "as they ended, at 1 of those set" in schedule_words(constant, 4, 4, 8)
-    told = schedule_words(cosine, 4, 4, 8)
-    assert (
-        "over all 8 steps anew: the learning rates ended at 0.146 of those set, go on at 0.5 and end at 0.0381" in told
-    )
+    assert factors_around(constant, 4, 4, 8) == (1.0, 1.0, 1.0)
+    ended, begins, ends = factors_around(cosine, 4, 4, 8)
+    assert (round(ended, 3), begins, round(ends, 4)) == (0.146, pytest.approx(0.5), 0.0381)
+    words = Extension(RunFolder(tmp_path), cosine, 4, 4, 8, (ended, begins, ends)).sentence
+    assert "gets 4 steps more: 8 instead of 4." in words
+    assert "ended at 0.146 of those set, go on at 0.5 and end at 0.0381." in words
+    kept = Extension(RunFolder(tmp_path), constant, 4, 4, 8, (1.0, 1.0, 1.0)).sentence
+    assert kept.endswith("The learning rates go on as they ended, at 1 of those set.")
 
 
 def test_only_what_can_go_on_gets_longer(tmp_path):

@@ -96,13 +96,13 @@ def test_rates_and_prompts_changed_and_a_pause_resume_bit_for_bit(tmp_path):
 
 
 def test_a_pause_changes_nothing_and_a_stop_after_the_epoch_resumes_to_the_same_weights(tmp_path):
-    preset = small_preset(tmp_path, run__save_precision="fp32", run__steps=8, logging__every_steps=1)
+    preset = small_preset(tmp_path, run__save_precision="fp32", run__steps=12, logging__every_steps=1)
     plain = train_here(preset, tmp_path / "plain")
     asked: dict[int, list[tuple[str, object]]] = {1: [("stop_after_epoch", 0)], 2: [("pause", 0), ("continue", 0.3)]}
     made = train_asked(preset, tmp_path / "made", asked)
     (stopped,) = events_of(made, events.Stopped)
     per_epoch = events_of(made, events.Started)[0].steps_per_epoch
-    assert 0 < stopped.step < 8 and stopped.step % per_epoch == 0
+    assert 0 < stopped.step < 12 and stopped.step % per_epoch == 0
     resume_here(made)
     assert same(weights_of(made), weights_of(plain))
 

@@ -11,7 +11,7 @@ import pytest
 from engine import events
 from engine.preset import Preset
 from engine.run import RunFolder, create, held
-from ui import run_page
+from ui import gallery_view, run_page
 from ui.run_answers import look
 from ui.run_list import status
 from ui.run_view import RunView
@@ -141,7 +141,7 @@ def test_text_from_a_run_cannot_become_html(run: RunFolder, log: events.EventLog
     log.emit(events.Failed(attack, 1, attack))
     view = RunView(run)
     view.refresh()
-    page = run_page.progress(view, "failed") + run_page.samples(view)[0] + run_page.header(view, "failed")
+    page = run_page.progress(view, "failed") + gallery_view.samples(view)[0] + run_page.header(view, "failed")
     assert attack not in page
     assert "&lt;script&gt;" in page
 

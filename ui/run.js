@@ -5,8 +5,9 @@ window.atelierRun = (() => {
   const state = { server: null, key: "", run: "", active: "", seen: {}, log: "", wanted: "" };
   const byId = (id) => document.getElementById(id);
   const { el, say } = window.atelier;
-  const BUTTONS = [["resume", say("Resume")], ["stop", say("Stop")], ["save", say("Save now")], ["sample", say("Sample now")]];
-  const IDS = { resume: "resume", stop: "stop", save: "save-now", sample: "sample-now" };
+  const BUTTONS = [["resume", say("Resume")], ["stop", say("Stop")], ["stop_after_epoch", say("Stop after this epoch")],
+    ["pause", say("Pause")], ["save", say("Save now")], ["sample", say("Sample now")]];
+  const IDS = { resume: "resume", stop: "stop", stop_after_epoch: "stop-after", pause: "pause", save: "save-now", sample: "sample-now" };
 
   const ask = async (what, more = {}) => {
     try {
@@ -43,6 +44,7 @@ window.atelierRun = (() => {
     if (name === "runs") showChoices(content);
     else if (name === "can") showAble(content);
     else if (name === "log") showLog(content);
+    else if (name === "change") window.atelierRunChange.show(place, content, ask, done);
     else place.innerHTML = content;
     return true;
   }
@@ -65,6 +67,9 @@ window.atelierRun = (() => {
   function showAble(can) {
     controls();
     for (const [what] of BUTTONS) byId(IDS[what]).disabled = what === "resume" ? !can.resume : !can.ask;
+    byId("pause").textContent = can.continue ? say("Continue") : say("Pause");
+    byId("pause").dataset.ask = can.continue ? "continue" : "pause";
+    byId("stop-after").textContent = can.go_on ? say("Do not stop after this epoch") : say("Stop after this epoch");
   }
   function choose(path) {
     state.run = path;
@@ -72,7 +77,9 @@ window.atelierRun = (() => {
     look();
   }
   async function press(what) {
-    const { message, error } = await ask(what);
+    done(await ask(what === "pause" ? byId("pause").dataset.ask : what));
+  }
+  function done({ message, error }) {
     tell(message || error || "");
     look();
   }
@@ -101,6 +108,32 @@ window.atelierRun = (() => {
     const found = state.wanted ? lines.filter((line) => line.toLowerCase().includes(state.wanted)) : lines;
     pre.textContent = found.length ? found.join("\n") : say("No line holds these words.");
     if (atEnd) pre.scrollTop = pre.scrollHeight;
+  }
+
+  // Buttons in what the page's program has drawn: copy a text, star a picture, compare the pictures of a row.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest?.("#run-live :is([data-copy], [data-star], [data-compare])");
+    if (!button) return;
+    const { copy, star } = button.dataset;
+    if (star !== undefined) return done(await ask("star", { path: star }));
+    if (copy === undefined) return window.atelierCompare.open(button.closest("tr"));
+    const words = button.textContent;
+    button.textContent = (await copied(copy)) ? say("Copied") : say("Copying is not allowed here");
+    setTimeout(() => { button.textContent = words; }, 1500);
+  });
+  // Other addresses than this machine's own have no clipboard without https: there a field is selected and copied.
+  async function copied(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const field = el("textarea", { value: text });
+      document.body.append(field);
+      field.select();
+      const done = document.execCommand("copy");
+      field.remove();
+      return done;
+    }
   }
 
   function start(element, server) {

@@ -13,16 +13,18 @@ from typing import Any, cast, get_args
 
 from engine.errors import UserError
 from engine.run import Request, RunFolder, Status
-from ui import run_list, run_page
+from ui import gallery_view, run_changes, run_list, run_page, stars
 from ui.language import say
 from ui.run_view import RunView, view_of
+from ui.timeline_view import timeline
 
 Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the content, made only when it is sent
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """One question of the browser: {"ask": "look" | "resume" | "stop" | "save" | "sample", "run": a folder or ""}.
+    """One question of the browser: {"ask": "look", "resume" or a request of engine.run, "run": a folder or ""}.
 
+    Further: "change" with "what" and "value", "longer" and "make_longer" with "epochs", "star" with "path".
     "look" also has "active" (the run that was running at the last look, or "") and "seen" ({part: digest}); it brings
     {"run", "active", "parts": {part: {"digest", "content"}}}. The others bring {"message"}: "" when all is well.
     """
@@ -31,9 +33,31 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         return look(chosen, str(asked.get("active") or ""), asked.get("seen") or {})
     if what == "resume":
         return {"message": resume(chosen)}
+    if what in ("change", "longer", "make_longer", "star"):
+        return _changed(what, chosen, asked)
     if what in get_args(Request):
         return {"message": request(cast(Request, what), chosen)}
     return {"message": say("this page is older than the program that it speaks with. Load it again.")}
+
+
+def _changed(what: str, chosen: str, asked: Mapping[str, Any]) -> dict[str, Any]:
+    run = _existing(chosen)
+    if run is None:
+        return {"message": say("There is no such run any more.")}
+    if what == "change":
+        return {"message": run_changes.change(run, str(asked.get("what")), asked.get("value"))}
+    if what == "longer":
+        return run_changes.longer(run, asked.get("epochs"))
+    if what == "make_longer":
+        return {"message": run_changes.make_longer(run, asked.get("epochs"))}
+    view = view_of(run.path)
+    with view.lock:
+        drawn = {item.path for item in view.samples.values()}
+    try:
+        stars.turn(run, str(asked.get("path")), drawn)
+    except UserError as error:
+        return {"message": str(error)}
+    return {"message": ""}
 
 
 def look(chosen: str, active_before: str, seen: Mapping[str, str]) -> dict[str, Any]:
@@ -75,11 +99,14 @@ def _same(content: Any) -> Part:
 
 def _page_parts(view: RunView, state: Status) -> dict[str, Part]:
     with view.lock:
-        samples, samples_depend_on = run_page.samples(view)
-        curves_depend_on = (len(view.curves.steps), view.steps_done, tuple(view.validations))
+        samples, samples_depend_on = gallery_view.samples(view)
+        curves_depend_on = (len(view.curves.steps), view.steps_done, tuple(view.validations), len(view.hardware))
+        told = list(view.told)
         path = str(view.run.path)
         return {
-            "can": _same({"resume": state in ("stopped", "killed", "failed", "new"), "ask": state == "running"}),
+            "can": _same(_able(view, state)),
+            "change": _same(run_changes.shown(view, state)),
+            "timeline": ((path, len(told)), lambda: timeline(told)),
             "progress": _same(run_page.progress(view, state)),
             "curves": ((path, curves_depend_on), lambda: _curves(view)),
             "samples": ((path, samples_depend_on), lambda: samples),
@@ -88,14 +115,30 @@ def _page_parts(view: RunView, state: Status) -> dict[str, Part]:
         }
 
 
+def _able(view: RunView, state: Status) -> dict[str, bool]:
+    """What the buttons can do now, and what two of them say."""
+    running = state == "running"
+    return {
+        "resume": state in ("stopped", "killed", "failed", "new"),
+        "ask": running,
+        "continue": running and (view.is_paused or view.run.is_requested("pause")),
+        "go_on": running and view.run.is_requested("stop_after_epoch"),
+    }
+
+
 def _curves(view: RunView) -> str:
     with view.lock:
         return run_page.curves(view)
 
 
 def _empty_parts() -> dict[str, Part]:
-    empty = {name: _same("") for name in ("curves", "samples", "checkpoints", "log")}
-    return {"can": _same({"resume": False, "ask": False}), "progress": _same(run_page.empty()), **empty}
+    empty = {name: _same("") for name in ("curves", "samples", "checkpoints", "timeline", "log")}
+    empty["change"] = _same({"part": "", "run": ""})
+    return {
+        "can": _same(dict.fromkeys(("resume", "ask", "continue", "go_on"), False)),
+        "progress": _same(run_page.empty()),
+        **empty,
+    }
 
 
 def _digest(depends: Any) -> str:
@@ -107,6 +150,8 @@ def request(what: Request, chosen: str) -> str:
     run = _existing(chosen)
     if run is None or not run.is_running():
         return say("No training is running here.")
+    if what == "stop_after_epoch" and run.take_request(what):  # asked for once more: withdrawn
+        return ""
     run.request(what)
     return ""
 

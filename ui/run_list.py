@@ -94,7 +94,7 @@ def start(preset: Preset) -> Path:
     """Put the preset into a new run folder and start the engine on it. Raises UserError."""
     know_folder(preset.run.folder)
     with _one_start:
-        _refuse_second()
+        refuse_second()
         run = runs.create(preset)
         launch(run.path, preset.run.gpus)
     return run.path
@@ -106,7 +106,7 @@ def resume(path: Path) -> None:
     if status(view_of(path)) == "running":
         raise UserError("this run is already running.", path.name)
     with _one_start:
-        _refuse_second()
+        refuse_second()
         RunFolder(path).take_request("stop")
         launch(path, preset.run.gpus)
 
@@ -121,7 +121,8 @@ def launch(path: Path, gpus: int = 1) -> None:
     _launched[path] = (process_id, time.monotonic())
 
 
-def _refuse_second() -> None:
+def refuse_second() -> None:
+    """UserError where a run is being trained already."""
     active = running(all_runs())
     if active is not None:
         what = "is still running, and two at once would share one device. Wait for its end, or stop it first."

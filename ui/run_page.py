@@ -5,8 +5,9 @@ from __future__ import annotations
 from engine import events
 from engine.plan_sizes import size_text
 from engine.run import Status
-from ui import run_list, thumbnails, validation_view, words
+from ui import hardware_view, run_list, thumbnails, validation_view, words
 from ui.charts import Line, chart, thinned
+from ui.gallery_view import copy_button, step_name
 from ui.language import say, word
 from ui.run_view import RunView
 from ui.words import escape
@@ -78,6 +79,13 @@ def _state_text(view: RunView, state: Status) -> tuple[str, str]:
         asked = [name for name in ("stop", "save", "sample") if (view.run.requests / name).exists()]
         if "stop" in asked:
             return say("Stopping"), say("after the present step; what was learned so far is saved")
+        if view.is_paused:
+            paused = say("Continue goes on, Stop saves and ends. What else is asked for comes when it goes on.")
+            return say("Paused"), f"{at_step}. {paused}"
+        if view.run.is_requested("pause"):
+            return say("Pausing"), say("after the present step")
+        if view.run.is_requested("stop_after_epoch"):
+            return headline, say("stops and saves at the end of this epoch")
         if asked:
             return headline, say("saving after the present step") if "save" in asked else say("samples come next")
         if view.end or not view.started or run_list.is_starting(view.run.path):
@@ -120,6 +128,7 @@ def _figures(view: RunView, state: Status) -> str:
     loss = view.curves.smoothed[-1] if view.curves.smoothed else None
     figures.append((say("Loss (smoothed)"), "–" if loss is None else f"{loss:.4f}"))
     figures += validation_view.figures(view.validations)
+    figures += hardware_view.figures(view.hardware)
     figures.append((say("Memory"), size_text(last.memory_bytes) if last and last.memory_bytes else "–"))
     figures.append((say("Device"), view.started.device))
     cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
@@ -142,18 +151,21 @@ def _fault(view: RunView) -> str:
 
 
 def _warnings(view: RunView) -> str:
+    spilled = hardware_view.spill_note(view.hardware, view.curves.seconds)
     if not view.warnings:
-        return ""
+        return spilled
     items = "".join(
         f"<li>{f'<b>{escape(words.place(item.where))}</b> ' if item.where else ''}{escape(item.message)}</li>"
         for item in view.warnings.values()
     )
     count = words.plural(len(view.warnings), "warning")
-    return f'<details class="warnings" data-keep="warnings"><summary>{count}</summary><ul>{items}</ul></details>'
+    return (
+        f'{spilled}<details class="warnings" data-keep="warnings"><summary>{count}</summary><ul>{items}</ul></details>'
+    )
 
 
 def curves(view: RunView) -> str:
-    """The loss, raw and smoothed, beside learning rates and memory."""
+    """The loss, raw and smoothed, beside learning rates, gradient norm, memory, and the card's use and temperature."""
     lines = view.curves
     if not lines.steps:
         text = say("The loss curve begins with the first step.")
@@ -175,8 +187,12 @@ def curves(view: RunView) -> str:
     legend += validation_view.legend(view.validations)
     names = "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in rates)
     side = _panel(say("Learning rate"), names, chart(rates, end, (420, 132), _short_rate))
+    norms = [Line(say("gradient norm"), lines.steps, lines.gradient_norms, "raw")]
+    side += _drawn_panel(say("Gradient norm"), "", chart(norms, end, (420, 132), lambda value: f"{value:.3g}"))
     if most_bytes:
         side += _panel(say("Memory"), "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
+    used_card, card_names = hardware_view.drawn(view.hardware, end)
+    side += _drawn_panel(say("Graphics card"), card_names, used_card)
     drawn = chart(loss, end, (860, 330), lambda value: f"{value:.4g}")
     return (
         '<div class="curves">'
@@ -189,50 +205,13 @@ def _short_rate(value: float) -> str:
     return words.rate(float(f"{value:.3g}"))
 
 
+def _drawn_panel(title: str, legend: str, content: str) -> str:
+    """A panel, where there is something in it."""
+    return _panel(title, legend, content) if content else ""
+
+
 def _panel(title: str, legend: str, content: str) -> str:
     return f'<div class="sheet"><h4>{escape(title)}<span class="legend">{legend}</span></h4>{content}</div>'
-
-
-def samples(view: RunView) -> tuple[str, str]:
-    """The pictures, a row per prompt and a column per step; and a signature that changes when they do."""
-    if not view.samples:
-        text = say("Pictures appear here when the preset holds sample prompts (Training, section Sample).")
-        return f'<div class="sheet"><h4>{say("Samples")}</h4><p class="quiet">{text}</p></div>', "none"
-    steps = sorted({step for step, _ in view.samples})
-    rows, signature = [], []
-    for index in sorted({index for _, index in view.samples}):
-        prompt = next(item.prompt for (_, at), item in reversed(view.samples.items()) if at == index)
-        cells = []
-        for step in steps:
-            item = view.samples.get((step, index))
-            picture = view.run.path / item.path if item else None
-            small = thumbnails.if_ready(picture) if picture else None
-            signature.append(thumbnails.url(small) if small else "-" if item is None else "soon")
-            cells.append(f"<td>{_picture(item, picture, small)}</td>")
-        rows.append(
-            f'<tr><th scope="row" title="{escape(prompt)}"><span>{escape(prompt)}</span></th>{"".join(cells)}</tr>'
-        )
-    head = "".join(f"<th>{_step_name(step)}</th>" for step in steps)
-    top = f"<thead><tr><th>{say('Prompt')}</th>{head}</tr></thead>"
-    table = f'<table class="samples">{top}<tbody>{"".join(rows)}</tbody></table>'
-    shown = f'<div class="sheet"><h4>{say("Samples")}</h4><div class="scroll" data-follow="end">{table}</div></div>'
-    return shown, "|".join(signature)
-
-
-def _step_name(step: int) -> str:
-    return say("step {number}", number=f"{step:,}") if step else say("before")
-
-
-def _picture(item: events.Sampled | None, picture, small) -> str:
-    if item is None:
-        return ""
-    if picture is None or small is None:
-        return '<span class="soon">…</span>'
-    about = escape(say("{prompt} · step {step} · seed {seed}", prompt=item.prompt, step=item.step, seed=item.seed))
-    return (
-        f'<a class="picture" href="{escape(thumbnails.url(picture))}" target="_blank" data-full="{about}">'
-        f'<img src="{escape(thumbnails.url(small))}" alt="{about}" loading="lazy"></a>'
-    )
 
 
 def checkpoints(view: RunView) -> str:
@@ -242,8 +221,9 @@ def checkpoints(view: RunView) -> str:
         event = entry.event
         assert isinstance(event, events.Saved)
         link = f'<a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">{say("Download")}</a>'
+        link += " " + copy_button(path, say("Copy path"))
         rows.append(
-            f'<tr><td>{escape(path.name)}</td><td class="fixed">{_step_name(event.step)}</td>'
+            f'<tr><td>{escape(path.name)}</td><td class="fixed">{step_name(event.step)}</td>'
             f'<td class="fixed">{size_text(event.size_bytes)}</td>'
             f'<td class="fixed">{escape(words.local_time(entry.time))}</td>'
             f'<td class="fixed">{link}</td></tr>'

@@ -26,10 +26,11 @@ def build_status() -> None:
 
 def build() -> None:
     """Draw the tab: the places that run.js fills."""
-    places = "".join(f'<div id="run-{name}"></div>' for name in ("message", "progress", "curves", "samples"))
+    places = "".join(f'<div id="run-{name}"></div>' for name in ("message", "progress", "change", "curves", "samples"))
     gr.HTML(
         f'<div id="run-live" class="drawn"><div id="run-controls"></div>{places}'
-        '<div class="two"><div id="run-checkpoints"></div><div id="run-log" class="sheet" hidden></div></div></div>',
+        '<div class="two"><div id="run-checkpoints"></div><div id="run-log" class="sheet" hidden></div></div>'
+        '<div id="run-timeline"></div></div>',
         elem_id="run",
     )
 

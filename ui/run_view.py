@@ -14,6 +14,7 @@ from pathlib import Path
 from engine import events
 from engine.run import RunFolder, Status
 from ui import served
+from ui.timeline_view import belongs
 
 _LOG_TAIL_BYTES = 24_000
 _TERMINAL = (events.Finished, events.Stopped, events.Failed)
@@ -28,6 +29,7 @@ class Curves:
     smoothed: list[float | None] = field(default_factory=list)
     seconds: list[float] = field(default_factory=list)
     memory_bytes: list[int] = field(default_factory=list)
+    gradient_norms: list[float | None] = field(default_factory=list)
     rates: dict[str, list[float | None]] = field(default_factory=dict)
     _sum: float = 0.0
     _weight: float = 0.0
@@ -43,6 +45,7 @@ class Curves:
         self.smoothed.append(self._sum / self._weight if self._weight else None)
         self.seconds.append(step.seconds_per_step)
         self.memory_bytes.append(step.memory_bytes)
+        self.gradient_norms.append(step.gradient_norm)
         for group, value in step.lr.items():
             if group not in self.rates:
                 self.rates[group] = [None] * (len(self.steps) - 1)
@@ -53,8 +56,9 @@ class Curves:
 
     def cut(self, step: int) -> None:
         """Forget what came after `step`: a resumed run does those steps again."""
+        per_step = (self.losses, self.smoothed, self.seconds, self.memory_bytes, self.gradient_norms)
         while self.steps and self.steps[-1] > step:
-            for line in (self.steps, self.losses, self.smoothed, self.seconds, self.memory_bytes, *self.rates.values()):
+            for line in (self.steps, *per_step, *self.rates.values()):
                 line.pop()
         self._sum, self._weight = (self.smoothed[-1] or 0.0, 1.0) if self.smoothed else (0.0, 0.0)
 
@@ -82,6 +86,9 @@ class RunView:
         self.validations: dict[int, events.Validated] = {}
         self.state_step = 0
         self.warnings: dict[str, events.Warned] = {}
+        self.hardware: list[events.Hardware] = []
+        self.is_paused = False
+        self.told: list[events.Entry] = []
 
     def refresh(self) -> None:
         """Read the events that were written since the last look."""
@@ -101,6 +108,10 @@ class RunView:
 
     def _take(self, entry: events.Entry) -> None:
         event, self.last_time = entry.event, entry.time
+        if belongs(entry, self.told[-1] if self.told else None):
+            self.told.append(entry)
+        if isinstance(event, (events.Paused, events.Continued, events.Started, *_TERMINAL)):
+            self.is_paused = isinstance(event, events.Paused)
         if isinstance(event, events.Step):
             self.step, self.stage, self.progress = event, "", None
             steps = self.started.steps if self.started else 1000
@@ -108,6 +119,7 @@ class RunView:
         elif isinstance(event, events.Started):
             self.started, self.end, self.step, self.stage, self.progress = event, None, None, "", None
             self.curves.cut(event.from_step)
+            self.hardware = [item for item in self.hardware if item.step <= event.from_step]
             self.validations = {step: item for step, item in self.validations.items() if step <= event.from_step}
         elif isinstance(event, events.Stage):
             self.stage, self.progress = event.name, None
@@ -123,6 +135,8 @@ class RunView:
                 self.state_step = event.step
             else:
                 self.saved[event.path] = entry
+        elif isinstance(event, events.Hardware):
+            self.hardware.append(event)
         elif isinstance(event, events.Warned):
             self.warnings[event.message] = event
         elif isinstance(event, _TERMINAL):
