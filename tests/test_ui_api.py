@@ -88,7 +88,7 @@ def curl(client: TestClient, line: str, preset: Preset, names: dict[str, str]) -
 def test_every_example_of_the_page_works(client: TestClient, runs: list[RunFolder], preset: Preset) -> None:
     names, tried = {}, 0
     for line in EXAMPLES:
-        if "/runs/demo/s" in line and "-X POST" in line:  # save, sample, stop: of a run that is running
+        if re.search("/runs/demo/(s|pause|continue)", line) and "-X POST" in line:  # of a run that is running
             with held(runs[0]):
                 answer = curl(client, line, preset, names)
         elif line.endswith(("/again", "/ID/stop")):  # of an entry in that state

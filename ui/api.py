@@ -104,7 +104,7 @@ def _asker(what: Request) -> Callable[[str], Answer]:
     return ask
 
 
-for _what in ("stop", "save", "sample"):
+for _what in ("stop", "stop_after_epoch", "save", "sample", "pause", "continue"):
     router.post(f"/runs/{{name}}/{_what}", status_code=202)(_asker(_what))
 
 
