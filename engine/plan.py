@@ -13,12 +13,13 @@ from typing import Any, Literal
 
 from engine.caption_source import cached_texts
 from engine.data import order
+from engine.data.scan import scan
 from engine.errors import Problem
 from engine.layer_choice import layer_problems
 from engine.plan_adapter import reader_warnings, split_problems
 from engine.plan_captions import caption_warnings
 from engine.plan_idle import idle_warnings, late_warnings
-from engine.plan_images import ImagePlan, SubsetPlan, look_at_images
+from engine.plan_images import ImagePlan, Scanning, SubsetPlan, look_at_images
 from engine.plan_loss import weighting_problems, with_weights_and_masks
 from engine.plan_memory import MemoryForecast, average_problems, forecast_memory
 from engine.plan_model import look_at_model, prediction_warnings
@@ -94,11 +95,16 @@ class Plan:
         return json.dumps(content, ensure_ascii=False, indent=1, default=str)
 
 
-def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder: Path | None = None) -> Plan:
+def make_plan(
+    preset: Preset,
+    without: frozenset[Path] = frozenset(),
+    run_folder: Path | None = None,
+    scanning: Scanning = scan,
+) -> Plan:
     """Derive the plan of a preset. Never raises for what the user can mend: that is in `problems`.
 
     `without`: images that turned out to be unreadable when they were decoded. `run_folder`: where the run is written,
-    when that is not below run.folder.
+    when that is not below run.folder. `scanning`: what reads the folders.
     """
     problems: list[Problem] = []
     warnings: list[Problem] = []
@@ -106,7 +112,7 @@ def make_plan(preset: Preset, without: frozenset[Path] = frozenset(), run_folder
     warnings += prediction_warnings(preset, model)
     problems += _late_problems(preset, model)
     problems += tracker_problems(preset) + thumbnail_problems(preset)
-    pictures = look_at_images(preset, without, problems, warnings)
+    pictures = look_at_images(preset, without, problems, warnings, scanning)
     images = with_weights_and_masks(preset, pictures.images, problems, warnings)
     problems += weighting_problems(preset, model)
     prompts, prompt_problems = parse_prompts(preset.sample)

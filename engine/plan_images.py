@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from engine.errors import DatasetError, Problem
 from engine.preset import Preset, resolve
 from engine.rules.data import bucket_rules
 from engine.subset_settings import Own, preset_of, told_settings
+
+Scanning = Callable[..., Scan]  # as `scan` is; the page has one that remembers
 
 
 @dataclass(frozen=True)
@@ -80,16 +83,20 @@ class Pictures:
 
 
 def look_at_images(
-    preset: Preset, without: frozenset[Path], problems: list[Problem], warnings: list[Problem]
+    preset: Preset,
+    without: frozenset[Path],
+    problems: list[Problem],
+    warnings: list[Problem],
+    scanning: Scanning = scan,
 ) -> Pictures:
     """Scan the training, regularization and validation folders and place every image."""
     data = preset.data
     if not data.folder:
         problems.append(Problem("data.folder", "no training folder is given. Choose the folder that holds 10_name."))
         return Pictures()
-    scans = [_scan(preset, data.folder, False)]
+    scans = [_scan(preset, data.folder, scanning)]
     if general := _regularization_folder(preset, problems, warnings):
-        scans.append(_scan(preset, general, True))
+        scans.append(_scan(preset, general, scanning, regularization=True))
     for found in scans:
         problems += found.problems
         warnings += found.warnings
@@ -103,7 +110,7 @@ def look_at_images(
     measured = [row for row in placed[0] if row[1].path in kept_out]
     placed[0] = [row for row in placed[0] if row[1].path not in kept_out]
     if validation.folder:
-        measured = _validation_folder(preset, without, problems, warnings)
+        measured = _validation_folder(preset, without, (problems, warnings), scanning)
     if kept_out and not placed[0]:
         what = f"holds out all {len(measured)} pictures, so none is left to train (got {validation.share:g}). Lower it."
         problems.append(Problem("validation.share", what))
@@ -165,16 +172,17 @@ def _placed(
 
 
 def _validation_folder(
-    preset: Preset, without: frozenset[Path], problems: list[Problem], warnings: list[Problem]
+    preset: Preset, without: frozenset[Path], told: tuple[list[Problem], list[Problem]], scanning: Scanning
 ) -> list[_Row]:
     """The pictures of validation.folder, placed like those to train."""
+    problems, warnings = told
     folder = preset.validation.folder
     for other in ("data.folder", "data.regularization_folder"):
         if preset.get(other) and is_within(folder, preset.get(other)):
             what = f"lies in {other} or holds it, so trained pictures would be measured too. Move one of the two."
             problems.append(Problem("validation.folder", what))
             return []
-    found = _scan(preset, folder, False)
+    found = _scan(preset, folder, scanning)
     problems += [Problem("validation.folder", str(problem)) for problem in found.problems]
     warnings += found.warnings
     (problems if preset.data.broken_images == "stop" else warnings).extend(found.broken)
@@ -190,10 +198,10 @@ def is_within(folder: str, outer: str) -> bool:
     return first.is_relative_to(second) or second.is_relative_to(first)
 
 
-def _scan(preset: Preset, folder: str, regularization: bool) -> Scan:
+def _scan(preset: Preset, folder: str, scanning: Scanning, *, regularization: bool = False) -> Scan:
     captions = preset.captions
     reading = CaptionReading(captions.extension, captions.second_extension, all_lines=captions.lines != "first")
-    return scan(resolve(folder), reading, regularization=regularization)
+    return scanning(resolve(folder), reading, regularization=regularization)
 
 
 def _items(found: Scan) -> list[tuple[Subset, Item]]:

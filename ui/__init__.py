@@ -1,0 +1,6 @@
+"""The page. Whatever of it is imported first, Gradio's own start is made shorter before Gradio is."""
+
+from engine.imports import AROUND
+from ui.gradio_start import without_stubs
+
+AROUND["gradio.component_meta"] = without_stubs

@@ -206,7 +206,7 @@ def _first_form(preset: str) -> list[Any]:
 
 def _start(*shown: Any) -> list[Any]:
     """Start names everything that is in its way; otherwise the run begins and the page turns to it."""
-    found: Check = check(forms.read_all(shown))
+    found: Check = check(forms.read_all(shown), anew=True)
     if found.preset is None or found.problems:
         return [plan_bar.blocked(found.problems), gr.skip()]
     if measuring.goes_on():

@@ -14,6 +14,7 @@ from engine.forecast import Forecast, forecast_here
 from engine.plan import Plan, make_plan
 from engine.preset import BY_PATH, SETTINGS, Preset, build
 from ui.plan_sentence import sentence
+from ui.scans import scans
 
 _PLAN_KEPT_SECONDS = 2.0  # one keystroke asks for the plan several times; files may change after that
 _plans: dict[str, tuple[float, Plan]] = {}
@@ -47,8 +48,15 @@ class Check:
         return forecast_here(self.preset, self.plan)
 
 
-def check(content: Mapping[str, Any]) -> Check:
-    """Look at the form's content (as of `form.read_all`). Never raises for what the user can mend."""
+def check(content: Mapping[str, Any], anew: bool = False) -> Check:
+    """Look at the form's content (as of `form.read_all`). Never raises for what the user can mend.
+
+    anew: read the folders again, whatever is known of them; before a run begins.
+    """
+    if anew:
+        scans.forget()
+        with _plans_lock:
+            _plans.clear()
     problems: list[Problem] = []
     try:
         preset = whole = build(content)
@@ -70,7 +78,7 @@ def plan_of(preset: Preset) -> Plan:
         kept = _plans.get(key)
     if kept and now - kept[0] < _PLAN_KEPT_SECONDS:
         return kept[1]
-    plan = make_plan(preset)
+    plan = make_plan(preset, scanning=scans)
     with _plans_lock:
         for old in [name for name, (made, _) in _plans.items() if now - made > _PLAN_KEPT_SECONDS]:
             del _plans[old]

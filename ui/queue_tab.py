@@ -43,7 +43,7 @@ def connect(bar: plan_bar.PlanBar, form: forms.Form, tabs: gr.Tabs, look: dict[s
 
 def add(edited: str, *shown: Any) -> list[Any]:
     """Put the form at the end of the queue, or into the entry that it was loaded from, if that still waits."""
-    found = check(forms.read_all(shown))
+    found = check(forms.read_all(shown), anew=True)
     if found.preset is None or found.problems:
         return [plan_bar.blocked(found.problems), gr.skip()]
     here, name = queues.queue(), escape(found.preset.run.name)

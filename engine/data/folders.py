@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import features
 
-from engine.errors import Problem
+from engine.errors import DatasetError, Problem
 
 _ALWAYS_READ = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 UNREAD_SUFFIXES = (".gif", ".heic", ".heif", ".psd", ".svg", ".jp2", ".tga", ".exr", ".dng", ".cr2", ".nef")
@@ -20,6 +20,7 @@ _PASSED_OVER = frozenset(("__macosx", "@eadir", "thumbs", "thumbnails", "thumbs.
 NOT_A_FILE = "is a link to a file that is not there, or no file at all. Restore the file or take this away."
 SET_ASIDE = " (set aside)"  # how folders of cleaned-up files are called: never searched, wherever they lie
 _REPEATS_AND_NAME = re.compile(r"([0-9]+)(?:_(.*))?", re.DOTALL)
+MOST_WITHOUT_IMAGES = 2_000  # folders: so many only a home folder or a whole disk has
 _DIGITS = re.compile(r"([0-9]+)")
 
 
@@ -62,11 +63,23 @@ def natural_order(name: str) -> list[str | int]:
 def list_folders(root: Path) -> tuple[list[Listing], list[Problem]]:
     """All folders under `root`, itself included, that hold images, in natural order; and those that cannot be listed.
 
-    Links to folders are followed, each folder once. Hidden and system folders are passed over by name.
+    Links to folders are followed, each folder once. Hidden and system folders are passed over by name. Raises
+    DatasetError for a home folder or a whole disk, which would be walked through for minutes.
     """
     problems: list[Problem] = []
-    found = sorted(_walk(root, "", set(), problems), key=lambda listing: _path_order(listing.name))
-    return found, problems
+    seen: set[tuple[int, int]] = set()
+    found: list[Listing] = []
+    for listing in _walk(root, "", seen, problems):
+        if listing.images or listing.dead_links or _has_unread(listing):
+            found.append(listing)
+        elif len(seen) - len(found) > MOST_WITHOUT_IMAGES:
+            what = f"holds more than {MOST_WITHOUT_IMAGES:,} folders without a picture, so it is no training folder."
+            raise DatasetError(f"{what} Choose the one that holds your pictures.", str(root))
+    return sorted(found, key=lambda listing: _path_order(listing.name)), problems
+
+
+def _has_unread(listing: Listing) -> bool:
+    return any(stem_and_suffix(file)[1] in UNREAD_SUFFIXES for file in listing.other_files)
 
 
 def _path_order(name: str) -> list[list[str | int]]:
@@ -74,7 +87,7 @@ def _path_order(name: str) -> list[list[str | int]]:
 
 
 def _walk(folder: Path, name: str, seen: set[tuple[int, int]], problems: list[Problem]) -> Iterator[Listing]:
-    """Depth-first listings of `folder`; `seen` holds device and inode of the folders already visited."""
+    """Depth-first listings of `folder`, also of folders without images; `seen`: device and inode of those visited."""
     try:
         status = folder.stat()
         if (status.st_dev, status.st_ino) in seen:
@@ -88,13 +101,7 @@ def _walk(folder: Path, name: str, seen: set[tuple[int, int]], problems: list[Pr
         )
         return
     folders = [entry for entry in visible if _is(entry.is_dir)]
-    listing = _listing(folder, name, [entry for entry in visible if not _is(entry.is_dir)])
-    if (
-        listing.images
-        or listing.dead_links
-        or any(stem_and_suffix(file)[1] in UNREAD_SUFFIXES for file in listing.other_files)
-    ):
-        yield listing
+    yield _listing(folder, name, [entry for entry in visible if not _is(entry.is_dir)])
     for entry in folders:
         yield from _walk(folder / entry.name, f"{name}/{entry.name}" if name else entry.name, seen, problems)
 

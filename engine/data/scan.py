@@ -108,7 +108,10 @@ def scan(folder: Path, reading: CaptionReading | None = None, *, regularization:
         return Scan((), (fault,), (), ())
     if from_index:
         return _scan_index(folder, reading, regularization)
-    listings, unlisted = list_folders(folder)
+    try:
+        listings, unlisted = list_folders(folder)
+    except DatasetError as error:
+        return Scan((), error.problems, (), ())
     unnamed = [listing for listing in listings if _meaning(listing, folder) is None]
     parts = [
         _scan_subset(listing, _Place(listing.name or folder.resolve().name, *meaning, regularization), reading)
