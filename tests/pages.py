@@ -15,7 +15,7 @@ from engine import events
 from engine.preset import ROOT, load
 from engine.run import RunFolder
 from tests.browser import Server, free_port
-from ui.last import own_presets
+from ui.last import keep_first_steps, own_presets
 
 WAIT_MS = 120_000
 
@@ -26,6 +26,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     (folder / "presets" / "user").mkdir(parents=True)
     monkeypatch.setenv("ATELIER_HOME", str(folder))
+    keep_first_steps()  # the walk of the first visit has its own test
     return folder
 
 
@@ -46,6 +47,7 @@ def cleared_home(page_server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "presets" / "user").mkdir(parents=True)
     monkeypatch.setenv("ATELIER_HOME", str(folder))
+    keep_first_steps()
     return folder
 
 

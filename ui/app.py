@@ -15,6 +15,7 @@ from ui import (
     chooser,
     data_tab,
     field_reset,
+    first_steps,
     forecast_panel,
     last,
     layout_help,
@@ -57,6 +58,7 @@ class Page:
     captions: caption_panel.CaptionPanel
     bar: plan_bar.PlanBar
     reset: gr.HTML
+    steps: gr.HTML
     seen: gr.State
 
 
@@ -67,7 +69,9 @@ def build() -> gr.Blocks:
         with gr.Row(elem_id="top", equal_height=True):
             gr.HTML('<h1>Atelier</h1><span class="quiet">SDXL LoRA trainer</span>', elem_id="brand", min_width=240)
             run_tab.build_status()
+            first_steps.build_button()
             gr.HTML(page_language.switch(), elem_id="language", js_on_load="window.atelier.languageSwitch(element)")
+        steps = first_steps.build()
         tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(4)]
         forecast_timer = gr.Timer(forecast_panel.TICK_SECONDS, active=False)
         with gr.Tabs(elem_id="tabs") as tabs:
@@ -86,7 +90,7 @@ def build() -> gr.Blocks:
         bar = plan_bar.build()
         chooser.build()
         reset = field_reset.build()
-        parts = (form, tabs, level, problems, rates, forecast, data, presets, captions, bar, reset)
+        parts = (form, tabs, level, problems, rates, forecast, data, presets, captions, bar, reset, steps)
         _connect(blocks, Page(*parts, gr.State({})))
     return blocks
 
@@ -119,6 +123,8 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
     gr.on([data.subset.input], trigger_mode="always_last", **look)
     put_back = getattr(page.reset, "submit")(field_reset.put_back, None, form.inputs[:-2], **QUIET)  # noqa: B009
     put_back.then(**look).then(**show_marks)
+    filled = first_steps.connect(page.steps, form, [page.bar.message, page.presets.chosen], look)
+    filled.then(**show_marks)
     for button, pages in ((data.back, -1), (data.forth, 1)):
         turn = button.click(_turner(pages), [data.number], [data.number], **QUIET)
         turn.then(**look)

@@ -3,7 +3,7 @@
 window.atelierChooser = (() => {
   const { say, plural } = window.atelier;
   const KEPT = "atelier-chooser:";
-  let server = null, key = "", dialog = null, field = null, shown = null;
+  let server = null, key = "", dialog = null, field = null, shown = null, opener = null;
 
   function start(element, itsServer) {
     server = itsServer;
@@ -21,7 +21,7 @@ window.atelierChooser = (() => {
     return made;
   };
   const inputOf = (place) => place.querySelector("input[type=text], input:not([type]), textarea");
-  const pathOf = (place) => place.id.replace(/^field-/, "").replace("-", ".");
+  const pathOf = (place) => place.id.replace(/^(field|step)-/, "").replace("-", ".");
   const kept = (name) => { try { return localStorage.getItem(KEPT + name) || ""; } catch { return ""; } };
   const keep = (name, value) => { try { localStorage.setItem(KEPT + name, value); } catch { /* it is only a comfort */ } };
 
@@ -43,8 +43,10 @@ window.atelierChooser = (() => {
     }
   }
 
+  // `place` holds the entry of a path: a field of the form, or another element of a class and id like theirs.
   async function open(place) {
     field = place;
+    opener = document.activeElement;
     dialog?.remove();
     dialog = make("dialog", { id: "path-chooser", "aria-label": say("Choose a file or folder"), onkeydown: onKey, onclose: closed });
     document.body.append(dialog);
@@ -55,7 +57,7 @@ window.atelierChooser = (() => {
   function closed() {
     dialog?.remove();
     dialog = null;
-    inputOf(field)?.focus();
+    (field.classList.contains("field") ? inputOf(field) : opener)?.focus();
   }
 
   async function go(path, isOpened = true) {
@@ -128,5 +130,5 @@ window.atelierChooser = (() => {
     event.preventDefault();
   }
 
-  return { start };
+  return { start, open };
 })();

@@ -78,6 +78,20 @@ def loaded_before() -> dict[str, Any]:
     return _read("loaded-before") or {}
 
 
+def knows_first_steps() -> bool:
+    """Whether the walk of the first visit was seen or closed."""
+    return _first_steps_file().exists()
+
+
+def keep_first_steps() -> None:
+    """Remember that the walk was seen. Raises UserError."""
+    write_text_whole(_first_steps_file(), "{}\n")
+
+
+def _first_steps_file() -> Path:
+    return own_presets() / ".first-steps.json"
+
+
 def _write(name: str, content: Mapping[str, Any]) -> None:
     path = own_presets() / f".{name}.json"
     write_text_whole(path, json.dumps(without_secrets(content), ensure_ascii=False, indent=1) + "\n")

@@ -47,7 +47,8 @@ window.atelier = (() => {
     const all = Object.values(sources);
     const byId = (name) => all.flatMap((item) => Object.entries(item[name] || {})).map(([path, of]) => [idOf(path), of]);
     const off = new Set(all.flatMap((item) => item.off || []).map(idOf));
-    marked = { problems: Object.fromEntries(byId("problems")), off, changed: new Map(byId("changed")) };
+    const { sentence = "", blocking = [] } = sources.form || {};
+    marked = { problems: Object.fromEntries(byId("problems")), off, changed: new Map(byId("changed")), sentence, blocking };
     markFields(document.querySelectorAll(".field"));
     tellMarks();
   }

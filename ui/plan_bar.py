@@ -15,6 +15,8 @@ from ui.data_page import problem_list
 from ui.language import say
 from ui.words import escape, place, plural
 
+MOST_BLOCKING = 20  # problems that the walk of the first visit lists
+
 
 @dataclass
 class PlanBar:
@@ -71,13 +73,23 @@ def _model(check: Check) -> str:
 def marks(check: Check, changed: Mapping[str, str]) -> str:
     """JSON for page.js: the sentences beside each field, what makes no sense now, what is not as in the preset.
 
-    `changed`: by setting what the preset has there (`field_reset.changed`).
+    `changed`: by setting what the preset has there (`field_reset.changed`). The sentence of the run, and what is in its
+    way, go along.
     """
     beside: dict[str, list[str]] = {}
     for problem in check.problems:
         if problem.where in BY_PATH:
             beside.setdefault(problem.where, []).append(problem.message)
-    return json.dumps({"problems": beside, "off": check.off, "changed": changed}, ensure_ascii=False)
+    told = {"sentence": check.sentence, "blocking": blocking(check)}
+    return json.dumps({"problems": beside, "off": check.off, "changed": changed, **told}, ensure_ascii=False)
+
+
+def blocking(check: Check) -> list[dict[str, str]]:
+    """What is in the way of a start, for the walk of the first visit: setting ("" for a file), its name, sentence."""
+    return [
+        {"field": item.where if item.where in BY_PATH else "", "label": place(item.where), "message": item.message}
+        for item in check.problems[:MOST_BLOCKING]
+    ]
 
 
 def blocked(problems: Iterable[Problem]) -> str:

@@ -81,6 +81,11 @@ def _length(plan: Plan) -> str:
     return say("{steps} steps ({epochs} epochs)", steps=f"{plan.steps:,}", epochs=epochs)
 
 
+def takes(forecast: Forecast) -> str:
+    """Time and memory alone: "about 52 min, 9.8 of 12 GB"."""
+    return say("{time}, {memory}", time=_time(forecast), memory=_memory(forecast))
+
+
 def _time(forecast: Forecast) -> str:
     seconds = forecast.time.seconds
     if seconds is None:
