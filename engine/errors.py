@@ -32,7 +32,7 @@ class UserError(Exception):
 
 
 class PresetError(UserError):
-    """All faults of a preset at once. `rest` is the preset with its faulty values left at their defaults, if any."""
+    """All faults of a preset at once. `rest`: the preset with allowed values in the place of faulty ones."""
 
     def __init__(self, problems: Sequence[Problem], rest: Preset | None = None) -> None:
         super().__init__("")

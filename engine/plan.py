@@ -224,4 +224,9 @@ def _late_problems(preset: Preset, model: ModelFacts | None) -> list[Problem]:
     cache = resolve(preset.data.cache_folder)
     if cache.exists() and not cache.is_dir():
         found.append(Problem("data.cache_folder", f"is a file, not a folder (got {cache}). Choose another one."))
+    runs = resolve(preset.run.folder)
+    if not preset.run.folder:
+        found.append(Problem("run.folder", "is empty. Choose the folder that runs are written to, such as runs."))
+    elif runs.exists() and not runs.is_dir():
+        found.append(Problem("run.folder", f"is a file, not a folder (got {runs}). Choose another one."))
     return found

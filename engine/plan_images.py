@@ -183,7 +183,9 @@ def _validation_folder(
             problems.append(Problem("validation.folder", what))
             return []
     found = _scan(preset, folder, scanning)
-    problems += [Problem("validation.folder", str(problem)) for problem in found.problems]
+    # The scan calls its folder data.folder, whichever it is
+    told_here = (problem.message if problem.where == "data.folder" else str(problem) for problem in found.problems)
+    problems += [Problem("validation.folder", text) for text in told_here]
     warnings += found.warnings
     (problems if preset.data.broken_images == "stop" else warnings).extend(found.broken)
     rows = _placed(found, folder, preset, without, (problems, warnings))

@@ -27,7 +27,7 @@ def _named(problem: Problem, preset: Preset) -> Problem:
     """A fault of a model file under the setting that names the file."""
     is_vae = preset.model.vae and problem.where.startswith(str(resolve(preset.model.vae)))
     where = "model.vae" if is_vae else "model.base"
-    return Problem(where, f"{problem.where} {problem.message}".strip())
+    return Problem(where, str(problem))
 
 
 def model_kind(preset: Preset, model: ModelFacts) -> tuple[Prediction, bool]:

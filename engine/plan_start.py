@@ -26,7 +26,7 @@ def start_problems(config: ModelConfig, preset: Preset) -> list[Problem]:
     try:
         header = read_header(resolve(preset.adapter.start_from))
     except ModelError as error:
-        return found + [Problem("adapter.start_from", f"{each.where} {each.message}") for each in error.problems]
+        return found + [Problem("adapter.start_from", str(each)) for each in error.problems]
     if not parts_of_header(header):
         what = f"{resolve(preset.adapter.start_from)} is not an SDXL adapter with kohya's names. Choose a LoRA file."
         found.append(Problem("adapter.start_from", what))

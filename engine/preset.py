@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +140,10 @@ def build(content: Mapping[str, Any], problems: Iterable[Problem] = ()) -> Prese
         preset = Preset.model_validate(dict(content))
     except ValidationError as error:
         found += [_problem_of(fault) for fault in error.errors()]
-        rest = _rest(content, error)
-        raise PresetError(_masked(found + rule_problems(rest)), rest) from None
+        rest, other = (_rest(content, error, values) for values in (Setting.nearest, Setting.another))
+        whatever = rule_problems(other)  # what only a value that we put in brings about is no fault of the user's
+        standing = [problem for problem in rule_problems(rest) if problem in whatever]
+        raise PresetError(_masked(found + standing), rest) from None
     found += rule_problems(preset)
     if found:
         raise PresetError(_masked(found), preset)
@@ -175,15 +177,17 @@ def _problem_of(fault: Any) -> Problem:
     return Problem(where, f"{fault['msg']} (got {got!r}).")
 
 
-def _rest(content: Mapping[str, Any], error: ValidationError) -> Preset:
-    """The preset without its faulty values, so that faults between the others are found in the same go."""
+def _rest(content: Mapping[str, Any], error: ValidationError, value_for: Callable[[Setting, Any], Any]) -> Preset:
+    """The preset with other values in the place of faulty ones, so that faults between the others are found too."""
     rest = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
     for fault in error.errors():
         place: Any = rest
         for part in fault["loc"][:-1]:
             place = place.get(part, {}) if isinstance(place, dict) else {}
         if isinstance(place, dict):
-            place.pop(fault["loc"][-1], None)
+            got = place.pop(fault["loc"][-1], None)
+            if item := BY_PATH.get(".".join(map(str, fault["loc"]))):
+                place[item.name] = value_for(item, got)
     return Preset.model_validate(rest)
 
 

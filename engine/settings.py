@@ -7,6 +7,7 @@ lists them as `Setting` records.
 
 from __future__ import annotations
 
+import math
 import typing
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -65,6 +66,23 @@ class Setting:
     @property
     def path(self) -> str:
         return f"{self.section}.{self.name}"
+
+    def nearest(self, value: Any) -> Any:
+        """The allowed value nearest to one that is not allowed; the default for what is no number."""
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        if self.type not in (int, float) or not is_number or (self.exclusive_low and value <= (self.low or 0)):
+            return self.default
+        low, high = (-math.inf if self.low is None else self.low), (math.inf if self.high is None else self.high)
+        step = self.multiple_of or (1 if self.type is int else 0)
+        within = min(max(round(value / step) * step if step else value, low), high)
+        return int(within) if self.type is int else within
+
+    def another(self, value: Any) -> Any:
+        """An allowed value that is far from `nearest`, where there is one."""
+        near = self.nearest(value)
+        ends = (False, True) if self.type is bool else self.choices or (self.high, self.low)
+        fits = [end for end in ends if end is not None and end != near and not (self.exclusive_low and end == self.low)]
+        return fits[0] if fits else near
 
     @property
     def limits_text(self) -> str:

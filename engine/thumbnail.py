@@ -21,7 +21,9 @@ def thumbnail_problems(preset: Preset) -> list[Problem]:
         with Image.open(resolve(preset.sharing.thumbnail)) as picture:
             picture.verify()
     except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        what = f"is no picture that can be read ({error}). Choose another file, or leave it empty."
+        reason = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
+        got = resolve(preset.sharing.thumbnail)
+        what = f"is no picture that can be read (got {got}{reason}). Choose another file, or leave it empty."
         return [Problem("sharing.thumbnail", what)]
     return []
 

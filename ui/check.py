@@ -13,6 +13,7 @@ from engine.errors import PresetError, Problem
 from engine.forecast import Forecast, forecast_here
 from engine.plan import Plan, make_plan
 from engine.preset import BY_PATH, SETTINGS, Preset, build
+from engine.rules import rule_problems
 from ui.plan_sentence import sentence
 from ui.scans import scans
 
@@ -62,12 +63,13 @@ def check(content: Mapping[str, Any], anew: bool = False) -> Check:
         preset = whole = build(content)
     except PresetError as error:
         problems += error.problems
-        preset, whole = None, _without_faults(content, error)
+        preset, whole = None, _without_faults(error)
     plan = plan_of(whole) if whole else None
     if plan:
         faulty = {problem.where for problem in problems}
         problems += [problem for problem in plan.problems if problem.where not in faulty]
-    return Check(preset, plan, tuple(problems), plan.warnings if plan else (), switched_off(content))
+    warnings = dict.fromkeys(plan.warnings if plan else ())
+    return Check(preset, plan, tuple(dict.fromkeys(problems)), tuple(warnings), switched_off(content))
 
 
 def plan_of(preset: Preset) -> Plan:
@@ -96,10 +98,12 @@ def _value(content: Mapping[str, Any], path: str) -> Any:
     return content.get(section, {}).get(name, BY_PATH[path].default)
 
 
-def _without_faults(content: Mapping[str, Any], error: PresetError) -> Preset | None:
-    """The preset with every faulty setting at its default; None where that does not help."""
-    sections = {key: dict(value) if isinstance(value, Mapping) else value for key, value in content.items()}
-    for problem in error.problems:
+def _without_faults(error: PresetError) -> Preset | None:
+    """The preset with allowed values in the place of faulty ones; None where that does not help."""
+    if error.rest is None:
+        return None
+    sections = error.rest.model_dump()
+    for problem in rule_problems(error.rest):
         if problem.where in BY_PATH:
             section, name = problem.where.split(".")
             sections[section][name] = BY_PATH[problem.where].default
