@@ -185,7 +185,7 @@
     if (state.fault) return "";
     if (!state.folder) return say("Choose a folder of images above, or on the tab Data set.");
     if (!state.view) return say("Looking …");
-    return state.view.total ? say("No picture passes the filter.") : say("There are no images in this folder.");
+    return state.view.total ? say("No picture passes the filter. Change or clear it.") : say("There are no images in this folder. Choose another one above.");
   }
 
   // The single picture: a copy of up to 1280 px, asked for when it is shown.

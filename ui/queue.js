@@ -98,7 +98,7 @@ window.atelierQueue = (() => {
       oninput: (event) => { state.filter = event.target.value; draw(); } });
     const compare = button(say("Compare"), say("Choose two runs, then see in what they differ"), compareChosen, { disabled: state.chosen.length !== 2, id: "history-compare" });
     const body = shown.length ? el("table", { class: "plain", id: "history-list" }, el("tbody", {}, ...shown.map(drawRun)))
-      : el("p", { class: "quiet", text: state.runs.length ? say("No run is like that.") : say("No run yet.") });
+      : el("p", { class: "quiet", text: state.runs.length ? say("No run is like that. Change or clear the words above.") : say("No run yet. “Start training” below begins the first; all of them are kept here, to be compared, resumed and run again.") });
     return el("section", { class: "sheet" }, el("h4", {}, el("span", { text: say("History") }), filter, el("span", { class: "grow" }), compare), body);
   }
 
