@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -51,3 +53,15 @@ def test_a_changed_picture_gets_another_thumbnail(tmp_path: Path) -> None:
     (blue,) = thumbnails.of_all([path])
     assert red != blue
     assert red is not None and red.exists()
+
+
+def test_thumbnails_that_take_long_are_not_waited_for_and_come_to_the_place_told(tmp_path: Path) -> None:
+    Image.new("RGB", (900, 900), "red").save(tmp_path / "a.png")
+    gate = threading.Event()
+    kept = [thumbnails._pool.submit(gate.wait, 20) for _ in range(2)]  # both workers are busy
+    ((place, is_ready),) = thumbnails.soon([tmp_path / "a.png"], 0.01)
+    assert place is not None and not is_ready and not place.exists()
+    gate.set()
+    wait(kept)
+    assert thumbnails.soon([tmp_path / "a.png"], 20) == [(place, True)] and place.exists()
+    assert thumbnails.soon([tmp_path / "none.png"], 20) == [(None, True)]

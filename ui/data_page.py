@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from engine.errors import Problem
 from engine.plan import Plan
@@ -16,6 +17,7 @@ from ui.words import escape
 PAGE_IMAGES = 48
 _MOST_PROBLEMS = 50
 _FEW_WARNINGS = 2  # more are folded up
+_WAIT_SECONDS = 0.1  # for a page of thumbnails; the sentences beside the fields come with the same answer
 
 _LAYOUT = """training
 └── 10_mycat cat
@@ -108,16 +110,19 @@ def is_about_data(problem: Problem) -> bool:
 def gallery(images: Sequence[ImagePlan], first: int) -> str:
     """A page of pictures with their captions, starting at number `first`."""
     shown = images[first : first + PAGE_IMAGES]
-    small = thumbnails.of_all(image.path for image in shown)
-    cards = [_card(image, path) for image, path in zip(shown, small, strict=True)]
+    small = thumbnails.soon((image.path for image in shown), _WAIT_SECONDS)
+    cards = [_card(image, *of) for image, of in zip(shown, small, strict=True)]
     return f'<div class="pictures">{"".join(cards)}</div>' if cards else ""
 
 
-def _card(image: ImagePlan, small) -> str:
+def _card(image: ImagePlan, small: Path | None, is_ready: bool) -> str:
+    """One picture. page.js asks again for thumbnails that are still being made."""
+    nothing = escape(say("no preview"))
+    waits = "" if is_ready else f' data-soon="{nothing}"'
     picture = (
-        f'<img src="{escape(thumbnails.url(small))}" alt="" loading="lazy">'
+        f'<img src="{escape(thumbnails.url(small))}" alt="" loading="lazy"{waits}>'
         if small
-        else f'<span class="soon">{say("no preview")}</span>'
+        else f'<span class="soon">{nothing}</span>'
     )
     width, height = image.size_px
     size = f'<span class="whole">{width} × {height} → {image.bucket_px[0]} × {image.bucket_px[1]}</span>'

@@ -184,6 +184,20 @@ window.atelier = (() => {
     if (next && next !== full) showFull(next);
   });
 
+  // A thumbnail that is still being made is asked for again, ever less often; then its words stand in its place.
+  document.addEventListener("error", (event) => {
+    const image = event.target;
+    if (image.tagName !== "IMG" || image.dataset.soon === undefined) return;
+    const tries = Number(image.dataset.tries || 0) + 1;
+    if (tries > 25) {
+      const words = el("span", { class: "soon", text: image.dataset.soon });
+      return image.replaceWith(words);
+    }
+    image.dataset.tries = tries;
+    const address = image.src.replace(/&again=\d+$/, "");
+    setTimeout(() => image.isConnected && (image.src = `${address}&again=${tries}`), 200 * Math.min(tries, 10));
+  }, true);
+
   // Values under the pointer in a chart.
   function chartTip() {
     let tip = document.getElementById("chart-tip");

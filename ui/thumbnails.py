@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from urllib.parse import quote
 
@@ -43,6 +43,16 @@ def of_all(paths: Iterable[Path]) -> list[Path | None]:
     """The thumbnails of these pictures, made now where missing; None for what cannot be shown."""
     futures = [_ask(path) for path in paths]
     return [future.result() for future in futures]
+
+
+def soon(paths: Iterable[Path], seconds: float) -> list[tuple[Path | None, bool]]:
+    """For each picture its thumbnail and whether it is there yet; (None, True) for what cannot be shown.
+
+    Waits `seconds` for all together. The rest are made meanwhile, and will be where their path says.
+    """
+    asked = [(_target(path, SIDE_PX), _ask(path)) for path in paths]
+    wait([future for _, future in asked], timeout=seconds)
+    return [(future.result(), True) if future.done() else (target, False) for target, future in asked]
 
 
 def if_ready(path: Path) -> Path | None:
