@@ -118,10 +118,13 @@ def _with_kept(preset: Preset, chosen: argparse.Namespace) -> Preset:
 def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes) -> int:
     """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
     read_ahead(preset.model.base)
-    from engine.memory import advice, is_out_of_memory
-    from engine.state import list_states, step_of_state
-    from engine.stopping import StopAsked, Stopping
-    from engine.train import train as train_run
+    try:
+        from engine.memory import advice, is_out_of_memory
+        from engine.state import list_states, step_of_state
+        from engine.stopping import StopAsked, Stopping
+        from engine.train import train as train_run
+    except (ImportError, OSError, RuntimeError) as error:  # a package is missing or broken; the page tells what to do
+        return failed(report, f"{type(error).__name__}: {error}", 1, details=traceback.format_exc())
 
     stopping = Stopping()
     stopping.listen()
@@ -140,6 +143,7 @@ def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes)
         return failed(report, "interrupted twice; what was saved before is whole.", 1)
     except BaseException as error:
         if is_out_of_memory(error):
+            report.say(f"{type(error).__name__}: {error}")  # torch names who else holds the card's memory
             return failed(report, advice(preset, report.stage_name), OUT_OF_MEMORY)
         return failed(report, f"{type(error).__name__}: {error}", 1, details=traceback.format_exc())
     if here.is_first:

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from engine.ended import note_begun, note_ended
+
 ROOT = Path(__file__).resolve().parent.parent
 _NOT_FOR_THE_ENGINE = ("GRADIO_", "WERKZEUG_", "UVICORN_")
 
@@ -25,8 +27,13 @@ def start(run_folder: Path, *, python: str | None = None, command: Sequence[str]
     process = begin(run_folder, command)
     # Somebody must wait for an ended child, or it stays in the process table and looks alive. If the page is gone by
     # then, the system does it.
-    threading.Thread(target=process.wait, name=f"wait for {process.pid}", daemon=True).start()
+    waiting = threading.Thread(target=_wait, args=(process, run_folder), name=f"wait for {process.pid}", daemon=True)
+    waiting.start()
     return process.pid
+
+
+def _wait(process: subprocess.Popen[bytes], run_folder: Path) -> None:
+    note_ended(run_folder.resolve(), process.wait())
 
 
 def begin(
@@ -37,6 +44,7 @@ def begin(
     `variables` are added to its environment; the open files `keep_open` stay open in it, and so stay locked.
     """
     with (folder.resolve() / "log.txt").open("ab") as log:
+        note_begun(folder.resolve())
         return subprocess.Popen(
             list(command),
             cwd=ROOT,

@@ -26,6 +26,7 @@ except ImportError:  # Windows
 
 from engine import events
 from engine import run as runs
+from engine.ended import note_ended
 from engine.errors import UserError
 from engine.gpus import Gpu, gpus
 from engine.home import home
@@ -85,6 +86,8 @@ class Worker:
                 with self.queue.changing():
                     entry = self.queue.get(known.id)
                     child = self._children.pop(entry.id, None)
+                    if child is not None and entry.folder:
+                        note_ended(Path(entry.folder), child.returncode)
                     settled = settle(entry, child.returncode if child else None)
                     self.queue.write(settled)
                 print(f"{entry.title}: {settled.state}. {settled.message}".strip(), flush=True)

@@ -12,6 +12,7 @@ from captioning.bench.operations import OPERATIONS
 from captioning.catalogue import MODELS, UNKNOWN
 from captioning.tool import settings_table
 from captioning.tools import TOOLS
+from engine.failures import CATALOGUE
 from engine.kohya.receipt import TITLES
 from engine.preset import BY_PATH, ROOT, SECTIONS
 from engine.settings import Setting
@@ -82,7 +83,7 @@ def _said_in(tree: ast.AST) -> Iterator[str]:
 
 @cache
 def told() -> frozenset[str]:
-    """What others tell and the page says: names of tools, operations, sections, shipped presets, units, stages."""
+    """What others tell and the page says: names of tools, operations, sections, shipped presets, units, stages, failures."""
     found = {text for tool in TOOLS.values() for text in (tool.TITLE, tool.ABOUT)}
     for kind in OPERATIONS.values():
         found |= {kind.title, kind.about}
@@ -91,6 +92,7 @@ def told() -> frozenset[str]:
     found |= {section.capitalize() for section in SECTIONS} | {"About", "Author"}
     found |= {item.unit for item in all_settings().values() if item.unit}
     found |= {PresetFile(path, False).title for path in (ROOT / "presets").glob("*.json")}
+    found |= {text for kind in CATALOGUE.values() for text in (kind.cause, kind.remedy)}
     return frozenset(found | _stages())
 
 

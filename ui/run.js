@@ -46,6 +46,7 @@ window.atelierRun = (() => {
     else if (name === "log") showLog(content);
     else if (name === "change") window.atelierRunChange.show(place, content, ask, done);
     else place.innerHTML = content;
+    if (name === "progress") place.onclick = offered;
     return true;
   }
 
@@ -82,6 +83,30 @@ window.atelierRun = (() => {
   function done({ message, error }) {
     tell(message || error || "");
     look();
+  }
+  // What a failure offers: its change of settings, and the report to copy. The panel is drawn anew when it changes, so
+  // the place that holds it listens.
+  async function offered(event) {
+    const pressed = event.target.closest("button[data-does]");
+    if (!pressed) return;
+    const { does, failure, changes } = pressed.dataset;
+    if (does === "report") await copyReport(pressed);
+    else if (confirm(say("These settings change, and training starts again:") + `\n\n${changes}`)) {
+      const { message, error } = await ask("fix", { failure });
+      tell(message || error || "");
+      look();
+    }
+  }
+  async function copyReport(pressed) {
+    const { report, error } = await ask("report");
+    if (!report) return tell(error || say("There is no report on this run."));
+    try {
+      await navigator.clipboard.writeText(report);
+      pressed.textContent = say("Copied");
+    } catch { // a page without a certificate may not write there: the text can be copied by hand
+      byId("run-message").replaceChildren(el("textarea", { readOnly: true, rows: 12, ariaLabel: say("The report"), text: report }));
+      byId("run-message").firstChild.select();
+    }
   }
   function tell(text) {
     byId("run-message").replaceChildren(...(text ? [el("p", { class: "fault", role: "alert", text })] : []));

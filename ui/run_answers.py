@@ -13,7 +13,7 @@ from typing import Any, cast, get_args
 
 from engine.errors import UserError
 from engine.run import Request, RunFolder, Status
-from ui import gallery_view, run_changes, run_list, run_page, stars
+from ui import failure_page, gallery_view, run_changes, run_list, run_page, stars
 from ui.language import say
 from ui.run_view import RunView, view_of
 from ui.timeline_view import timeline
@@ -22,11 +22,13 @@ Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the con
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """One question of the browser: {"ask": "look", "resume" or a request of engine.run, "run": a folder or ""}.
+    """One question of the browser: {"ask": what, "run": a folder or ""}; what is "look" or what a button does.
 
     Further: "change" with "what" and "value", "longer" and "make_longer" with "epochs", "star" with "path".
     "look" also has "active" (the run that was running at the last look, or "") and "seen" ({part: digest}); it brings
-    {"run", "active", "parts": {part: {"digest", "content"}}}. The others bring {"message"}: "" when all is well.
+    {"run", "active", "parts": {part: {"digest", "content"}}}. "report" brings {"report"}. The others, as
+    "resume", a request of engine.run, and "fix" (with the "failure" whose changes are wanted), bring {"message"}: ""
+    when all is well.
     """
     what, chosen = str(asked.get("ask")), str(asked.get("run") or "")
     if what == "look":
@@ -35,6 +37,10 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         return {"message": resume(chosen)}
     if what in ("change", "longer", "make_longer", "star"):
         return _changed(what, chosen, asked)
+    if what == "fix":
+        return {"message": fix(chosen, str(asked.get("failure") or ""))}
+    if what == "report":
+        return {"report": report(chosen)}
     if what in get_args(Request):
         return {"message": request(cast(Request, what), chosen)}
     return {"message": say("this page is older than the program that it speaks with. Load it again.")}
@@ -166,6 +172,24 @@ def resume(chosen: str) -> str:
     except UserError as error:
         return str(error)
     return ""
+
+
+def fix(chosen: str, failure: str) -> str:
+    """Start again with the changes that are offered for a failure; what is in the way, or ""."""
+    run = _existing(chosen)
+    if run is None:
+        return say("Choose a run to resume.")
+    view = view_of(run.path)
+    return failure_page.apply_fix(view, run_list.status(view), failure)
+
+
+def report(chosen: str) -> str:
+    """The report on a run, without anything private; "" where there is no such run."""
+    run = _existing(chosen)
+    if run is None:
+        return ""
+    view = view_of(run.path)
+    return failure_page.report_of(view, run_list.status(view))
 
 
 def _existing(chosen: str) -> RunFolder | None:

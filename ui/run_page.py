@@ -5,7 +5,7 @@ from __future__ import annotations
 from engine import events
 from engine.plan_sizes import size_text
 from engine.run import Status
-from ui import hardware_view, run_list, thumbnails, validation_view, words
+from ui import failure_page, hardware_view, run_list, thumbnails, validation_view, words
 from ui.charts import Line, chart, thinned
 from ui.gallery_view import copy_button, step_name
 from ui.language import say, word
@@ -66,7 +66,7 @@ def progress(view: RunView, state: Status) -> str:
     return (
         f'<div class="sheet run-state {state}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
         f'<span class="detail">{escape(detail)}</span></div>'
-        f"{bar}{_figures(view, state)}{_fault(view) if state == 'failed' else ''}{_warnings(view)}</div>"
+        f"{bar}{_figures(view, state)}{failure_page.panel(view, state)}{_warnings(view)}</div>"
     )
 
 
@@ -133,21 +133,6 @@ def _figures(view: RunView, state: Status) -> str:
     figures.append((say("Device"), view.started.device))
     cells = "".join(f"<div><dt>{name}</dt><dd>{escape(value)}</dd></div>" for name, value in figures)
     return f'<dl class="figures">{cells}</dl>'
-
-
-def _fault(view: RunView) -> str:
-    if not isinstance(view.end, events.Failed):
-        return ""
-    fault = view.end
-    lines = [f"{words.place(problem.get('where', ''))}: {problem.get('message', '')}" for problem in fault.problems]
-    items = "".join(f"<li>{escape(line)}</li>" for line in lines) if len(lines) > 1 else ""
-    trace = (
-        f"<details><summary>{say('Traceback')}</summary><pre>{escape(fault.traceback)}</pre></details>"
-        if fault.traceback
-        else ""
-    )
-    text = say("Several things need to be corrected:") if items else fault.message
-    return f'<div class="fault"><p>{escape(text)}</p><ul>{items}</ul>{trace}</div>'
 
 
 def _warnings(view: RunView) -> str:
