@@ -83,7 +83,7 @@ def _said_in(tree: ast.AST) -> Iterator[str]:
 
 @cache
 def told() -> frozenset[str]:
-    """What others tell and the page says: names of tools, operations, sections, shipped presets, units, stages, failures."""
+    """What others tell and the page says: names of tools, operations, sections, shipped presets, stages, failures."""
     found = {text for tool in TOOLS.values() for text in (tool.TITLE, tool.ABOUT)}
     for kind in OPERATIONS.values():
         found |= {kind.title, kind.about}

@@ -132,6 +132,7 @@ FILES: dict[str, Kind] = {
         seen="the names and shapes of its tensors",
         signs=(
             r"trains on SDXL only",
+            r"which Atelier cannot train",
             r"\bnot SDXL\b",
             r"is no SDXL checkpoint",
             r"no SDXL has",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.failures.kinds import Facts, Kind, Values
+from engine.preset import SETTINGS
 
 
 def _without_8bit(facts: Facts) -> list[Values]:
@@ -15,12 +16,19 @@ def _without_8bit(facts: Facts) -> list[Values]:
         fix["memory.unet_storage"] = "int8"
     if facts.preset.memory.text_encoder_storage == "nf4":
         fix["memory.text_encoder_storage"] = "int8"
-    plainest = {path: "adamw" if path == "optimizer.name" else value for path, value in fix.items()}
+    plainest = {**fix, **_to_adamw(facts)} if "optimizer.name" in fix else {}
     return [found for found in (fix, plainest) if found]
 
 
 def _adamw(facts: Facts) -> list[Values]:
-    return [{"optimizer.name": "adamw"}] if "optimizer.name" in facts.told else []
+    return [_to_adamw(facts)] if "optimizer.name" in facts.told else []
+
+
+def _to_adamw(facts: Facts) -> dict[str, object]:
+    """adamw; where the other one takes rates near 1, which would ruin everything here, with the usual rates."""
+    rates = [item for item in SETTINGS if item.section == "optimizer" and item.name.endswith("_rate")]
+    usual = {item.path: item.default for item in rates if facts.preset.get(item.path) > 0.01}
+    return {"optimizer.name": "adamw", **usual}
 
 
 def _no_tracker(facts: Facts) -> list[Values]:

@@ -17,7 +17,8 @@ from engine.run import RunFolder
 from engine.secrets import masked, redacted
 
 _TAIL = r"(?:[\\/][^\n:'\"“”<>|*?,;()\[\]]*)?"  # what follows a known folder, blanks included, to the end of a path
-_HOMES = re.compile(r"(?i)(?:/home/|/Users/|[a-z]:[\\/]+Users[\\/]+)[^\\/\s:'\"]+" + _TAIL)
+_HOME = r"(?:[^\\/\n:'\"<>|*?]{1,40}(?=[\\/])|[^\\/\s:'\"]+)"  # a user's folder; with blanks where more follows
+_HOMES = re.compile(r"(?i)(?:/home/|/Users/|[a-z]:[\\/]+Users[\\/]+)" + _HOME + _TAIL)
 _PATHS = re.compile(
     r"(?<![\w<>/.])(?:~?/(?:[\w.@+-]+/)+[\w.@+ -]*|[A-Za-z]:[\\/][^\n:'\"<>|*?,;()]*|\\\\[^\n:'\"<>|*?,;()]+)"
 )
