@@ -1,7 +1,7 @@
 """The run folder: the only thing that page and engine share. Torch-free.
 
 runs/NAME/  preset.json  plan.json  events.jsonl  log.txt  samples/  checkpoints/  state/  inputs/  requests/
-           changes.json  lock
+            changes.json  exit.json  lock
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from engine.preset import ROOT, SETTINGS, Preset, resolve
 from engine.run import RunFolder
 from engine.secrets import masked, redacted
 
-_TAIL = r"(?:[\\/][^\n:'\"“”<>|*?,;()\[\]]*)?"  # what follows a known folder, blanks included, to the end of a path
+# What follows a known folder, blanks included, to the end of a path or the beginning of another one
+_TAIL = r"(?:[\\/](?:(?!\s[A-Za-z]:[\\/])[^\n:'\"“”<>|*?,;()\[\]])*)?"
 _HOME = r"(?:[^\\/\n:'\"<>|*?]{1,40}(?=[\\/])|[^\\/\s:'\"]+)"  # a user's folder; with blanks where more follows
 _HOMES = re.compile(r"(?i)(?:/home/|/Users/|[a-z]:[\\/]+Users[\\/]+)" + _HOME + _TAIL)
 _PATHS = re.compile(
