@@ -340,7 +340,7 @@ def test_a_change_that_no_preset_bears_is_not_offered() -> None:
 def test_the_button_makes_a_new_run_and_leaves_the_old_one_alone(tmp_path: Path, monkeypatch, capsys) -> None:
     launched: list[Path] = []
     monkeypatch.setattr(run_list, "launch", lambda path, gpus=1: launched.append(path))
-    monkeypatch.setattr(run_list, "_refuse_second", lambda: None)
+    monkeypatch.setattr(run_list, "refuse_second", lambda: None)
     changes = {"run.folder": str(tmp_path / "runs"), "run.name": "a run", "run.batch_size": 4}
     view = failing(tmp_path, torch.OutOfMemoryError("CUDA out of memory"), changes, monkeypatch)
     before = view.run.preset.read_bytes()
@@ -354,7 +354,7 @@ def test_the_button_makes_a_new_run_and_leaves_the_old_one_alone(tmp_path: Path,
 def test_a_run_is_resumed_with_a_change_that_does_not_touch_its_course(tmp_path: Path, monkeypatch, capsys) -> None:
     launched: list[Path] = []
     monkeypatch.setattr(run_list, "launch", lambda path, gpus=1: launched.append(path))
-    monkeypatch.setattr(run_list, "_refuse_second", lambda: None)
+    monkeypatch.setattr(run_list, "refuse_second", lambda: None)
     view = failing(tmp_path, OSError(28, "No space left on device"), {}, monkeypatch)
     events.EventLog(view.run.events).emit(events.Saved(5, "state", "state/step-00000005.safetensors", 9))
     view.refresh()
