@@ -24,7 +24,8 @@ TORCH_FREE = (
     "engine", "engine.errors", "engine.settings", "engine.preset", "engine.rules", "engine.events", "engine.run",
     "engine.prompts", "engine.plan", "engine.commands", "engine.sdxl.detect", "engine.sdxl.layers", "engine.data.scan",
     "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "captioning.jobs",
-    "captioning.working", "engine.queue", "launchers.worker",
+    "captioning.working", "engine.queue", "launchers.worker", "engine.drawing.prompt_language",
+    "engine.drawing.wildcard_files", "engine.drawing.lora_names",
 )  # fmt: skip
 
 # Folder → what nothing in it may import

@@ -1,0 +1,1 @@
+"""Drawing pictures with finished weights: settings, prompts, samplers, what is written into pictures."""
