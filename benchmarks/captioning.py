@@ -24,14 +24,14 @@ from benchmarks.turns import seconds_in_turns
 from captioning.caption_files import survey
 from captioning.captioners import CAPTIONERS
 from captioning.job import Captioning
-from captioning.jobs import JobFolder
 from captioning.models.blip import Settings as BlipSettings
 from captioning.models.wd import Settings as WdSettings
 from captioning.protocol import Captioner
 from captioning.tagging import square_bgr
 from captioning.wording import Wording
-from captioning.working import JobReport
 from engine.data.images import open_small, open_upright
+from engine.tools.jobs import JobFolder
+from engine.tools.working import JobReport
 
 BATCH = 2
 WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "[DEC]", *(f"word{number}" for number in range(250)))

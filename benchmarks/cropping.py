@@ -18,12 +18,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from captioning import jobs
 from captioning.crop import Settings
 from captioning.cutting import Cut, Focus, Look, make_cut
 from captioning.faces import face_detector
 from captioning.working import work
 from engine.data.buckets import BucketRules, place
+from engine.tools import jobs
 
 SIZE_PX = (4000, 3000)
 

@@ -13,11 +13,11 @@ from captioning.dataset_toml import dataset_text
 from captioning.layout import Layout, Picture, Subset, understand
 from captioning.name_patterns import name_fault
 from captioning.picture_files import plain_name
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted, names_of
 from engine.data.folders import stem_and_suffix
 from engine.data.index import IndexedFolder
 from engine.errors import Problem, UserError
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted, names_of
 
 TITLE = "Arranging"
 ABOUT = "Understands any folder layout and makes a training folder of links, or an index; images stay where they are."

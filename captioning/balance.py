@@ -11,10 +11,10 @@ from captioning.balancing import MOST_REPEATS, balanced_repeats
 from captioning.layout import Subset, understand
 from captioning.picture_files import name_key, names_in, plain_name
 from captioning.rename_order import Renaming, Step, in_order
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.data.folders import repeats_and_name
 from engine.errors import Problem, UserError
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Balancing"
 ABOUT = "Proposes repeats so that every class is seen equally, and renames the folders 10_name to it."

@@ -8,12 +8,12 @@ import unicodedata
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from captioning.journal import Journal
 from captioning.wording import Existing, Wording
 from engine.data.captions import CaptionIndex, decode_caption, first_line
 from engine.data.folders import NOT_A_FILE, UNREAD_SUFFIXES, Listing, image_suffixes, list_folders, stem_and_suffix
 from engine.data.scan_report import folder_fault
 from engine.errors import DatasetError, Problem, UserError
+from engine.tools.journal import Journal
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from captioning.models.git import Settings as GitSettings
 from captioning.models.vlm import Settings as VlmSettings
 from captioning.models.wd import Settings as WdSettings
 from captioning.protocol import Captioner
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from captioning.wording import Wording
 from engine.atomic import write_text_whole
 from engine.errors import Problem, UserError
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Writing captions"
 ABOUT = "A model looks at each image and writes its caption beside it."

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captioning.caption_files import caption_text
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.data.captions import CAPTION_SUFFIXES
 from engine.data.folders import SET_ASIDE, image_suffixes, natural_order, repeats_and_name, stem_and_suffix
 from engine.data.headers import read_image_header, refusal_of_size
@@ -20,6 +19,7 @@ from engine.data.scan_report import folder_fault
 from engine.errors import DatasetError, Problem, UserError
 from engine.preset import Preset, resolve
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Clean up"
 ABOUT = (

@@ -17,7 +17,6 @@ from PIL import ImageColor
 from captioning.cutting import Cut, Focus, Format, Look, Made, begin, make_cut, padded_size
 from captioning.faces import face_detector
 from captioning.picture_files import listings_of
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.data.buckets import BucketRules, Placement, place
 from engine.data.captions import CAPTION_SUFFIXES, CaptionIndex
 from engine.data.folders import NOT_A_FILE, Listing, stem_and_suffix
@@ -26,6 +25,7 @@ from engine.data.masks import MaskIndex
 from engine.errors import Problem, UserError
 from engine.preset import resolve
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Crop and resize"
 ABOUT = "Cuts and resizes images to one size or to buckets, into a new folder; captions and masks are copied along."

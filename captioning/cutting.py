@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from captioning import moving
 from captioning.faces import face_detector
 from captioning.focus import cut_around, cut_by_saliency, main_face, spectral_residual
 from engine.atomic import PART_SUFFIX, storage_refusal
 from engine.data.buckets import Placement, Size
 from engine.data.images import open_layered, open_upright, resample
 from engine.errors import UserError
+from engine.tools import moving
 
 Focus = Literal["centre", "face", "saliency"]
 Format = Literal["png", "jpg", "webp"]

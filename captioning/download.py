@@ -8,9 +8,9 @@ from typing import Literal
 
 from captioning.catalogue import MODELS, KnownModel
 from captioning.hub import HubFile, Stopped, fetch, list_files, user_is_offline
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.errors import Problem, UserError
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Downloading a model"
 ABOUT = "A captioning model from the hub, only after you agreed to its size and its folder."

@@ -14,10 +14,10 @@ from typing import Any
 
 from captioning.caption_files import Item, write_caption
 from captioning.protocol import Captioner
-from captioning.tool import Report, Row
 from captioning.wording import Wording
 from engine.data.images import open_small
 from engine.errors import UserError
+from engine.tools.tool import Report, Row
 
 _DECODERS = max(2, min(8, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 2))
 _AHEAD = 2  # batches that are being decoded or wait, decoded

@@ -12,10 +12,10 @@ from captioning.layout_captions import CaptionFinder
 from captioning.metadata_json import find_metadata
 from captioning.name_patterns import class_word
 from captioning.picture_files import listings_of
-from captioning.tool import counted, names_of
 from engine.data.folders import Listing, list_folders, repeats_and_name, stem_and_suffix
 from engine.data.index import IndexedFolder, read_index
 from engine.errors import DatasetError, Problem, UserError
+from engine.tools.tool import counted, names_of
 
 Shape = Literal["training folder", "one subset", "deeper", "flat", "classes", "mixed", "data set", "metadata"]
 _REGULARIZATION = frozenset(("reg", "regularization", "regularisation", "reg_images", "class_images"))

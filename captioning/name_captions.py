@@ -10,12 +10,12 @@ from typing import Literal
 
 from captioning.caption_files import Item, current_bytes, is_kept, survey, write_caption
 from captioning.name_patterns import class_word
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from captioning.wording import Wording, parts_of
 from engine.data.captions import decode_caption
 from engine.data.folders import stem_and_suffix
 from engine.errors import UserError
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Captions from names"
 ABOUT = (

@@ -10,10 +10,10 @@ from pathlib import Path
 from captioning.name_patterns import Pattern, class_word, name_fault, parse_pattern
 from captioning.picture_files import Group, groups_of, listings_of, name_key, names_in, plain_name
 from captioning.rename_order import Renaming, Step, in_order
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.data.folders import Listing, stem_and_suffix
 from engine.errors import Problem, UserError
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Renaming"
 ABOUT = "Names images after their folders, by a pattern; captions and masks go along, and nothing is overwritten."

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from captioning import caption_tool, download
-from captioning.tool import settings_table
 from engine.atomic import write_text_whole
 from engine.preset import ROOT
+from engine.tools.tool import settings_table
 
 TARGET = ROOT / "docs" / "captioning.md"
 HEADING = "## All settings\n"

@@ -12,7 +12,6 @@ import numpy as np
 
 from captioning.caption_similarity import LIMITS, SIMILAR, Features, Likeness, likeness
 from captioning.picture_files import listings_of
-from captioning.tool import Proposal, Report, Row, ToolSettings, counted
 from engine.atomic import write_text_whole
 from engine.data.captions import CaptionIndex, read_caption
 from engine.data.folders import Listing, stem_and_suffix
@@ -21,6 +20,7 @@ from engine.preset import resolve
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.tokenizer import CHUNK_TOKENS, Tokenizers
 from engine.settings import setting
+from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Overfitting risk from captions"
 ABOUT = "Tells how alike the captions are to both text encoders of the base model; changes no file."

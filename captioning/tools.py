@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from captioning import arrange, balance, caption_tool, clean, crop, download, name_captions, rename, similarity
-from captioning.tool import ToolModule
+from engine.tools.tool import Program, ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "caption": caption_tool,
@@ -16,3 +16,5 @@ TOOLS: dict[str, ToolModule] = {
     "similarity": similarity,
     "download": download,
 }
+
+PROGRAM = Program("captioning", TOOLS)

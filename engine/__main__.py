@@ -1,4 +1,5 @@
-"""The command line: `python -m engine train|extend|check|forecast|measure|fit|sample|import|export|queue|doctor`.
+"""The command line: `python -m engine train|extend|check|forecast|measure|fit|sample|import|export|queue|doctor`,
+and the tools for LoRA files (see engine/lora_tools).
 
 Torch is imported where it is needed.
 
@@ -14,6 +15,8 @@ from pathlib import Path
 
 from engine import commands, forecast_commands, queue_commands
 from engine.errors import UserError
+from engine.lora_tools import PROGRAM
+from engine.tools import command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,8 +35,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
-    names = "train | extend | check | forecast | measure | fit | sample | import | export | queue | doctor"
-    parts = parser.add_subparsers(required=True, metavar=names)
+    names = ("train", "extend", "check", "forecast", "measure", "fit", "sample", "import", "export", "queue", "doctor")
+    parts = parser.add_subparsers(required=True, metavar=" | ".join((*names, *command.commands(PROGRAM))))
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
     _add_preset(train)
@@ -76,6 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     exporting.set_defaults(command=commands.export_preset)
 
     queue_commands.add_parser(parts, _add_settings)
+    command.add_parsers(parts, PROGRAM)
 
     doctor = parts.add_parser("doctor", help="check this machine and what is installed")
     doctor.add_argument("--json", action="store_true", help="print the findings as JSON")

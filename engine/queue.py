@@ -34,7 +34,7 @@ _SHAPES: dict[Kind, str] = {"run": "preset", "job": "folder", "sample": "argumen
 
 @dataclass(frozen=True)
 class Entry:
-    """One work: a frozen preset ("run"), a captioning job's folder ("job"), or arguments of `engine sample`.
+    """One work: a frozen preset ("run"), the folder of a tool's job ("job"), or arguments of `engine sample`.
 
     `folder` is where it works, or "" for a run that has none yet; `gpus`: how many it takes, `given`: which it got;
     `starts`: how often it was begun; `from_byte`: how long the folder's events were then; `resumes`: it takes up a run.
@@ -118,7 +118,7 @@ class Queue:
         """The same once more, right behind it, as a new run. Raises UserError for a job, which is done once."""
         old = self.get(entry_id)
         if old.kind == "job":
-            raise UserError("a captioning job is done once. Make a new one on its page.", old.title)
+            raise UserError("a job of a tool is done once. Make a new one on its page.", old.title)
         fresh = Entry("", old.kind, old.title, preset=old.preset, arguments=old.arguments, gpus=old.gpus)
         return self.add(dataclasses.replace(fresh, folder="" if old.kind == "run" else old.folder), after=old.id)
 
@@ -229,7 +229,7 @@ def of_run(folder: Path, preset: Preset) -> Entry:
 
 
 def of_job(folder: Path, title: str) -> Entry:
-    """An entry that does a captioning job."""
+    """An entry that does a job of a tool."""
     return Entry("", "job", title, folder=str(folder.resolve()))
 
 

@@ -27,7 +27,7 @@ def add_parser(parts: Any, add_settings: Any) -> None:
     listed.add_argument("--json", action="store_true", help="print it as JSON")
     listed.set_defaults(command=show)
 
-    added = tasks.add_parser("add", help="put a preset (frozen as it is now), a run to resume or a captioning job last")
+    added = tasks.add_parser("add", help="put a preset (frozen as it is now), a run to resume or a tool's job last")
     added.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER|JOB_FOLDER")
     add_settings(added)
     added.set_defaults(command=add)

@@ -43,7 +43,7 @@ Status = Literal["new", "running", "finished", "stopped", "failed", "killed"]
 
 @dataclass(frozen=True)
 class WorkFolder:
-    """What every folder has that a process works in and others watch: a run's, or a captioning job's."""
+    """What every folder has that a process works in and others watch: a run's, or a tool's job's."""
 
     path: Path
 

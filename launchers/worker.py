@@ -8,7 +8,6 @@ inherits the open file), the entry says that it runs before it is started, and h
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 import subprocess
 import sys
@@ -33,6 +32,7 @@ from engine.home import home
 from engine.preset import load, resolve
 from engine.queue import Entry, Queue, State, preset_of, queue
 from engine.run import WorkFolder, is_held, runs_in
+from engine.tools.jobs import JobFolder, program_of_job
 from launchers import local
 
 MOST_STARTS = 3  # so often a work is begun anew that was cut off while nobody watched (the machine went down)
@@ -46,7 +46,7 @@ def command_of(entry: Entry) -> list[str]:
     if entry.kind == "sample":
         return [sys.executable, "-m", "engine", *entry.arguments]
     if entry.kind == "job":
-        return [sys.executable, "-m", "captioning", "run", entry.folder]
+        return [sys.executable, "-m", program_of_job(Path(entry.folder)), "run", entry.folder]
     if entry.gpus > 1:
         return [sys.executable, "-m", "launchers.several", "--gpus", str(entry.gpus), entry.folder]
     return [sys.executable, "-m", "engine", "train", entry.folder]
@@ -228,21 +228,22 @@ def _folder(entry: Entry) -> Path:
 
 
 def _foreign(entries: Sequence[Entry]) -> int:
-    """How many runs and captioning jobs work here that the queue did not start."""
+    """How many runs and jobs of tools work here that the queue did not start."""
     ours = {Path(entry.folder).resolve() for entry in entries if entry.folder}
     folders = {home() / "runs"} | {resolve(str(entry.preset["run"]["folder"])) for entry in entries if entry.preset}
     works: list[WorkFolder] = [run for folder in folders for run in runs_in(folder)]
     jobs = home() / "jobs"
-    works += [WorkFolder(path) for path in (jobs.iterdir() if jobs.is_dir() else ()) if not _is_download(path)]
+    works += [WorkFolder(path) for path in (jobs.iterdir() if jobs.is_dir() else ()) if _uses_gpu(path)]
     return sum(work.path.resolve() not in ours and work.is_running() for work in works)
 
 
-def _is_download(job: Path) -> bool:
-    """Downloads use no GPU."""
+def _uses_gpu(folder: Path) -> bool:
+    """Downloads and the tools for LoRA files use none, but caches are made on it."""
     try:
-        return json.loads((job / "job.json").read_text(encoding="utf-8"))["tool"] == "download"
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
+        job = JobFolder(folder).load()
+    except UserError:
+        return False
+    return job.tool != "download" and (job.program != "engine" or job.tool == "caches")
 
 
 def _hold(lock: Path) -> int | None:

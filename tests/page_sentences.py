@@ -10,14 +10,14 @@ from typing import TypeGuard
 
 from captioning.bench.operations import OPERATIONS
 from captioning.catalogue import MODELS, UNKNOWN
-from captioning.tool import settings_table
-from captioning.tools import TOOLS
 from engine.failures import CATALOGUE
 from engine.kohya.receipt import TITLES
 from engine.preset import BY_PATH, ROOT, SECTIONS
 from engine.settings import Setting
+from engine.tools.tool import settings_table
 from ui import app, data_page, language, page_language, theme
 from ui.preset_files import PresetFile
+from ui.tool_table import TOOLS
 
 SAYING = {"say": 0, "word": 0}  # function → which argument is the sentence
 # Settings whose choices are names of algorithms, models and file formats, the same in every language

@@ -23,9 +23,9 @@ from launchers import LAUNCHERS
 TORCH_FREE = (
     "engine", "engine.errors", "engine.settings", "engine.preset", "engine.rules", "engine.events", "engine.run",
     "engine.prompts", "engine.plan", "engine.commands", "engine.sdxl.detect", "engine.sdxl.layers", "engine.data.scan",
-    "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "captioning.jobs",
-    "captioning.working", "engine.queue", "launchers.worker", "engine.drawing.prompt_language",
-    "engine.drawing.wildcard_files", "engine.drawing.lora_names",
+    "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "engine.tools.jobs",
+    "engine.tools.working", "engine.tools.command", "engine.lora_tools", "engine.queue", "launchers.worker",
+    "engine.drawing.prompt_language", "engine.drawing.wildcard_files", "engine.drawing.lora_names",
 )  # fmt: skip
 
 # Folder → what nothing in it may import

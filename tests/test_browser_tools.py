@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from captioning import jobs
 from captioning.rename import Settings as RenameSettings
 from engine import events
 from engine.preset import ROOT
+from engine.tools import jobs
 from tests.browser import Server
 from tests.captioning_models import BLUE, RED, picture, write_tagger
 from tests.pages import WAIT_MS, open_page, tab

@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 from captioning import caption_tool
 from captioning.captioners import CAPTIONERS
 from captioning.tagging import TagRules, spaced, square_bgr
-from captioning.tool import make_settings, settings_table
 from engine.errors import ModelError, PresetError, UserError
+from engine.tools.tool import make_settings, settings_table
 
 IMAGES = [Image.new("RGB", (30, 20), RED), Image.new("RGB", (9, 40), BLUE)]
 

@@ -128,8 +128,9 @@ def test_files_of_the_same_name_from_before_are_not_overwritten(tmp_path: Path):
 
 def test_a_twin_whose_kept_copy_went_away_stays(tmp_path: Path):
     data = make(tmp_path / "set", {"a.png": png(1), "b.png": png(1)})
-    from captioning import clean, jobs
-    from captioning.working import JobReport
+    from captioning import clean
+    from engine.tools import jobs
+    from engine.tools.working import JobReport
 
     settings = clean.Settings(folder=str(data))
     proposal = clean.propose(settings)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tool_runs import contents, make
 
-from captioning import jobs
 from captioning.__main__ import main
+from engine.tools import jobs
 
 
 @pytest.fixture

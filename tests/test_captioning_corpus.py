@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tool_runs import carry_out, contents, files, make, propose, undo
 
-from captioning import journal
-from captioning.journal import Journal
 from engine.errors import UserError
+from engine.tools import journal
+from engine.tools.journal import Journal
 from tests import rights
 
 TOOLS_ON_FOLDERS = ("rename", "name_captions", "arrange", "balance")

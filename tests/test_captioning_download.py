@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 from hub_server import COMMIT, REPOSITORY, Hub, serving
 
-from captioning import download, jobs
+from captioning import download
 from captioning.catalogue import MODELS
 from captioning.hub import DEFAULT_OFFLINE, needed, user_is_offline
 from captioning.model_folder import require_files
-from captioning.tool import make_settings
 from captioning.working import work
 from engine.errors import ModelError, UserError
+from engine.tools import jobs
+from engine.tools.tool import make_settings
 
 WEIGHTS = random.Random(0).randbytes(300_000)
 FILES = {"model.onnx": WEIGHTS, "selected_tags.csv": b"name\n", "README.md": b"about", ".gitattributes": b"x"}
@@ -100,7 +101,7 @@ def test_a_download_that_is_stopped_goes_on_in_another_process_with_what_is_ther
         report.stopped = report.stopped or len(told) > 4
         return report.stopped
 
-    monkeypatch.setattr("captioning.working.JobReport.is_stop_asked", stop_later)
+    monkeypatch.setattr("engine.tools.working.JobReport.is_stop_asked", stop_later)
     assert carried_out(tmp_path)[0] == 0
     (part,) = (tmp_path / "model").iterdir()
     there = part.stat().st_size

@@ -12,11 +12,12 @@ import pytest
 from captioning_models import BLUE, RED, picture, write_tagger
 from conftest import ROOT
 
-from captioning import caption_tool, jobs
+from captioning import caption_tool
 from captioning.__main__ import main
 from captioning.caption_files import survey
-from captioning.tool import make_settings
 from engine.errors import DatasetError
+from engine.tools import jobs
+from engine.tools.tool import make_settings
 from tests import rights
 
 RED_TAGS, BLUE_TAGS = "red background, 1girl, >_<, hatsune miku", "blue background, 1girl, >_<"

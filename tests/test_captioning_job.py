@@ -13,13 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import journal
 from captioning.caption_files import caption_text, survey
 from captioning.job import Captioning
-from captioning.jobs import Done, JobFolder
 from captioning.wording import Wording, appended
-from captioning.working import JobReport
 from engine.errors import UserError
+from engine.tools import journal
+from engine.tools.jobs import Done, JobFolder
+from engine.tools.working import JobReport
 
 
 class Stubborn:

@@ -25,8 +25,8 @@ from safetensors.torch import load_file, save_file
 from captioning.captioners import CAPTIONERS
 from captioning.chat import question, spoken
 from captioning.decoding import Search, beam_search
-from captioning.tool import make_settings
 from engine.errors import ModelError, UserError
+from engine.tools.tool import make_settings
 
 IMAGES = [Image.new("RGB", (30, 30), RED), Image.new("RGB", (40, 40), BLUE)]
 SQUARES = ["a red square", "a blue square"]

@@ -11,13 +11,14 @@ import pytest
 from corpus import DATASET, LAYOUTS
 from tool_runs import carry_out, contents, failure, make, propose, undo
 
-from captioning import arrange, moving
+from captioning import arrange
 from captioning.dataset_toml import dataset_text
 from captioning.layout import understand
 from engine.data.index import IndexedFolder, read_index
 from engine.data.scan import scan
 from engine.errors import UserError
 from engine.toml_text import parse_toml
+from engine.tools import moving
 
 REFERENCE = Path(__file__).parent / "reference"
 

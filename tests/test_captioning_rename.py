@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tool_runs import actions, below, carry_out, contents, failure, files, make, nfd, propose, undo
 
-from captioning import jobs, journal
-from captioning.journal import Journal
 from captioning.name_patterns import parse_pattern
 from captioning.rename_order import Renaming, in_order
 from engine.errors import DatasetError, UserError
+from engine.tools import jobs, journal
+from engine.tools.journal import Journal
 
 
 def test_images_are_numbered_after_their_folders_and_captions_go_along(tmp_path: Path):
@@ -263,7 +263,7 @@ def test_renaming_is_a_bijection_and_undo_restores_every_byte(tmp_path_factory, 
 
 KILLED_RENAME = """
 import sys
-from captioning import journal, jobs
+from engine.tools import journal, jobs
 from captioning.working import work
 sync, count = journal.append_lines, [0]
 def slow(path, line):

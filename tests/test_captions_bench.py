@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from captioning import journal
 from captioning.bench.folder import read_content
 from captioning.bench.merging import merged
 from captioning.bench.session import Edit, Outcome, Session
 from engine.errors import UserError
+from engine.tools import journal
 
 
 def make_folder(root: Path, captions: dict[str, bytes | None]) -> Path:
@@ -172,7 +172,7 @@ def test_a_read_only_folder_is_told_and_nothing_else_is_lost(images, monkeypatch
     def refuse(path: Path, data: bytes) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("captioning.journal_entries.write_bytes_whole", refuse)
+    monkeypatch.setattr("engine.tools.journal_entries.write_bytes_whole", refuse)
     outcome = edit(session, "1_a/1.png", "new")
     assert outcome.count == 0 and "may not be written to" in outcome.failed[0].message
     monkeypatch.undo()

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from captioning import jobs
 from captioning.arrange import Settings as ArrangeSettings
-from captioning.tool import Proposal, Row, make_settings, settings_table
 from captioning.tools import TOOLS
 from captioning.working import work
 from engine.errors import PresetError, Problem
 from engine.preset import ROOT, Preset
+from engine.tools import jobs
+from engine.tools.tool import Proposal, Row, make_settings, settings_table
 from ui import layout_help, report_job, report_page, tool_handlers, tool_jobs, tool_page
 from ui.report_job import ReportJob
 from ui.tool_fields import ToolFields

@@ -11,10 +11,10 @@ from typing import Any
 
 from PIL import Image
 
-from captioning import jobs, journal
-from captioning.tool import Proposal, make_settings
 from captioning.tools import TOOLS
 from captioning.working import work
+from engine.tools import jobs, journal
+from engine.tools.tool import Proposal, make_settings
 
 _COLORS = [(220, 20, 20), (20, 20, 220), (20, 200, 20), (200, 200, 20), (90, 10, 160)]
 

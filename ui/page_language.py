@@ -13,13 +13,13 @@ from typing import Any
 
 import gradio as gr
 
-from captioning.tool import settings_table
-from captioning.tools import TOOLS
 from engine.preset import BY_PATH
 from engine.settings import Setting
+from engine.tools.tool import settings_table
 from ui import theme
 from ui.form import field_id, label_of
 from ui.language import COOKIE, LANGUAGES, built, catalogue, say, speaking, spoken
+from ui.tool_table import TOOLS
 
 _TEXTS = ("label", "info", "placeholder")  # of any component
 _SAYING = ("button", "uploadbutton", "downloadbutton")  # components whose value is what they say

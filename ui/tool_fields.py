@@ -10,13 +10,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from captioning.tool import make_settings, settings_table
-from captioning.tools import TOOLS
 from engine.errors import Problem
 from engine.preset import ROOT
 from engine.settings import Setting
+from engine.tools.tool import make_settings, settings_table
 from ui import form
 from ui.language import either
+from ui.tool_table import TOOLS
 
 FOLDER = "folder"  # every tool's first setting; left empty it means the training folder of the form
 _OWN_FOLDER = ("download",)  # but not for these: theirs is no folder of images

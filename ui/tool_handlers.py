@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 import gradio as gr
 
-from captioning.tool import Proposal
 from engine.errors import Problem, UserError
 from engine.preset import resolve
+from engine.tools.tool import Proposal
 from ui import tool_fields, tool_jobs, tool_looks, tool_page
 from ui.data_page import problem_list
 from ui.language import say

@@ -15,14 +15,14 @@ from typing import Any, Literal
 import psutil
 
 import launchers.local
-from captioning import jobs, journal
-from captioning.jobs import Done, Job, JobFolder
-from captioning.journal_entries import Make, Undone
-from captioning.tool import Proposal, make_settings
-from captioning.tools import TOOLS
 from engine import events
 from engine.errors import Problem, UserError
 from engine.run import Status
+from engine.tools import jobs, journal
+from engine.tools.jobs import Done, Job, JobFolder
+from engine.tools.journal_entries import Make, Undone
+from engine.tools.tool import Proposal, make_settings, program_of
+from ui.tool_table import TOOLS
 
 _STARTING_SECONDS = 120.0  # a process that has not taken its job by then has failed to start
 _MOST_LISTED = 60
@@ -147,7 +147,7 @@ def start(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:
                 raise UserError("is still running. Wait for its end, or stop it first.", folder.name)
         job = jobs.create(tool, settings, looked_at=proposal.digest() if proposal else "")
         try:
-            command = [sys.executable, "-m", "captioning", "run", str(job.path)]
+            command = [sys.executable, "-m", program_of(settings), "run", str(job.path)]
             _launched[job.path] = launchers.local.start(job.path, command=command), time.monotonic()
         except OSError as error:
             what = f"could not be started ({error.strerror}). Check the folder's rights and the disk."

@@ -8,9 +8,9 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from captioning.tool import Proposal
-from captioning.tools import TOOLS
 from engine.errors import Problem, UserError
+from engine.tools.tool import Proposal
+from ui.tool_table import TOOLS
 
 _MOST_KEPT = 24
 _pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="look")

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from captioning.tool import Proposal, Row
-from captioning.tools import TOOLS
 from engine import events
 from engine.errors import Problem
 from engine.run import Status
+from engine.tools.tool import Proposal, Row
 from ui import thumbnails, tool_jobs, words
 from ui.data_page import problem_list
 from ui.language import say, word
 from ui.tool_jobs import JobView
+from ui.tool_table import TOOLS
 from ui.words import escape
 
 PAGE_ROWS = 50

@@ -13,13 +13,13 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from captioning.tools import TOOLS
 from engine.preset import resolve
 from ui import tool_fields, tool_handlers, tool_page
 from ui.form import Form
 from ui.handlers import QUIET
 from ui.tool_fields import ToolFields
 from ui.tool_jobs import Direction
+from ui.tool_table import TOOLS
 
 TICK_SECONDS = 1.0
 _USED = ("data.folder", "data.regularization_folder", "captions.extension")  # what a job can have made, to train it

@@ -1,6 +1,6 @@
 """What was done to the captions of a folder, one transaction after the other: undo and redo outlive the program.
 
-A folder of its own in the journals' folder holds one journal a transaction (captioning/journal.py: on the disk, with
+A folder of its own in the journals' folder holds one journal a transaction (engine/tools/journal.py: on the disk, with
 the bytes before and after, before the first caption is written) and `history.jsonl`, which tells their order: a line
 `{"v", "id", "title", "count", "time"}` a transaction, `{"v", "undone": id}`, `{"v", "redone": id}`, and
 `{"v", "forgotten": id}` for one whose journal the user let go. Lines are only ever added, under a lock, so several
@@ -22,11 +22,11 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from captioning import journal
-from captioning.journal import Journal
-from captioning.journal_entries import Write
 from engine.atomic import storage_refusal
 from engine.errors import Problem, UserError
+from engine.tools import journal
+from engine.tools.journal import Journal
+from engine.tools.journal_entries import Write
 
 FORMAT = 1
 _WRITERS = 16  # a disk brings many small files to rest at once about as fast as one

@@ -21,8 +21,8 @@ from captioning.bench.history import History, Result, Transaction
 from captioning.bench.merging import merged
 from captioning.bench.operations import OPERATIONS, Context
 from captioning.bench.tokens import count_tokens, prepare_counts
-from captioning.journal_entries import Write
 from engine.errors import Problem, UserError
+from engine.tools.journal_entries import Write
 
 _LOOK_AGAIN_SECONDS = 1.0
 _PREVIEWS = 8

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from captioning import moving
 from engine.atomic import write_bytes_whole
 from engine.errors import UserError
+from engine.tools import moving
 
 NO_FOLDER = "its folder is not there any more. Put it back, then try again."
 

@@ -20,10 +20,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
-from captioning.journal_entries import KINDS, Deed, Make, Move, Undone, Write
 from engine.atomic import storage_refusal, write_bytes_whole
 from engine.data.folders import UNREAD_SUFFIXES, image_suffixes
 from engine.errors import UserError
+from engine.tools.journal_entries import KINDS, Deed, Make, Move, Undone, Write
 
 FORMAT = 2
 FILE_NAME = "journal.jsonl"

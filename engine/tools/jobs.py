@@ -14,24 +14,31 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from captioning.journal import FILE_NAME as JOURNAL_NAME
-from captioning.tool import Outcome, Row, values_of
 from engine.atomic import write_text_whole
 from engine.errors import UserError
 from engine.home import home
 from engine.locks import locked
 from engine.run import WorkFolder
+from engine.tools.journal import FILE_NAME as JOURNAL_NAME
+from engine.tools.tool import Outcome, Row, program_of, values_of
 
 FORMAT = 1
+FIRST_PROGRAM = "captioning"
+"""Whose jobs those are that do not name their program: it was the only one once."""
+PROGRAMS = (FIRST_PROGRAM, "engine")
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a job is to do: the tool's name, its values by name, and the digest of the table that the user saw."""
+    """What a job is to do: the tool's name, its values by name, and the digest of the table that the user saw.
+
+    `program`: whose tool it is, as in `python -m PROGRAM run JOB_FOLDER`.
+    """
 
     tool: str
     values: dict[str, Any]
     looked_at: str = ""
+    program: str = FIRST_PROGRAM
 
 
 @dataclass(frozen=True)
@@ -84,11 +91,22 @@ class JobFolder(WorkFolder):
             content = json.loads(self.job.read_text(encoding="utf-8"))
             if content["v"] != FORMAT:
                 raise UserError(f"is a job of format {content['v']}, not {FORMAT}. Update Atelier.", str(self.job))
-            return Job(content["tool"], content["settings"], content.get("looked_at", ""))
+            program = str(content.get("program", FIRST_PROGRAM))
+            if program not in PROGRAMS:
+                raise UserError(f"is a job of an unknown program (got {program}). Update Atelier.", str(self.job))
+            return Job(content["tool"], content["settings"], content.get("looked_at", ""), program)
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(
                 "there is no job in this folder (no job.json). Give a job's folder.", str(self.path)
             ) from None
+
+
+def program_of_job(folder: Path) -> str:
+    """Whose job is in a folder; the first program's where it holds none, which then says so."""
+    try:
+        return JobFolder(folder).load().program
+    except UserError:
+        return FIRST_PROGRAM
 
 
 def jobs_home() -> Path:
@@ -105,7 +123,8 @@ def create(tool: str, settings: Any, folder: Path | None = None, looked_at: str 
     job = JobFolder(folder.absolute())
     if job.job.exists():
         raise UserError("this folder already holds a job. Give another one.", str(folder))
-    content = {"v": FORMAT, "tool": tool, "settings": values_of(settings), "looked_at": looked_at}
+    about = {"v": FORMAT, "program": program_of(settings), "tool": tool}
+    content = {**about, "settings": values_of(settings), "looked_at": looked_at}
     write_text_whole(job.job, json.dumps(content, indent=2) + "\n")
     return job
 

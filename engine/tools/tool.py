@@ -12,9 +12,9 @@ from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from captioning.journal import Journal
 from engine.errors import PresetError, Problem
 from engine.settings import Setting, settings_of
+from engine.tools.journal import Journal
 
 Outcome = Literal["done", "kept", "failed"]
 
@@ -91,7 +91,7 @@ class Report(Protocol):
 
 
 class ToolModule(Protocol):
-    """One file in this folder."""
+    """One file: what a user chooses on the page or names on the command line."""
 
     @property
     def TITLE(self) -> str: ...  # noqa: N802 - a constant
@@ -109,6 +109,19 @@ class ToolModule(Protocol):
     def carry_out(self, proposal: Proposal, settings: Any, report: Report) -> None:
         """Do it, row by row. A row that fails is reported and does not end the others."""
         ...
+
+
+@dataclass(frozen=True)
+class Program:
+    """Who carries out jobs: `python -m NAME run JOB_FOLDER`, and its tools by name."""
+
+    name: str
+    tools: Mapping[str, ToolModule]
+
+
+def program_of(settings: BaseModel) -> str:
+    """The name of the program whose tool these settings are for: the package that they are declared in."""
+    return type(settings).__module__.partition(".")[0]
 
 
 def settings_table(tool: str, settings_class: type[BaseModel]) -> dict[str, Setting]:
