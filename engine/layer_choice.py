@@ -147,8 +147,8 @@ def read_choice(adapter: Adapter, problems: list[Problem] | None = None) -> Laye
         conv_block_ranks=blocks("conv_block_ranks", int),
         conv_block_alphas=blocks("conv_block_alphas", float),
         block_rates=blocks("block_rates", float),
-        include=_patterns("adapter.include_layers", adapter.include_layers, found),
-        exclude=_patterns("adapter.exclude_layers", adapter.exclude_layers, found),
+        include=read_patterns("adapter.include_layers", adapter.include_layers, found),
+        exclude=read_patterns("adapter.exclude_layers", adapter.exclude_layers, found),
         layer_settings=_layer_settings(adapter.layer_settings, found),
     )
 
@@ -181,7 +181,7 @@ def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _patterns(where: str, text: str, problems: list[Problem]) -> tuple[str, ...]:
+def read_patterns(where: str, text: str, problems: list[Problem]) -> tuple[str, ...]:
     """Patterns of a text, one a line or separated by commas (a line that begins with "re:" is one pattern)."""
     found: list[str] = []
     for line in _lines(text):

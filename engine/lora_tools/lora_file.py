@@ -1,0 +1,263 @@
+"""A LoRA file as its header tells it: its layers, of what family, rank and alpha each is. Torch-free.
+
+Only the header is read, and the single numbers beside the matrices (alpha): milliseconds, however large the file is.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from engine.errors import ModelError
+from engine.sdxl.layers import PREFIX, TEXT_1, TEXT_2, UNET
+from engine.sdxl.safefile import TensorInfo, read_header
+
+SCALARS = ("alpha", "on_input", "scale")
+DOWN, UP = "lora_down.weight", "lora_up.weight"
+_KRONECKER = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
+FAMILIES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
+    "dora": (frozenset((DOWN, UP, "dora_scale")), frozenset()),
+    "lora": (frozenset((DOWN, UP)), frozenset()),
+    "loha": (frozenset(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")), frozenset()),
+    "lokr": (frozenset(), frozenset(_KRONECKER)),
+    "oft": (frozenset(("oft_blocks",)), frozenset(("rescale",))),
+    "glora": (frozenset(("a1.weight", "a2.weight", "b1.weight", "b2.weight")), frozenset()),
+    "full": (frozenset(("diff",)), frozenset(("diff_b",))),
+    "norm": (frozenset(("w_norm",)), frozenset(("b_norm",))),
+    "ia3": (frozenset(("weight",)), frozenset()),
+}
+"""Family → the tensors that a layer must have, and those that it may have. "norm": the difference of a norm layer."""
+NEEDS_THE_BASE = ("dora", "oft", "glora", "ia3")
+"""Families whose change depends on the weights of the base model."""
+NAMES = {
+    "dora": "DoRA", "lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "oft": "OFT", "glora": "GLoRA",
+    "full": "full differences", "norm": "differences of norms", "ia3": "(IA)³",
+}  # fmt: skip
+_OFT_PREFIX = "oft_unet_"
+_OTHER_FAMILIES = {
+    "lora_unet_down_blocks_0_attentions": "Stable Diffusion 1.x or 2.x",
+    "lora_te_": "Stable Diffusion 1.x or 2.x",
+    "lora_te3_": "Stable Diffusion 3",
+    "lora_unet_double_blocks": "FLUX",
+    "lora_unet_single_blocks": "FLUX",
+    "lora_unet_joint_blocks": "Stable Diffusion 3",
+    "lora_prior_": "Stable Cascade",
+}
+_KERNEL_3 = ("_in_layers_2", "_out_layers_3", "_op", "_conv", "_conv1", "_conv2", "_conv_in", "_conv_out")
+_KERNEL_3_WHOLE = (PREFIX[UNET] + "input_blocks_0_0", PREFIX[UNET] + "out_2")
+
+
+@dataclass(frozen=True)
+class LoraLayer:
+    """One layer of a file; `keys`: what the file calls each of its tensors, the single numbers with them."""
+
+    name: str
+    family: str
+    tensors: Mapping[str, TensorInfo]
+    scalars: Mapping[str, float]
+    keys: Mapping[str, str]
+
+    @property
+    def part(self) -> str:
+        return part_of(self.name)
+
+    @property
+    def rank(self) -> int:
+        """The rank of its matrices; 1 where there is none."""
+        at = {DOWN: 0, "hada_w1_b": 0, "lokr_w2_b": 0, "lokr_w1_b": 0, "a2.weight": 0}
+        return next((self.tensors[suffix].shape[axis] for suffix, axis in at.items() if suffix in self.tensors), 1)
+
+    @property
+    def alpha(self) -> float:
+        """As in the file; without one it is the rank, as everywhere."""
+        return self.scalars.get("alpha", float(self.rank))
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank, the factor of ΔW; 1 where both matrices of a LoKr are whole, and of differences."""
+        counts = self.family in ("lora", "dora", "loha", "glora") or (
+            self.family == "lokr" and not {"lokr_w1", "lokr_w2"} <= set(self.tensors)
+        )
+        return self.alpha / self.rank if counts else 1.0
+
+    @property
+    def matrix_shape(self) -> tuple[int, int]:
+        """[out, in · k · k] of ΔW; ModelError for a family whose shape only the base model tells."""
+        if self.family in ("lora", "dora"):
+            return self.tensors[UP].shape[0], math.prod(self.tensors[DOWN].shape[1:])
+        if self.family == "loha":
+            return self.tensors["hada_w1_a"].shape[0], self.tensors["hada_w1_b"].shape[1]
+        if self.family == "lokr":
+            small, large = self._kronecker_shapes()
+            return small[0] * large[0], small[1] * large[1]
+        if self.family in ("full", "norm"):
+            shape = self.tensors["diff" if self.family == "full" else "w_norm"].shape
+            return shape[0], math.prod(shape[1:])
+        raise ModelError(f"{self.name} is {NAMES[self.family]}, whose change only its base model tells.")
+
+    def _kronecker_shapes(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        def of(number: str) -> tuple[int, int]:
+            whole = self.tensors.get(f"lokr_{number}")
+            if whole is not None:
+                return whole.shape[0], math.prod(whole.shape[1:])
+            return self.tensors[f"lokr_{number}_a"].shape[0], self.tensors[f"lokr_{number}_b"].shape[1]
+
+        return of("w1"), of("w2")
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """The sides of the kernel as the file writes them: () of a linear, (1, 1) or (3, 3) of a convolution.
+
+        Where the tensors do not tell it, the layer's name does: SDXL's convolutions are known.
+        """
+        for suffix in (DOWN, "lokr_w2", "diff", "b2.weight"):
+            if suffix in self.tensors:
+                return self.tensors[suffix].shape[2:]
+        wide = self.name.endswith(_KERNEL_3) or self.name in _KERNEL_3_WHOLE
+        return (3, 3) if wide and self.matrix_shape[1] % 9 == 0 else ()
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(info.end - info.start for info in self.tensors.values())
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A file: its layers by name in the order of the file, and its metadata."""
+
+    path: Path
+    layers: Mapping[str, LoraLayer]
+    metadata: Mapping[str, str]
+    size_bytes: int
+
+    @cached_property
+    def families(self) -> Counter[str]:
+        """How many layers are of each family."""
+        return Counter(layer.family for layer in self.layers.values())
+
+    @property
+    def family_text(self) -> str:
+        """ "LoRA", "LoKr and differences of norms"."""
+        return " and ".join(NAMES[family] for family, _ in self.families.most_common())
+
+    @property
+    def ranks(self) -> tuple[int, ...]:
+        """The ranks that occur, rising; () where nothing has one."""
+        found = {layer.rank for layer in self.layers.values() if layer.family not in ("full", "norm", "ia3")}
+        return tuple(sorted(found))
+
+    @property
+    def parts(self) -> frozenset[str]:
+        return frozenset(layer.part for layer in self.layers.values())
+
+
+def read_lora(path: Path) -> LoraFile:
+    """Read the header of a LoRA file. ModelError, in a sentence, for a file that is damaged or is no SDXL LoRA."""
+    header = read_header(path)
+    where = str(path)
+    tensors: dict[str, dict[str, TensorInfo]] = {}
+    keys: dict[str, dict[str, str]] = {}
+    scalars: dict[str, dict[str, float]] = {}
+    for key, info in header.tensors.items():
+        name, _, suffix = key.partition(".")
+        keys.setdefault(name, {})[suffix] = key
+        if suffix in SCALARS and math.prod(info.shape) == 1:
+            scalars.setdefault(name, {})[suffix] = read_number(info)
+        else:
+            tensors.setdefault(name, {})[suffix] = info
+    _check_names(keys, header.metadata, where)
+    layers = {
+        name: LoraLayer(name, _family_of(name, tensors.get(name, {}), where), tensors[name], scalars.get(name, {}), own)
+        for name, own in keys.items()
+    }
+    for layer in layers.values():
+        _check_shapes(layer, where)
+    return LoraFile(Path(path), layers, header.metadata, header.size_bytes)
+
+
+def part_of(name: str) -> str:
+    """ "unet", "text_encoder_1" or "text_encoder_2"."""
+    return TEXT_1 if name.startswith(PREFIX[TEXT_1]) else TEXT_2 if name.startswith(PREFIX[TEXT_2]) else UNET
+
+
+def read_number(info: TensorInfo) -> float:
+    """The value of a tensor of one number, read from its bytes. ModelError where it is not finite."""
+    with info.path.open("rb") as file:
+        file.seek(info.start)
+        data = file.read(info.end - info.start)
+    if info.dtype == "BF16":
+        data, code = b"\0\0" + data, "f"
+    else:
+        code = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}.get(
+            info.dtype, ""
+        )
+    if not code:
+        raise ModelError(f"holds an alpha in a number format that is not known (got {info.dtype}).", str(info.path))
+    value = float(struct.unpack("<" + code, data)[0])
+    if not math.isfinite(value):
+        raise ModelError(f"holds an alpha that is no number (got {value}). The file is damaged.", str(info.path))
+    return value
+
+
+def without(file: LoraFile, names: Iterable[str]) -> LoraFile:
+    """The file without these layers."""
+    gone = set(names)
+    return replace(file, layers={name: layer for name, layer in file.layers.items() if name not in gone})
+
+
+def _check_names(names: Collection[str], metadata: Mapping[str, str], where: str) -> None:
+    known = (*PREFIX.values(), _OFT_PREFIX)
+    strange = [name for name in names if not name.startswith(known)]
+    other = next((kind for name in names for start, kind in _OTHER_FAMILIES.items() if name.startswith(start)), "")
+    base = metadata.get("ss_base_model_version", "")
+    if not other and base and not base.startswith("sdxl"):
+        other = base
+    if other:
+        raise ModelError(f"was made for {other}, not for SDXL. Choose a LoRA for SDXL.", where)
+    if strange or not names:
+        what = f"its first unknown layer is {strange[0]!r}, {len(strange)} in all" if strange else "it holds no tensors"
+        raise ModelError(f"is not a LoRA for SDXL whose names are known ({what}). Choose another file.", where)
+
+
+def _family_of(name: str, tensors: Mapping[str, TensorInfo], where: str) -> str:
+    found = set(tensors)
+    for family, (needed, allowed) in FAMILIES.items():
+        if found and needed <= found <= needed | allowed and (family != "lokr" or _is_whole_kronecker(found)):
+            return family
+    shown = ", ".join(sorted(found)) or "only an alpha"
+    known = set().union(*(needed | allowed for needed, allowed in FAMILIES.values()))
+    if found - known:
+        raise ModelError(f"is a LoRA of a kind that is not known here (the layer {name} has {shown}).", where)
+    raise ModelError(f"lacks tensors of the layer {name} (it has {shown}). Copy or download the file again.", where)
+
+
+def _is_whole_kronecker(found: set[str]) -> bool:
+    """Each factor whole, or as a pair."""
+    return all(
+        found & {name, f"{name}_a", f"{name}_b"} in ({name}, {f"{name}_a", f"{name}_b"})
+        for name in ("lokr_w1", "lokr_w2")
+    )
+
+
+def _check_shapes(layer: LoraLayer, where: str) -> None:
+    """ModelError where the matrices of a layer do not fit each other."""
+    pairs = {
+        "lora": ((UP, 1, DOWN, 0),),
+        "dora": ((UP, 1, DOWN, 0),),
+        "loha": (("hada_w1_a", 1, "hada_w1_b", 0), ("hada_w2_a", 1, "hada_w2_b", 0)),
+        "lokr": (("lokr_w1_a", 1, "lokr_w1_b", 0), ("lokr_w2_a", 1, "lokr_w2_b", 0)),
+    }.get(layer.family, ())
+    for one, axis, two, other in pairs:
+        if one not in layer.tensors or two not in layer.tensors:
+            continue
+        shapes = layer.tensors[one].shape, layer.tensors[two].shape
+        if min(map(len, shapes)) < 2 or shapes[0][axis] != shapes[1][other] or not math.prod(shapes[0] + shapes[1]):
+            what = (
+                f"holds matrices that do not fit each other: {layer.name} has {list(shapes[0])} and {list(shapes[1])}"
+            )
+            raise ModelError(f"{what}. The file is damaged, or mixes two LoRAs: choose another file.", where)
