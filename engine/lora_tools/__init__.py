@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from engine.lora_tools import resize
 from engine.tools.tool import Program, ToolModule
 
-TOOLS: dict[str, ToolModule] = {}
+TOOLS: dict[str, ToolModule] = {
+    "resize": resize,
+}
 
 PROGRAM = Program("engine", TOOLS)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from functools import partial
 
 from engine.errors import Problem
-from engine.lora_tools.sizes import lora_bytes
 from engine.lora_tools.choices import Files, RankChoice, Ranks, Result, rank_choice, unused_lines
 from engine.lora_tools.each_file import Outlook, carry_out_each, propose_each
 from engine.lora_tools.lora_file import NAMES, LoraFile
+from engine.lora_tools.sizes import lora_bytes
 from engine.tools.tool import Proposal, Report, names_of
 
 TITLE = "Resizing"
