@@ -14,6 +14,8 @@ from PIL.PngImagePlugin import PngInfo
 from engine import events
 from engine.atomic import whole_file
 from engine.data.caption_draws import Caption
+from engine.drawing.parameters_text import write
+from engine.drawing.picture_text import PROGRAM
 from engine.prompts import SamplePrompt
 from engine.report import Reporter
 from engine.sdxl.latents import decode, to_pictures
@@ -25,8 +27,13 @@ from engine.text_source import TextSource
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, UNet2DConditionModel
 
-# Our names → those that other programs write into pictures
-SAMPLER_NAMES = {"euler": "Euler", "euler_a": "Euler a", "ddim": "DDIM", "dpmpp_2m_karras": "DPM++ 2M Karras"}
+# Our names → sampler and schedule type as other programs write them into pictures
+SAMPLER_NAMES = {
+    "euler": ("Euler", "Normal"),
+    "euler_a": ("Euler a", "Normal"),
+    "ddim": ("DDIM", "Normal"),
+    "dpmpp_2m_karras": ("DPM++ 2M", "Karras"),
+}
 
 
 class Artist:
@@ -120,19 +127,19 @@ def save_picture(picture: Image.Image, path: Path, prompt: SamplePrompt, model: 
 
 def parameters_text(prompt: SamplePrompt, model: str) -> str:
     """The settings of a picture as A1111 and its relatives write and read them."""
-    lines = [prompt.prompt]
-    if prompt.negative:
-        lines.append(f"Negative prompt: {prompt.negative}")
-    lines.append(
-        f"Steps: {prompt.steps}, Sampler: {SAMPLER_NAMES[prompt.sampler]}, CFG scale: {prompt.cfg_scale:g}, "
-        f"Seed: {prompt.seed}, Size: {prompt.width_px}x{prompt.height_px}, Model: {_quoted(model)}, Version: Atelier"
-    )
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    """Text with commas or colons stands in quotes in that format."""
-    return '"' + text.replace('"', "'") + '"' if any(mark in text for mark in ",:\n") else text
+    sampler, sigmas = SAMPLER_NAMES[prompt.sampler]
+    pairs = [
+        ("Steps", prompt.steps),
+        ("Sampler", sampler),
+        ("Schedule type", sigmas),
+        ("CFG scale", prompt.cfg_scale),
+        ("Seed", prompt.seed),
+        ("Size", f"{prompt.width_px}x{prompt.height_px}"),
+        ("Model", model),
+        ("RNG", "CPU"),
+        ("Version", PROGRAM),
+    ]
+    return write(prompt.prompt, prompt.negative, pairs)
 
 
 def _reason(error: Exception) -> str:

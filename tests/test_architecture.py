@@ -26,6 +26,7 @@ TORCH_FREE = (
     "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "engine.tools.jobs",
     "engine.tools.working", "engine.tools.command", "engine.lora_tools", "engine.queue", "launchers.worker",
     "engine.drawing.prompt_language", "engine.drawing.wildcard_files", "engine.drawing.lora_names",
+    "engine.drawing.picture_text",
 )  # fmt: skip
 
 # Folder → what nothing in it may import

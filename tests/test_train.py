@@ -113,8 +113,8 @@ def test_samples_carry_their_settings(whole_run, step):
         assert picture.info["parameters"].splitlines() == [
             "a sks thing, red",
             "Negative prompt: blurry",
-            "Steps: 2, Sampler: Euler, CFG scale: 6, Seed: 5, Size: 64x64, "
-            f'Model: "micro, step {step}", Version: Atelier',
+            "Steps: 2, Sampler: Euler, Schedule type: Normal, CFG scale: 6, Seed: 5, Size: 64x64, "
+            f'Model: "micro, step {step}", RNG: CPU, Version: Atelier',
         ]
     with Image.open(made.samples / f"step-{step:06d}_01.png") as picture:
         assert picture.size == (96, 64)
