@@ -174,6 +174,42 @@ class Hardware(Event):
 
 
 @dataclass(frozen=True)
+class Previewed(Event):
+    """A picture as it is after `step` sampler steps; `path` is relative to the drawing folder."""
+
+    kind: ClassVar[str] = "previewed"
+    request: str
+    index: int
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Drawn(Event):
+    """A picture of a request was written; `index` is its place among the request's, `path` an absolute one."""
+
+    kind: ClassVar[str] = "drawn"
+    request: str
+    index: int
+    path: str
+    seed: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Answered(Event):
+    """A request for pictures came to its end: "drawn", "cancelled" or "failed"; `problems`, `message`: why."""
+
+    kind: ClassVar[str] = "answered"
+    request: str
+    outcome: str
+    pictures: int
+    seconds: float
+    message: str = ""
+    problems: list[dict[str, str]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
 class Failed(Event):
     """The run ended by a fault. `traceback` is empty when the user can mend it."""
 
@@ -207,7 +243,7 @@ KINDS: dict[str, type[Event]] = {
     item.kind: item
     for item in (
         *(Started, Stage, Progress, Step, Validated, Sampled, Saved, Warned, Failed, Stopped, Finished),
-        *(Paused, Continued, Changed, Hardware),
+        *(Paused, Continued, Changed, Hardware, Previewed, Drawn, Answered),
     )
 }
 _FIELDS = {kind: {item.name for item in dataclasses.fields(event)} for kind, event in KINDS.items()}

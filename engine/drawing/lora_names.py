@@ -38,9 +38,13 @@ def find_lora(name: str, folders: Sequence[Path]) -> Path:
 
 
 def lora_files(folder: Path) -> Iterator[Path]:
-    """The .safetensors files below a folder, in no order; nothing where there is no such folder."""
+    """The .safetensors files below a folder, in no order; nothing where there is no such folder.
+
+    Left out is what is hidden (as the bin of the runs), and the states and kept inputs of runs.
+    """
     looked = 0
-    for parent, _, files in os.walk(folder):
+    for parent, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name not in ("state", "inputs")]
         for file in files:
             looked += 1
             if looked > MOST_FILES:
