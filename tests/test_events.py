@@ -21,7 +21,7 @@ def test_the_kinds_are_a_closed_set():
     assert set(KINDS) == {
         *("started", "stage", "progress", "step", "validated", "sampled", "saved"),
         *("warned", "failed", "stopped", "finished"),
-        *("paused", "continued", "changed", "hardware"),
+        *("paused", "continued", "changed", "hardware", "previewed", "drawn", "answered"),
     }  # fmt: skip
 
 
