@@ -51,6 +51,21 @@ def test_a_view_counts_what_the_filter_lets_through_and_searches_all_tags(images
     assert ask(images, "view")["tags"][0] == ("even", 65)
 
 
+def test_the_next_page_is_made_ready_when_asked_and_never_beside_a_question(images, monkeypatch):
+    asked: list[str] = []
+
+    def remember(paths):
+        names = [path.name for path in paths]
+        asked.extend(names)
+        return [(False, None)] * len(names)
+
+    monkeypatch.setattr(captions_answers.thumbnails, "asked_for", remember)
+    ask(images, "view")
+    assert asked == [f"{number}.png" for number in range(60)]
+    assert ask(images, "ahead", first=60) == {"count": 10}
+    assert asked[60:] == [f"{number}.png" for number in range(120, 130)]
+
+
 def test_sorting_goes_over_all_pages(images):
     assert [item["text"] for item in ask(images, "view", sort="fewest tags")["items"][:3]] == [""] * 3
     assert ask(images, "ids", sort="longest")["ids"][0] == "100.png"

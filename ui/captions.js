@@ -40,6 +40,7 @@ window.atelierBench = (() => {
     }
     bench.drawAll();
     bench.fillPictures();
+    bench.getAhead();
     if (answer.items?.some((item) => item.tokens === null && item.text)) setTimeout(() => bench.look({ quiet: true }), 900);
   };
   bench.drawAll = () => {
@@ -60,6 +61,21 @@ window.atelierBench = (() => {
       bench.drawGrid();
     }
     asking = false;
+  };
+
+  // Who stays a moment on a page is likely to turn it: the next one is made ready, never beside a question.
+  let ahead = 0;
+  bench.getAhead = () => {
+    clearTimeout(ahead);
+    const { first, filter, sort, view } = state;
+    if (!view || first + bench.hello.page_items >= view.matching) return;
+    const wanted = JSON.stringify([state.folder, view.version, first, filter, sort]);
+    if (wanted === bench.gotAhead) return;
+    ahead = setTimeout(() => {
+      if (asking) return bench.getAhead();
+      bench.gotAhead = wanted;
+      bench.ask("ahead", { first, filter, sort });
+    }, 500);
   };
 
   bench.item = (id = state.focus) => state.view?.items.find((item) => item.id === id) || null;

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,8 +108,6 @@ def _view(request: Request) -> Answer:
         found = _sorted(opened.filtered(str(request.get("filter") or "")), str(request.get("sort") or "name"))
         first = _first(request, found)
         shown = found[first : first + PAGE_ITEMS]
-        for item in found[first + PAGE_ITEMS : first + 2 * PAGE_ITEMS]:
-            thumbnails.asked_for(item.image)  # the next page is made ready
         counts = Counter(tag for item in found for tag in item.tags)
         wanted = str(request.get("tag_search") or "").casefold()
         tags = Counter({tag: count for tag, count in counts.items() if wanted in tag.casefold()})
@@ -120,7 +118,7 @@ def _view(request: Request) -> Answer:
             "matching": len(found),
             "captioned": sum(1 for item in opened.items if item.text.strip()),
             "first": first,
-            "items": [_shown(item) for item in shown],
+            "items": _all_shown(shown),
             "tags": tags.most_common(_MOST_TAGS),
             "tag_count": len(tags),
             "problems": [str(problem) for problem in opened.problems[:_MOST_SENTENCES]],
@@ -143,7 +141,12 @@ def _sorted(items: list[Item], sort: str) -> list[Item]:
     return items if key is None else sorted(items, key=key)
 
 
-def _shown(item: Item) -> Answer:
+def _all_shown(items: Sequence[Item]) -> list[Answer]:
+    _count_soon([item.text for item in items])
+    return [_shown(item, small) for item, small in zip(items, _small(items), strict=True)]
+
+
+def _shown(item: Item, small: str | None) -> Answer:
     content = item.content
     note = content.fault and f"This caption {content.fault}"
     if content.guessed:
@@ -158,31 +161,51 @@ def _shown(item: Item) -> Answer:
         "tokens": _token_count(item.text),
         "note": note,
         "locked": bool(content.fault),
-        "small": _small(item),
+        "small": small,
     }
 
 
-def _small(item: Item) -> str | None:
-    """The address of the thumbnail; None while it is being made, "" where there can be none."""
-    is_done, small = thumbnails.asked_for(item.image)
-    return (thumbnails.url(small) if small else "") if is_done else None
+def _small(items: Iterable[Item]) -> list[str | None]:
+    """The addresses of the thumbnails; None while one is being made, "" where there can be none."""
+    made = thumbnails.asked_for(item.image for item in items)
+    return [(thumbnails.url(small) if small else "") if is_done else None for is_done, small in made]
+
+
+def _count_soon(texts: Sequence[str]) -> None:
+    """Count the tokens of many captions together; where the tokenizer is not loaded, only begin to load it."""
+    if tokens.are_known(texts):
+        return
+    if tokens.is_loaded():
+        tokens.prepare_counts(texts)
+    else:
+        tokens.load_soon()
 
 
 def _token_count(text: str) -> int | None:
-    """Tokens of the longest line; None while the tokenizer is being loaded or the caption counted."""
+    """Tokens of the longest line; None while the tokenizer is being loaded."""
+    _count_soon([text])
     if not tokens.are_known([text]):
-        if tokens.is_loaded():
-            tokens.prepare_counts([text])
-        else:
-            tokens.load_soon()
-            return None
+        return None
     return max((tokens.count_tokens(line) for line in text.splitlines()), default=0)
 
 
 def _pictures(request: Request) -> Answer:
     """Thumbnails that were not ready."""
     opened = session_of(request)
-    return {"small": {key: _small(opened.by_id[key]) for key in request["items"] if key in opened.by_id}}
+    items = [opened.by_id[key] for key in request["items"] if key in opened.by_id]
+    return {"small": dict(zip((item.id for item in items), _small(items), strict=True))}
+
+
+def _ahead(request: Request) -> Answer:
+    """The page after the one shown is made ready: asked when that one is drawn, so that it never waits for this."""
+    opened = session_of(request)
+    with opened.lock:
+        found = _sorted(opened.filtered(str(request.get("filter") or "")), str(request.get("sort") or "name"))
+        after = int(request.get("first") or 0) + PAGE_ITEMS
+        items = found[after : after + PAGE_ITEMS]
+        _count_soon([item.text for item in items])
+        thumbnails.asked_for(item.image for item in items)
+    return {"count": len(items)}
 
 
 def _large(request: Request) -> Answer:
@@ -315,7 +338,7 @@ def _item(opened: Session, request: Request) -> Item:
 
 
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
-    "hello": _hello, "view": _view, "pictures": _pictures, "large": _large, "count": _count, "ids": _ids,
+    "hello": _hello, "view": _view, "pictures": _pictures, "ahead": _ahead, "large": _large, "count": _count, "ids": _ids,
     "selection": _selection, "poll": _poll, "edit": _edit, "preview": _preview, "apply": _apply,
     "undo": _undo, "redo": _redo, "history": _past, "turn_to": _turn_to, "forget": _forget,
 }  # fmt: skip

@@ -1,7 +1,7 @@
 // The Captions tab: bar, tags, pictures and keys.
 (() => {
   const bench = window.atelierBench;
-  const { state, el, parts } = bench, { say, plural } = window.atelier;
+  const { state, el, parts } = bench, { say, plural, number } = window.atelier;
   const KEYS = [
     ["← → ↑ ↓, J, K", say("go along the pictures")], ["Enter", say("edit the caption")], ["Ctrl+Enter", say("save it")],
     ["Ctrl+Shift+Enter", say("save it and edit the next")], ["Esc", say("leave the caption; clear the selection")],
@@ -52,9 +52,16 @@
       tagPause = setTimeout(() => bench.look({ quiet: true }), 220);
     });
     parts.known = el("datalist", { id: "bench-known" });
-    parts.tags = el("ul", { id: "bench-tags" });
+    parts.tags = el("ul", { id: "bench-tags", onclick: (event) => {
+      const tag = event.target.closest("button")?.dataset.tag;
+      if (tag !== undefined) toggleTag(tag, event.altKey);
+    } });
     parts.tagTitle = el("h4", { text: say("Tags") });
     parts.grid = el("div", { id: "bench-grid", role: "listbox", "aria-multiselectable": "true", "aria-label": say("Pictures") });
+    parts.grid.addEventListener("click", (event) => onCard(event, (id) => click(id, event)));
+    parts.grid.addEventListener("dblclick", (event) => onCard(event, () => state.mode === "grid" && bench.toggleMode()));
+    parts.grid.addEventListener("mousedown", (event) => onCard(event, () => event.shiftKey && event.preventDefault()));
+    bench.root.addEventListener("focusin", (event) => event.target.getAttribute("list") === "bench-known" && offerKnown());
     parts.pages = el("div", { id: "bench-pages" });
     parts.panel = el("aside", { id: "bench-panel" });
     parts.help = el("div", { id: "bench-help", class: "sheet", hidden: true }, table(LANGUAGE), table(KEYS));
@@ -96,7 +103,7 @@
     parts.other.hidden = !other;
     parts.other.textContent = say("Captions {extension}", { extension: other });
     parts.other.title = say("The data set has captions of their own for the second text encoder");
-    parts.counts.textContent = view ? say("{pictures}, {count} captioned", { pictures: plural(view.total, "picture"), count: view.captioned.toLocaleString("en") }) : "";
+    parts.counts.textContent = view ? say("{pictures}, {count} captioned", { pictures: plural(view.total, "picture"), count: number(view.captioned) }) : "";
     parts.undo.disabled = !view?.undo;
     parts.redo.disabled = !view?.redo;
     parts.undo.title = view?.undo ? say("Undo: {title} (Ctrl+Z)", { title: view.undo }) : say("Nothing to undo");
@@ -109,71 +116,101 @@
   function drawStrip(view) {
     const help = bench.button(say("Filter language and keys"), () => (parts.help.hidden = !parts.help.hidden), { class: "link", id: "bench-help-open" });
     if (!view) return parts.strip.replaceChildren(help);
-    const found = state.filter.trim() ? say("{count} of {pictures}", { count: view.matching.toLocaleString("en"), pictures: plural(view.total, "picture") }) : "";
+    const found = state.filter.trim() ? say("{count} of {pictures}", { count: number(view.matching), pictures: plural(view.total, "picture") }) : "";
     const pieces = [found && el("span", { id: "bench-found", text: found })];
     if (found) pieces.push(bench.button(say("Clear the filter"), () => bench.filterBy(""), { class: "link" }));
-    if (state.selected.size) pieces.push(el("b", { id: "bench-selected", text: say("{count} selected", { count: state.selected.size.toLocaleString("en") }) }));
+    if (state.selected.size) pieces.push(el("b", { id: "bench-selected", text: say("{count} selected", { count: number(state.selected.size) }) }));
     if (view.matching && state.selected.size < view.matching)
-      pieces.push(bench.button(say("Select all {count}", { count: view.matching.toLocaleString("en") }), bench.selectAll, { class: "link", id: "bench-select-all" }));
+      pieces.push(bench.button(say("Select all {count}", { count: number(view.matching) }), bench.selectAll, { class: "link", id: "bench-select-all" }));
     if (state.selected.size) pieces.push(bench.button(say("Clear the selection"), bench.selectNone, { class: "link" }));
     if (state.drafts.size) pieces.push(el("span", { class: "unsaved", text: say("{count} unsaved", { count: state.drafts.size }) }),
       bench.button(say("Save all"), bench.saveAll, { class: "link" }));
     parts.strip.replaceChildren(...pieces.filter(Boolean), help);
   }
 
+  // Drawn anew only when they are others: turning a page leaves them as they are.
+  const tagMold = el("li", {}, el("button", { type: "button" }, el("span"), el("small")));
+  let tagsDrawn = "", known = [], knownOffered = null;
   bench.drawTags = () => {
     const view = state.view, shown = view?.tags || [];
-    parts.tagTitle.replaceChildren(say("Tags"), el("small", { text: view ? view.tag_count.toLocaleString("en") : "" }));
-    if (!state.tagSearch) parts.known.replaceChildren(...shown.map(([tag]) => el("option", { value: tag })));
+    if (!state.tagSearch) known = shown;
+    const wanted = JSON.stringify([state.filter, view?.tag_count, shown]);
+    if (wanted === tagsDrawn) return;
+    tagsDrawn = wanted;
+    parts.tagTitle.replaceChildren(say("Tags"), el("small", { text: view ? number(view.tag_count) : "" }));
+    const hint = say("Click: filter by it. Alt+click: filter by its absence.");
     parts.tags.replaceChildren(...shown.map(([tag, count]) => {
-      const on = state.filter.includes(quoted(tag));
-      return el("li", {}, el("button", {
-        type: "button", class: on ? "on" : "", title: `${tag}\n` + say("Click: filter by it. Alt+click: filter by its absence."),
-        onclick: (event) => toggleTag(tag, event.altKey),
-      }, el("span", { text: tag }), el("small", { text: count.toLocaleString("en") })));
+      const made = tagMold.cloneNode(true), [button] = made.children, [name, many] = button.children;
+      button.className = state.filter.includes(quoted(tag)) ? "on" : "";
+      button.title = `${tag}\n${hint}`;
+      button.dataset.tag = name.textContent = tag;
+      many.textContent = number(count);
+      return made;
     }));
     const more = (view?.tag_count || 0) - shown.length;
-    if (more > 0) parts.tags.append(el("li", { class: "quiet", text: say("and {count} more", { count: more.toLocaleString("en") }) }));
+    if (more > 0) parts.tags.append(el("li", { class: "quiet", text: say("and {count} more", { count: number(more) }) }));
   };
 
-  function card(item) {
-    const made = el("figure", { role: "option" },
-      el("div", { class: "frame" }, el("span", { class: "soon" }), el("input", { type: "checkbox", tabIndex: -1, "aria-label": say("Select") })),
-      el("figcaption", {}, el("p", {}), el("small", {})));
-    made.addEventListener("click", (event) => click(item.id, event));
-    made.addEventListener("dblclick", () => state.mode === "grid" && bench.toggleMode());
-    made.addEventListener("mousedown", (event) => event.shiftKey && event.preventDefault());
-    return made;
+  // The tags that entries offer while one types: put in when an entry is gone into.
+  function offerKnown() {
+    if (knownOffered !== known) parts.known.replaceChildren(...known.map((tag) => el("option", { value: tag[0] })));
+    knownOffered = known;
   }
-  function fill(made, item) {
+
+  const cardMold = el("figure", { role: "option" },
+    el("div", { class: "frame" }, el("span", { class: "soon" }), el("input", { type: "checkbox", tabIndex: -1, "aria-label": say("Select") })),
+    el("figcaption", {}, el("p"), el("small")));
+  function onCard(event, act) {
+    const card = event.target.closest("figure");
+    if (card) act(card.title);
+  }
+  const drawn = new WeakMap(); // what each card shows
+  function fill(made, item, limit) {
     const draft = bench.draft(item.id), text = draft ? draft.text : item.text;
     const [frame, about] = made.children, [words, facts] = about.children;
+    const isFocus = item.id === state.focus, isChosen = state.selected.has(item.id);
+    frame.querySelector("input").checked = isChosen; // a click has turned it
+    const shows = JSON.stringify([text, !!draft, item.tokens, item.small, isFocus, isChosen, limit]);
+    if (drawn.get(made) === shows) return;
+    drawn.set(made, shows);
     made.title = item.id;
-    made.classList.toggle("focus", item.id === state.focus);
-    made.classList.toggle("chosen", state.selected.has(item.id));
-    made.setAttribute("aria-selected", state.selected.has(item.id));
-    frame.querySelector("input").checked = state.selected.has(item.id);
+    made.classList.toggle("focus", isFocus);
+    made.classList.toggle("chosen", isChosen);
+    made.setAttribute("aria-selected", isChosen);
     if (words.textContent !== text) words.textContent = text;
     words.className = text ? "" : "quiet";
     if (!text) words.textContent = say("no caption");
     facts.replaceChildren(el("span", { text: item.name }), draft ? el("b", { class: "unsaved", text: say("unsaved") }) :
-      el("span", { class: item.tokens > limit() ? "over" : "", text: item.tokens === null || !item.text ? "" : plural(item.tokens, "token") }));
-    const drawn = frame.querySelector("img");
-    if (item.small && drawn?.getAttribute("src") !== item.small) {
-      (drawn || frame.querySelector(".soon")).replaceWith(el("img", { src: item.small, alt: "", draggable: false }));
+      el("span", { class: item.tokens > limit ? "over" : "", text: item.tokens === null || !item.text ? "" : plural(item.tokens, "token") }));
+    const picture = frame.querySelector("img");
+    if (item.small && (picture?.dataset.src || picture?.getAttribute("src")) !== item.small) {
+      const fresh = el("img", { alt: "", draggable: false, decoding: "async" });
+      (picture || frame.querySelector(".soon")).replaceWith(fresh);
+      fresh.dataset.src = item.small;
+      nearing.observe(fresh);
     } else if (item.small === "") frame.querySelector(".soon")?.replaceChildren(say("no preview"));
   }
-  const limit = (bench.tokenLimit = () => Number(bench.fieldValue("field-captions-max_tokens")) || 75);
+  // A picture is fetched when it comes near what is seen: those far below would compete with the next question.
+  const nearing = new IntersectionObserver((seen) => {
+    for (const { target, isIntersecting } of seen) {
+      if (!isIntersecting) continue;
+      nearing.unobserve(target);
+      target.src = target.dataset.src;
+      delete target.dataset.src;
+    }
+  }, { rootMargin: "500px" });
+  bench.tokenLimit = () => Number(bench.fieldValue("field-captions-max_tokens")) || 75;
 
   bench.drawGrid = () => {
-    const items = state.view?.items || [], focused = bench.item();
+    const items = state.view?.items || [], focused = bench.item(), limit = bench.tokenLimit();
     bench.root.classList.toggle("single", state.mode === "single");
     const keep = new Set(items.map((item) => item.id));
     for (const id of [...bench.cards.keys()]) if (!keep.has(id)) bench.cards.delete(id);
     const cards = items.map((item) => {
-      if (!bench.cards.has(item.id)) bench.cards.set(item.id, card(item));
-      fill(bench.cards.get(item.id), item);
-      return bench.cards.get(item.id);
+      const made = bench.cards.get(item.id) || cardMold.cloneNode(true);
+      bench.cards.set(item.id, made);
+      fill(made, item, limit);
+      return made;
     });
     const same = cards.length === parts.grid.children.length && cards.every((made, at) => made === parts.grid.children[at]);
     if (!same) parts.grid.replaceChildren(...cards);
@@ -210,7 +247,7 @@
     };
     parts.pages.replaceChildren(
       bench.button(say("‹ Back"), turn(view.first - size), { disabled: view.first === 0, id: "bench-back" }),
-      el("span", { id: "bench-where", class: "quiet", text: say("{first} to {last} of {total}", { first: (view.first + 1).toLocaleString("en"), last: last.toLocaleString("en"), total: view.matching.toLocaleString("en") }) }),
+      el("span", { id: "bench-where", class: "quiet", text: say("{first} to {last} of {total}", { first: number(view.first + 1), last: number(last), total: number(view.matching) }) }),
       bench.button(say("More ›"), turn(view.first + size), { disabled: last >= view.matching, id: "bench-more" }));
   }
 

@@ -4,7 +4,9 @@ window.atelier = (() => {
   // What the page says, in its language; {places} are filled from `values`. See ui/language.py.
   const say = (sentence, values = {}) =>
     ((window.atelierWords || {})[sentence] ?? sentence).replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place);
-  const plural = (count, noun) => say(["{count}", noun].join(" "), { count: count.toLocaleString("en") }) +
+  const digits = new Intl.NumberFormat("en"); // made once: toLocaleString makes one for each number
+  const number = (value) => digits.format(value);
+  const plural = (count, noun) => say(["{count}", noun].join(" "), { count: number(count) }) +
     (count === 1 || window.atelierLanguage === "zh" ? "" : "s");
   document.documentElement.lang = window.atelierLanguage === "zh" ? "zh-CN" : "en";
   function languageSwitch(element) {
@@ -299,5 +301,5 @@ window.atelier = (() => {
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { el, say, plural, languageSwitch, whenReset, showLevel, showMarks, showTool, goToField };
+  return { el, say, plural, number, languageSwitch, whenReset, showLevel, showMarks, showTool, goToField };
 })();

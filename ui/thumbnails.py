@@ -50,7 +50,8 @@ def soon(paths: Iterable[Path], seconds: float) -> list[tuple[Path | None, bool]
 
     Waits `seconds` for all together. The rest are made meanwhile, and will be where their path says.
     """
-    asked = [(_target(path, SIDE_PX), _ask(path)) for path in paths]
+    below = folder()
+    asked = [(_target(path, SIDE_PX, below), _ask(path, below=below)) for path in paths]
     wait([future for _, future in asked], timeout=seconds)
     return [(future.result(), True) if future.done() else (target, False) for target, future in asked]
 
@@ -66,10 +67,11 @@ def if_ready(path: Path) -> Path | None:
     return future.result() if future.done() else None
 
 
-def asked_for(path: Path) -> tuple[bool, Path | None]:
-    """Whether the thumbnail's making came to its end, and the thumbnail; None then is what cannot be shown."""
-    future = _ask(path)
-    return future.done(), future.result() if future.done() else None
+def asked_for(paths: Iterable[Path]) -> list[tuple[bool, Path | None]]:
+    """For each picture whether its making came to its end, and the thumbnail; None then is what cannot be shown."""
+    below = folder()
+    futures = [_ask(path, below=below) for path in paths]
+    return [(future.done(), future.result() if future.done() else None) for future in futures]
 
 
 def large(path: Path) -> Path | None:
@@ -77,8 +79,8 @@ def large(path: Path) -> Path | None:
     return _ask(path, LARGE_PX).result()
 
 
-def _ask(path: Path, side_px: int = SIDE_PX) -> Future[Path | None]:
-    target = _target(path, side_px)
+def _ask(path: Path, side_px: int = SIDE_PX, below: Path | None = None) -> Future[Path | None]:
+    target = _target(path, side_px, below or folder())
     with _lock:
         future = _pending.get(target)
         if future is None:
@@ -89,13 +91,13 @@ def _ask(path: Path, side_px: int = SIDE_PX) -> Future[Path | None]:
         return future
 
 
-def _target(path: Path, side_px: int) -> Path:
+def _target(path: Path, side_px: int, below: Path) -> Path:
     try:
         facts = path.stat()
         key = f"{path}|{facts.st_mtime_ns}|{facts.st_size}|{side_px}"
     except OSError:
         key = f"{path}|missing"
-    return folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.webp"
+    return below / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.webp"
 
 
 def _make(path: Path, target: Path, side_px: int) -> Path | None:
