@@ -338,7 +338,7 @@ def _item(opened: Session, request: Request) -> Item:
 
 
 ANSWERS: dict[str, Callable[[Request], Answer]] = {
-    "hello": _hello, "view": _view, "pictures": _pictures, "ahead": _ahead, "large": _large, "count": _count, "ids": _ids,
-    "selection": _selection, "poll": _poll, "edit": _edit, "preview": _preview, "apply": _apply,
+    "hello": _hello, "view": _view, "pictures": _pictures, "ahead": _ahead, "large": _large, "count": _count,
+    "ids": _ids, "selection": _selection, "poll": _poll, "edit": _edit, "preview": _preview, "apply": _apply,
     "undo": _undo, "redo": _redo, "history": _past, "turn_to": _turn_to, "forget": _forget,
 }  # fmt: skip
