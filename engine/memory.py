@@ -21,19 +21,24 @@ LARGE_MODEL_BYTES = 2_000_000_000  # above this an fp32 copy of the weights is n
 
 def choose_device(preset: Preset) -> torch.device:
     """The device of a preset. Raises UserError when a GPU is asked for and none can be used."""
-    wanted = preset.memory.device
+    memory = preset.memory
+    return device_of(memory.device, memory.precision, memory.threads, "memory")
+
+
+def device_of(wanted: str, precision: str, threads: int, section: str) -> torch.device:
+    """The device that is meant by "auto", "cuda" or "cpu", with so many threads. `section` is named in UserErrors."""
     if wanted == "cuda" and not torch.cuda.is_available():
         what = "no GPU can be used by this PyTorch. Run `python -m engine doctor` to see why, or set it to auto."
-        raise UserError(what, "memory.device")
+        raise UserError(what, f"{section}.device")
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     if wanted == "cpu":
-        threads = preset.memory.threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
+        threads = threads or int(os.environ.get("OMP_NUM_THREADS", "0"))
         if threads:
             torch.set_num_threads(threads)
-    elif preset.memory.precision == "bf16" and not torch.cuda.is_bf16_supported():
+    elif precision == "bf16" and not torch.cuda.is_bf16_supported():
         what = "this GPU cannot compute in bf16 (cards before the RTX 30 series cannot). Set it to fp16."
-        raise UserError(what, "memory.precision")
+        raise UserError(what, f"{section}.precision")
     return torch.device(wanted)
 
 
@@ -48,13 +53,18 @@ class Computation:
 
 def choose_computation(preset: Preset, facts: ModelFacts, device: torch.device) -> Computation:
     """How to compute on this device. Most CPUs have no instructions for half precision and are far slower in it."""
-    wanted = DTYPES[preset.memory.precision]
+    return computation_in(preset.memory.precision, facts, device)
+
+
+def computation_in(precision: str, facts: ModelFacts, device: torch.device) -> Computation:
+    """How to compute what is asked for in "bf16", "fp16" or "fp32" on this device, with a model of this size."""
+    wanted = DTYPES[precision]
     large = facts.size_bytes > LARGE_MODEL_BYTES
     if device.type != "cpu" or (wanted != torch.float32 and cpu_computes_fast_in(wanted)):
         return Computation(wanted, keep_narrow=False)
     if wanted == torch.float32:
         return Computation(wanted, keep_narrow=large)
-    note = f"This processor has no instructions for {preset.memory.precision}: it computes in fp32"
+    note = f"This processor has no instructions for {precision}: it computes in fp32"
     note += ", from weights that stay as they are in the file." if large else "."
     return Computation(torch.float32, keep_narrow=large, note=note)
 

@@ -112,7 +112,8 @@ def _generator(seed: int, name: str) -> torch.Generator:
 class Adapter:
     """The adapter of a model: one flat fp32 parameter per group (part and rate), and the layers it changes.
 
-    `multiplier` scales its effect (1 in training; may be set at any time). After an optimizer that writes behind
+    `multiplier` scales its effect (1 in training; may be set at any time), and that of single layers once more by their
+    `factors` {name in a file: factor}. After an optimizer that writes behind
     torch's back (bitsandbytes), call `changed()`.
     """
 
@@ -122,6 +123,7 @@ class Adapter:
         self.gates = Gates()
         self.dropout = DropoutMasks(Dropout(), sites, 0)
         self.multiplier = 1.0
+        self.factors: Mapping[str, float] = {}
         self.enabled = True
         self.started = ""
         self.part_of = {site.target.name: site.target.part for site in sites}
@@ -238,7 +240,11 @@ class Adapter:
 
     def contexts(self) -> list[Context]:
         """What the algorithm knows at each site beside the parameters, while the adapter is installed."""
-        return [replace(forward.context, multiplier=self.multiplier) for _, forward in self._installed]
+        return [replace(forward.context, multiplier=self.strength_of(forward.name)) for _, forward in self._installed]
+
+    def strength_of(self, name: str) -> float:
+        """How strongly it acts on the layer that files call `name`."""
+        return self.multiplier * self.factors.get(name, 1.0) if self.factors else self.multiplier
 
     @contextmanager
     def disabled(self) -> Iterator[None]:
@@ -263,10 +269,11 @@ class _SiteForward:
 
     def __call__(self, x: Tensor) -> Tensor:
         adapter = self.adapter
-        if not adapter.enabled or adapter.multiplier == 0:
+        strength = adapter.strength_of(self.name)
+        if not adapter.enabled or strength == 0:
             return self.layer.forward(x)
         gate = adapter.gates.of(self.key)
-        if gate is not self.context.gate or adapter.multiplier != self.context.multiplier:
-            self.context = replace(self.context, gate=gate, multiplier=adapter.multiplier)
+        if gate is not self.context.gate or strength != self.context.multiplier:
+            self.context = replace(self.context, gate=gate, multiplier=strength)
         parameters = {suffix: flat.matrices()[place] for suffix, flat, place in self.places}
         return self.how.forward(x, self.layer, parameters, adapter.dropout.context(self.context, self.name, x))

@@ -97,6 +97,17 @@ def load_text_encoders(
     )
 
 
+def load_refiner_text(
+    facts: ModelFacts, dtype: torch.dtype, device: Device, keep_narrow: bool = False
+) -> CLIPTextModelWithProjection:
+    """The refiner's one text encoder (OpenCLIP bigG with its projection). Raises ModelError as `load_unet`."""
+    from transformers.models.clip.configuration_clip import CLIPTextConfig
+    from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
+
+    config = CLIPTextConfig(**part_config(facts, "text_2"))
+    return _load(facts, "text_2", lambda: CLIPTextModelWithProjection(config), _Target(dtype, device, keep_narrow))
+
+
 def load_vae(
     facts: ModelFacts, dtype: torch.dtype, device: Device, vae_path: Path | str | None = None
 ) -> AutoencoderKL:

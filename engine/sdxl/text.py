@@ -6,6 +6,7 @@ final norm, and the projected summary of the second (OpenCLIP ViT-bigG) at its e
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,30 @@ def encode_text(
             for hidden, weight in zip((hidden_one, hidden_two), weights, strict=True)
         )
     return TextFeatures(torch.cat([_joined(hidden_one), _joined(hidden_two)], dim=-1), pooled)
+
+
+def encode_prompt(
+    encoders: Sequence[Any], ids: Sequence[torch.Tensor], weights: torch.Tensor, clip_skip: int = 2
+) -> TextFeatures:
+    """A prompt as pictures are drawn with it: rows [1, 77n, widths], pooled [1, projection]; no gradients.
+
+    encoders: both of SDXL, or the refiner's one; the last one gives the pooled summary. ids: of each encoder, int64
+    [1, n, 77]; weights: fp32 [1, n, 77]. As A1111's web UI: all 77 rows of each chunk stay; rows are multiplied by
+    their token's weight and each chunk is then scaled back to the mean that it had. Raises UserError as `encode_text`.
+    """
+    with torch.no_grad():
+        hidden = [_hidden(encoder, one, clip_skip, False) for encoder, one in zip(encoders, ids, strict=True)]
+        pooled = _pooled(encoders[-1], ids[-1][:, 0], hidden[-1][:, 0], clip_skip, False)
+        rows = [_emphasised(part, weights.to(part.device)).flatten(1, 2) for part in hidden]
+    return TextFeatures(torch.cat(rows, dim=-1), pooled)
+
+
+def _emphasised(hidden: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """[B, n, 77, width] · [B, n, 77], each chunk with the mean that it had before; unweighted chunks as they are."""
+    wide = hidden.float() * weights[..., None]
+    factor = hidden.float().mean(dim=(-2, -1), keepdim=True) / wide.mean(dim=(-2, -1), keepdim=True)
+    plain = (weights == 1).all(dim=-1)[..., None, None]
+    return torch.where(plain, hidden, (wide * factor).to(hidden.dtype))
 
 
 def _hidden(encoder: Any, ids: torch.Tensor, clip_skip: int, checkpointing: bool) -> torch.Tensor:

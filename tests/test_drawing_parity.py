@@ -1,0 +1,211 @@
+"""Pictures equal those of diffusers' SDXL pipelines: same seed, same settings, to 1e-3 of a pixel's range, in fp32."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from drawing_models import lora_file, micro_refiner, small_drawing, studio
+from PIL import Image
+
+from engine.drawing.draw import draw_batch
+from engine.drawing.plan import plan_drawing
+from engine.drawing.settings import DrawingPreset
+from engine.sdxl.tokenizer import Tokenizers
+
+# the scheduler file of SDXL base 1.0, as published
+PUBLISHED: dict[str, Any] = {
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "beta_start": 0.00085,
+    "clip_sample": False,
+    "interpolation_type": "linear",
+    "num_train_timesteps": 1000,
+    "prediction_type": "epsilon",
+    "sample_max_value": 1.0,
+    "set_alpha_to_one": False,
+    "skip_prk_steps": True,
+    "steps_offset": 1,
+    "timestep_spacing": "leading",
+    "trained_betas": None,
+    "use_karras_sigmas": False,
+}
+# (sampler, noise levels) → class of diffusers and what diffusers' users set
+SHARED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
+    ("euler", "normal"): ("EulerDiscreteScheduler", {}),
+    ("euler", "karras"): ("EulerDiscreteScheduler", {"use_karras_sigmas": True}),
+    ("euler_a", "normal"): ("EulerAncestralDiscreteScheduler", {}),
+    ("heun", "normal"): ("HeunDiscreteScheduler", {}),
+    ("dpmpp_2m", "normal"): ("DPMSolverMultistepScheduler", {}),
+    ("dpmpp_2m", "karras"): ("DPMSolverMultistepScheduler", {"use_karras_sigmas": True}),
+    ("dpmpp_2m", "exponential"): ("DPMSolverMultistepScheduler", {"use_exponential_sigmas": True}),
+    ("dpmpp_2m_sde", "karras"): (
+        "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++", "use_karras_sigmas": True},
+    ),
+    ("ddim", "normal"): ("DDIMScheduler", {}),
+    ("unipc", "normal"): ("UniPCMultistepScheduler", {}),
+    ("lcm", "normal"): ("LCMScheduler", {}),
+}  # fmt: skip
+
+
+def ours(preset: DrawingPreset) -> np.ndarray:
+    """Our pictures as numbers in 0…1, before they are rounded to bytes they were [N, H, W, 3]."""
+    plan = plan_drawing(preset)
+    pictures = [picture for batch in plan.batches() for picture in draw_batch(plan, batch, studio(), ignore)]
+    return np.stack([np.asarray(picture, dtype=np.float32) / 255 for picture in pictures])
+
+
+def ignore(step: int, latents: torch.Tensor, tends_to: torch.Tensor) -> None:
+    """Look at nothing."""
+
+
+def embeds(encoders: tuple[Any, ...], text: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """What diffusers' `encode_prompt` makes of a text, from transformers' own forward."""
+    ids = Tokenizers.load().ids([text], 75)[-len(encoders) :]
+    with torch.no_grad():
+        outputs = [one(each[:, 0], output_hidden_states=True) for one, each in zip(encoders, ids, strict=True)]
+    return torch.cat([out.hidden_states[-2] for out in outputs], dim=-1), outputs[-1][0]
+
+
+def pipeline(kind: str, preset: DrawingPreset, refiner: bool = False) -> tuple[Any, dict[str, Any]]:
+    """One of diffusers' pipelines with the studio's modules, and its arguments."""
+    import diffusers
+
+    base, second, vae = studio().open(plan_drawing(preset), str)
+    expert: Any = second if refiner else base
+    name, options = SHARED[preset.sampling.sampler, preset.sampling.sigmas]
+    made = getattr(diffusers, name).from_config(PUBLISHED, **options)
+    absent: Any = None
+    more = {"requires_aesthetics_score": expert.is_refiner} if kind != "" else {}
+    which = getattr(diffusers, f"StableDiffusionXL{kind}Pipeline")
+    pipe = which(vae, absent, absent, absent, absent, expert.unet, made, add_watermarker=False, **more)
+    pipe.set_progress_bar_config(disable=True)
+    rows, pooled = embeds(expert.encoders, preset.picture.prompt)
+    negative_rows, negative_pooled = embeds(expert.encoders, preset.picture.negative)
+    arguments: dict[str, Any] = {
+        "prompt_embeds": rows,
+        "pooled_prompt_embeds": pooled,
+        "negative_prompt_embeds": negative_rows,
+        "negative_pooled_prompt_embeds": negative_pooled,
+        "num_inference_steps": preset.sampling.steps,
+        "guidance_scale": preset.sampling.cfg_scale,
+        "guidance_rescale": preset.sampling.cfg_rescale,
+        "generator": torch.Generator().manual_seed(preset.picture.seed),
+        "output_type": "np",
+    }
+    if kind == "":
+        arguments |= {"width": preset.picture.width_px, "height": preset.picture.height_px}
+    return pipe, arguments
+
+
+def assert_same(found: np.ndarray, wanted: np.ndarray) -> None:
+    """Ours were rounded to bytes; so are theirs, and what lay at a rounding edge may fall to either side."""
+    rounded = np.round(np.clip(wanted, 0, 1) * 255) / 255
+    assert np.isfinite(wanted).all()
+    assert wanted.std() > 0.01
+    assert np.abs(found - wanted).max() <= 0.5 / 255 + 1e-3
+    assert (np.abs(found - rounded) > 1e-6).mean() < 0.01
+
+
+@pytest.mark.parametrize(("sampler", "sigmas"), SHARED)
+def test_text_to_image(sampler: str, sigmas: str):
+    preset = small_drawing(sampling__sampler=sampler, sampling__sigmas=sigmas)
+    found = ours(preset)
+    pipe, arguments = pipeline("", preset)
+    assert_same(found, pipe(**arguments).images)
+
+
+def test_cfg_rescale():
+    preset = small_drawing(sampling__cfg_rescale=0.7, sampling__cfg_scale=9.0)
+    found = ours(preset)
+    pipe, arguments = pipeline("", preset)
+    assert_same(found, pipe(**arguments).images)
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory) -> dict[str, str]:
+    """A picture and a mask of 64×64, smooth enough that the VAE tells something of them."""
+    folder = tmp_path_factory.mktemp("pictures")
+    numbers = np.random.default_rng(2)
+    small = Image.fromarray(numbers.integers(0, 255, (6, 6, 3), dtype=np.uint8))
+    small.resize((64, 64), Image.Resampling.BICUBIC).save(folder / "init.png")
+    mask = np.zeros((64, 64), dtype=np.uint8)
+    mask[16:48, 8:40] = 255
+    Image.fromarray(mask).save(folder / "mask.png")
+    return {"init": str(folder / "init.png"), "mask": str(folder / "mask.png")}
+
+
+@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "ddim", "euler_a"])
+def test_image_to_image(picture, sampler: str):
+    changes = {"image__init": picture["init"], "image__denoising_strength": 0.6, "sampling__sampler": sampler}
+    preset = small_drawing(**changes)
+    found = ours(preset)
+    pipe, arguments = pipeline("Img2Img", preset)
+    assert_same(found, pipe(image=Image.open(picture["init"]), strength=0.6, **arguments).images)
+
+
+@pytest.mark.parametrize(("sampler", "strength"), [("euler", 0.6), ("euler", 1.0), ("dpmpp_2m", 0.6), ("ddim", 0.8)])
+def test_inpainting(picture, sampler: str, strength: float):
+    preset = small_drawing(
+        image__init=picture["init"], image__mask=picture["mask"], image__mask_blur_px=0, image__keep_outside=False,
+        image__denoising_strength=strength, sampling__sampler=sampler,
+    )  # fmt: skip
+    found = ours(preset)
+    pipe, arguments = pipeline("Inpaint", preset)
+    images = {"image": Image.open(picture["init"]), "mask_image": Image.open(picture["mask"])}
+    assert_same(found, pipe(**images, width=64, height=64, strength=strength, **arguments).images)
+
+
+@pytest.mark.parametrize("sampler", ["euler", "ddim", "dpmpp_2m"])
+def test_base_and_refiner(sampler: str):
+    preset = small_drawing(refiner__model=str(micro_refiner()), sampling__steps=5, sampling__sampler=sampler)
+    found = ours(preset)
+    pipe, arguments = pipeline("", preset)
+    latents = pipe(**arguments | {"output_type": "latent"}, denoising_end=0.6).images
+    pipe, arguments = pipeline("Img2Img", preset, refiner=True)
+    assert_same(found, pipe(image=latents, denoising_start=0.6, **arguments).images)
+
+
+@pytest.mark.parametrize("algorithm", ["lora", "loha"])
+def test_with_loras(algorithm: str):
+    """diffusers' pipeline with the weights that the LoRAs were merged into."""
+    preset = small_drawing(loras__files=f"{lora_file()}: 0.8: 0.5\n{lora_file(algorithm, 1)}")
+    plain, found = ours(small_drawing()), ours(preset)
+    assert np.abs(found - plain).max() > 0.01
+    with merged(preset):
+        pipe, arguments = pipeline("", preset)
+        wanted = pipe(**arguments).images
+    assert_same(found, wanted)
+    assert np.array_equal(ours(small_drawing()), plain)
+
+
+class merged:  # noqa: N801 - reads as a word
+    """Inside, the studio's base model has the LoRAs of a preset in its weights instead of beside them."""
+
+    def __init__(self, preset: DrawingPreset) -> None:
+        self.plan = plan_drawing(preset)
+
+    def __enter__(self) -> None:
+        from engine.adapter_header import Merge
+        from engine.adapters.merging import merge_into
+
+        base = studio().open(self.plan, str)[0]
+        base.stack.use(())
+        self.models = base.stack.models
+        self.before = {name: {k: v.clone() for k, v in one.state_dict().items()} for name, one in self.models.items()}
+        for lora in self.plan.pictures[0].loras:
+            merge_into({"unet": self.models["unet"]}, [Merge(lora.path, lora.strength)])
+            texts = {name: model for name, model in self.models.items() if name != "unet"}
+            merge_into(texts, [Merge(lora.path, lora.text_strength)])
+
+    def __exit__(self, *error: object) -> None:
+        for name, model in self.models.items():
+            model.load_state_dict(self.before[name])
+
+
+def test_a_batch_draws_what_its_pictures_are_alone():
+    together = ours(small_drawing(picture__count=2, picture__batch_size=2, sampling__sampler="euler_a"))
+    alone = [ours(small_drawing(picture__seed=seed, sampling__sampler="euler_a"))[0] for seed in (7, 8)]
+    assert np.abs(together - np.stack(alone)).max() <= 1.1 / 255
