@@ -1,4 +1,4 @@
-"""The command line: `python -m engine train|extend|check|forecast|measure|fit|sample|import|export|queue|doctor`,
+"""The command line: `python -m engine train|extend|check|forecast|measure|fit|sample|draw|import|export|queue|doctor`,
 and the tools for LoRA files (see engine/lora_tools).
 
 Torch is imported where it is needed.
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from engine import commands, forecast_commands, queue_commands
+from engine.drawing import command as drawing_command
 from engine.errors import UserError
 from engine.lora_tools import PROGRAM
 from engine.tools import command
@@ -35,7 +36,20 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m engine", description="Train LoRAs for SDXL.")
-    names = ("train", "extend", "check", "forecast", "measure", "fit", "sample", "import", "export", "queue", "doctor")
+    names = (
+        "train",
+        "extend",
+        "check",
+        "forecast",
+        "measure",
+        "fit",
+        "sample",
+        "draw",
+        "import",
+        "export",
+        "queue",
+        "doctor",
+    )
     parts = parser.add_subparsers(required=True, metavar=" | ".join((*names, *command.commands(PROGRAM))))
 
     train = parts.add_parser("train", help="train from a preset, or resume a run folder")
@@ -57,14 +71,21 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_looking_ahead(parts)
 
-    sample = parts.add_parser("sample", help="draw pictures with a base model and LoRAs")
-    _add_preset(sample)
+    sample = parts.add_parser("sample", help="draw pictures: of a run, of a drawing preset, or with a model")
+    sample.add_argument("target", type=Path, metavar="PRESET.json|RUN_FOLDER|MODEL.safetensors")
+    _add_settings(sample)
     sample.add_argument("--prompt", action="append", metavar="TEXT", help="instead of the preset's prompts; repeatable")
     sample.add_argument(
         "--lora", action="append", metavar="FILE[=STRENGTH]", help="repeatable; default for a run: its last checkpoint"
     )
-    sample.add_argument("--out", type=Path, metavar="FOLDER", help="where the pictures go; default: ./samples")
+    sample.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where the pictures go; default: ./samples, of a drawing its own"
+    )
     sample.set_defaults(command=commands.sample)
+
+    drawing = parts.add_parser("draw", help="be the process that draws pictures for the page")
+    drawing.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="default: Atelier's folder drawing")
+    drawing.set_defaults(command=drawing_command.serve)
 
     importing = parts.add_parser("import", help="turn a preset of kohya_ss, sd-scripts or OneTrainer into ours")
     importing.add_argument("file", type=Path, metavar="FILE", help="a .json, or an sd-scripts .toml")

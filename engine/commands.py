@@ -12,6 +12,9 @@ from pathlib import Path
 
 from engine import events, processes, run
 from engine.atomic import write_text_whole
+from engine.drawing.command import is_for_drawing
+from engine.drawing.command import sample as sample_drawing
+from engine.drawing.room import make_room
 from engine.errors import PresetError, Problem, UserError
 from engine.forecast import forecast_here
 from engine.forecast_words import beside
@@ -118,6 +121,8 @@ def _with_kept(preset: Preset, chosen: argparse.Namespace) -> Preset:
 def _train(folder: RunFolder, preset: Preset, report: Reporter, here: Processes) -> int:
     """Train, and turn everything that goes wrong into a `failed` event and an exit code."""
     read_ahead(preset.model.base)
+    if here.is_first:
+        make_room()
     try:
         from engine.memory import advice, is_out_of_memory
         from engine.state import list_states, step_of_state
@@ -212,7 +217,9 @@ def _show_progress(done: int, total: int) -> None:
 
 
 def sample(chosen: argparse.Namespace) -> int:
-    """Draw the prompts of a preset or those given, with LoRAs."""
+    """Draw the prompts of a preset or those given, with LoRAs; a drawing preset's or a model's pictures."""
+    if is_for_drawing(chosen.target):
+        return sample_drawing(chosen)
     from engine.draw import draw_pictures
 
     preset = _with_kept(preset_of(chosen), chosen)

@@ -25,6 +25,7 @@ TORCH_FREE = (
     "engine.prompts", "engine.plan", "engine.commands", "engine.sdxl.detect", "engine.sdxl.layers", "engine.data.scan",
     "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "engine.tools.jobs",
     "engine.tools.working", "engine.tools.command", "engine.lora_tools", "engine.queue", "launchers.worker",
+    "engine.drawing.command", "engine.drawing.desk", "engine.drawing.plan", "engine.drawing.saving",
     "engine.drawing.prompt_language", "engine.drawing.wildcard_files", "engine.drawing.lora_names",
     "engine.drawing.picture_text",
 )  # fmt: skip

@@ -18,6 +18,7 @@ from engine.drawing.samplers import Steps, all_steps, split_at
 from engine.drawing.settings import enlarged_px
 from engine.drawing.studio import Expert, Studio
 from engine.drawing.tiling import circular
+from engine.errors import UserError
 from engine.preset import resolve
 from engine.sdxl.latents import LATENT_CHANNELS, PX_PER_LATENT, decode, draw_latents, encode_moments, to_pictures
 
@@ -56,10 +57,17 @@ def draw_batch(
             latents = _from_picture(experts, canvas, beginning, _generators(batch), look)
         else:
             latents = _from_noise(experts, _generators(batch), size_px, look)
+        _check_finite(latents)
         pictures = to_pictures(canvas.pixels(latents))
     if beginning is not None and preset.image.keep_outside:
         return [beginning.outside_kept(picture) for picture in pictures]
     return pictures
+
+
+def _check_finite(latents: Tensor) -> None:
+    if not latents.isfinite().all():
+        what = "the model gave values that are not finite: half precision does not suffice, or a LoRA is too strong."
+        raise UserError(f"{what} Set it to bf16 or fp32, or lower the strengths.", "model.precision")
 
 
 def model_kind(settings: Model, facts: ModelFacts) -> tuple[Prediction, bool]:
