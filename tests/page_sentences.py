@@ -10,6 +10,8 @@ from typing import TypeGuard
 
 from captioning.bench.operations import OPERATIONS
 from captioning.catalogue import MODELS, UNKNOWN
+from engine.drawing.picture_notes import NOTES
+from engine.drawing.settings import BY_PATH as DRAWING
 from engine.failures import CATALOGUE
 from engine.kohya.receipt import TITLES
 from engine.preset import BY_PATH, ROOT, SECTIONS
@@ -24,13 +26,14 @@ SAYING = {"say": 0, "word": 0}  # function → which argument is the sentence
 NAMED = {
     "adapter.algorithm", "optimizer.name", "sample.sampler", "loss.kind", "logging.tracker",
     "tool.caption.captioner", "tool.caption.coca.architecture", "tool.crop.format", "tool.download.model",
+    "drawing.sampling.sampler",
 }  # fmt: skip
 COUNTING = "plural"  # its second argument is a noun
 
 
 def all_settings() -> dict[str, Setting]:
-    """The settings of the form and of the tools, by path."""
-    found = dict(BY_PATH)
+    """The settings of the forms and of the tools, by path."""
+    found = dict(BY_PATH) | {f"drawing.{path}": item for path, item in DRAWING.items()}
     for tool, about in TOOLS.items():
         found |= {f"tool.{tool}.{name}": item for name, item in settings_table(tool, about.Settings).items()}
     return found
@@ -92,6 +95,7 @@ def told() -> frozenset[str]:
     found |= {section.capitalize() for section in SECTIONS} | {"About", "Author"}
     found |= {item.unit for item in all_settings().values() if item.unit}
     found |= {PresetFile(path, False).title for path in (ROOT / "presets").glob("*.json")}
+    found |= set(NOTES.values())
     found |= {text for kind in CATALOGUE.values() for text in (kind.cause, kind.remedy)}
     return frozenset(found | _stages())
 

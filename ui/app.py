@@ -29,6 +29,7 @@ from ui import (
     report_tab,
     run_list,
     run_tab,
+    sample_tab,
     tool_panel,
     training_tab,
 )
@@ -59,6 +60,7 @@ class Page:
     bar: plan_bar.PlanBar
     reset: gr.HTML
     steps: gr.HTML
+    sampling: sample_tab.SampleTab
     seen: gr.State
 
 
@@ -83,6 +85,8 @@ def build() -> gr.Blocks:
                 level, problems, rates, forecast = training_tab.build(form, forecast_timer)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
                 run_tab.build()
+            with gr.Tab("Sample", id="sample", elem_id="tab-sample", render_children=True):
+                sampling = sample_tab.build_tab()
             with gr.Tab("Queue", id="queue", elem_id="tab-queue", render_children=True):
                 queue_tab.build()
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
@@ -90,7 +94,7 @@ def build() -> gr.Blocks:
         bar = plan_bar.build()
         chooser.build()
         reset = field_reset.build()
-        parts = (form, tabs, level, problems, rates, forecast, data, presets, captions, bar, reset, steps)
+        parts = (form, tabs, level, problems, rates, forecast, data, presets, captions, bar, reset, steps, sampling)
         _connect(blocks, Page(*parts, gr.State({})))
     return blocks
 
@@ -146,6 +150,7 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
             arrived.then(**looks[name])
         part.select(**looks["follow"])
 
+    sample_tab.connect(page.sampling, arrived)
     helped = layout_help.connect(data.layout, form, data.parts, data.prepare, {**prepared[0], "form": {**look}})
     arrived.then(**helped)
     report_tab.connect(data.report, data.report_part, form)

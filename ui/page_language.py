@@ -13,6 +13,7 @@ from typing import Any
 
 import gradio as gr
 
+from engine.drawing.settings import BY_PATH as DRAWING
 from engine.preset import BY_PATH
 from engine.settings import Setting
 from engine.tools.tool import settings_table
@@ -115,6 +116,7 @@ def _translated(text: str) -> str:
 def _settings() -> dict[str, Setting]:
     """The settings of the form and of the tools by the id of their field."""
     found = {field_id(path): item for path, item in BY_PATH.items()}
+    found |= {field_id(f"drawing.{path}"): item for path, item in DRAWING.items()}
     for tool, about in TOOLS.items():
         table = settings_table(tool, about.Settings)
         found |= {field_id(f"tool.{tool}.{name}"): item for name, item in table.items()}

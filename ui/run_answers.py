@@ -81,7 +81,7 @@ def look(chosen: str, active_before: str, seen: Mapping[str, str]) -> dict[str, 
     line = run_page.header(active or view, "running" if active else state)
     parts: dict[str, Part] = {"status": _same(line), "runs": _same({"choices": choices, "shown": shown})}
     parts |= _page_parts(view, state) if view and state else _empty_parts()
-    digests = {name: _digest(depends) for name, (depends, _) in parts.items()}
+    digests = {name: digest(depends) for name, (depends, _) in parts.items()}
     changed = {
         name: {"digest": digests[name], "content": make()}
         for name, (_, make) in parts.items()
@@ -147,7 +147,8 @@ def _empty_parts() -> dict[str, Part]:
     }
 
 
-def _digest(depends: Any) -> str:
+def digest(depends: Any) -> str:
+    """A short text that changes when this does."""
     return hashlib.blake2b(repr(depends).encode("utf-8", "surrogatepass"), digest_size=9).hexdigest()
 
 

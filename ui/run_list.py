@@ -11,6 +11,7 @@ import psutil
 
 import launchers
 from engine import run as runs
+from engine.drawing.desk import desk
 from engine.errors import UserError
 from engine.home import home
 from engine.preset import Preset, resolve
@@ -113,6 +114,7 @@ def resume(path: Path) -> None:
 
 def launch(path: Path, gpus: int = 1) -> None:
     """Start the engine in its own session, one process a GPU: it outlives the page. Raises UserError."""
+    desk().ask_to_leave()  # what draws pictures lets go of the graphics card
     try:
         process_id = launchers.launch(path, gpus)
     except OSError as error:

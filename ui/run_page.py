@@ -207,6 +207,7 @@ def checkpoints(view: RunView) -> str:
         assert isinstance(event, events.Saved)
         link = f'<a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">{say("Download")}</a>'
         link += " " + copy_button(path, say("Copy path"))
+        link += f' <button type="button" class="small" data-sample="{escape(path)}">{say("Sample with it")}</button>'
         rows.append(
             f'<tr><td>{escape(path.name)}</td><td class="fixed">{step_name(event.step)}</td>'
             f'<td class="fixed">{size_text(event.size_bytes)}</td>'
