@@ -21,6 +21,8 @@ from engine.preset import ROOT, load
 from engine.run import RunFolder
 from ui import drawing_view, pictures, run_list, sample_answers, sample_form, sample_tab, served
 
+DEMO = {"model": {"base": "demo/model.safetensors"}}
+
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -98,7 +100,7 @@ def test_faults_stand_beside_their_fields_and_what_does_not_apply_is_off(home):
 
 
 def test_generate_orders_the_pictures_and_starts_the_process_once(home, started):
-    shown = sample_form.show_content({"picture": {"prompt": "a fox", "seed": 5}})
+    shown = sample_form.show_content({**DEMO, "picture": {"prompt": "a fox", "seed": 5}})
     assert sample_tab._draw(*shown)[0] == ""
     [request] = desk().waiting()
     assert desk().preset_of(request).picture.seed == 5
@@ -113,9 +115,16 @@ def test_generate_names_all_that_is_in_the_way(home, started):
     assert len(json.loads(marks)["problems"]) == 2 and desk().waiting() == [] and started == []
 
 
+def test_what_is_wrong_with_files_is_named_before_anything_starts(home, started):
+    content = {"model": {"base": "missing.safetensors"}, "loras": {"files": "gone.safetensors"}}
+    message, marks = sample_tab._draw(*sample_form.show_content(content))
+    assert set(json.loads(marks)["problems"]) == {"drawing.model.base", "drawing.loras.files"}
+    assert "missing.safetensors" in message and desk().waiting() == []
+
+
 def test_a_process_that_ends_without_an_answer_is_told_with_its_log(home, started, monkeypatch):
     monkeypatch.setattr(drawing_view.psutil, "pid_exists", lambda number: False)
-    sample_tab._draw(*sample_form.show_content({}))
+    sample_tab._draw(*sample_form.show_content(DEMO))
     desk().log.write_text("no module named torch")
     live = ask("look", seen={})["parts"]["live"]["content"]
     assert live["message"] == "no module named torch" and not live["busy"] and desk().waiting() == []
@@ -124,7 +133,7 @@ def test_a_process_that_ends_without_an_answer_is_told_with_its_log(home, starte
 
 def test_what_is_drawn_is_followed_from_the_events(home, started):
     here = desk()
-    sample_tab._draw(*sample_form.show_content({}))
+    sample_tab._draw(*sample_form.show_content(DEMO))
     [request] = here.waiting()
     (here.previews / "a.webp").parent.mkdir()
     Image.new("RGB", (8, 8)).save(here.previews / "a.webp")
@@ -157,13 +166,14 @@ def test_a_failed_request_says_why_beside_the_setting(home, started):
     assert problem == {"field": "drawing.model.base", "label": "Base model", "message": "no base model is chosen."}
 
 
-def test_while_a_training_runs_nothing_is_drawn(home, started):
-    run = RunFolder(home / "runs" / "mine")
-    run.path.mkdir(parents=True)
-    load(ROOT / "presets" / "demo.json").save(run.preset)
-    with locked(run.lock, 1, "the folder", "busy"):
-        message, _ = sample_tab._draw(*sample_form.show_content({}))
-    assert "share one device" in message and desk().waiting() == []
+def test_a_training_that_starts_gets_the_graphics_card(home, monkeypatch):
+    """What draws is asked to leave before the engine begins."""
+    monkeypatch.setattr(run_list.launchers, "launch", lambda path, gpus: 1)
+    here = desk()
+    here.requests.mkdir(parents=True)
+    with locked(here.lock, 1, "the folder", "busy"):
+        run_list.launch(home / "runs" / "mine")
+        assert here.is_asked_to_leave()
 
 
 def test_the_settings_of_a_kept_picture_are_told_and_used(home):

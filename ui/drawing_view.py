@@ -14,7 +14,7 @@ from engine.drawing.desk import Desk
 from engine.drawing.settings import DrawingPreset
 from engine.errors import UserError
 from launchers import local
-from ui import run_list, served
+from ui import served
 
 _STARTING_SECONDS = 90.0  # a process that has not taken the folder by then has failed to start
 _LOG_CHARACTERS = 1500
@@ -77,11 +77,7 @@ class DrawingView:
             now.ended, now.preview, now.stage, now.done, now.total = event, None, "", 0, 0
 
     def ask(self, preset: DrawingPreset) -> str:
-        """Order pictures; the request. Raises UserError: also while a training runs, which needs the whole device."""
-        active = run_list.running(run_list.all_runs())
-        if active is not None:
-            what = "is being trained, and both would share one device. Pause or stop it, or wait for its end."
-            raise UserError(what, active.run.name)
+        """Order pictures; the request. Raises UserError where the disk or the system refuses."""
         request = self.desk.ask(preset)
         self.keep_alive()
         return request

@@ -31,12 +31,13 @@ from engine.preset import resolve
 from ui import form as forms
 from ui import pictures, run_list, sample_form, thumbnails
 from ui.drawing_view import view_of
-from ui.language import either, say
+from ui.language import either, say, word
 from ui.run_answers import digest
 
 MOST_BYTES = 11 * 1024 * 1024  # of what is sent from the browser
 _MOST_PIXELS = 100_000_000
 _MOST_LORAS = 600
+STAGES = (word("Looking at the files"), word("Loading the base model"), word("Loading the refiner"), word("Drawing"))
 _UPLOADED_FOR = ("image.init", "image.mask")
 
 Answer = dict[str, Any]

@@ -13,6 +13,7 @@ from typing import Any
 import gradio as gr
 
 from engine.drawing.desk import desk
+from engine.drawing.plan import plan_drawing
 from engine.drawing.settings import DRAWING_SETTINGS, GROUPS, build
 from engine.errors import PresetError, UserError
 from engine.preset import load
@@ -127,6 +128,7 @@ def _draw(*shown: Any) -> list[Any]:
     try:
         preset = build(content)
         sample_form.remember(content)
+        plan_drawing(preset)  # names all that is wrong with its files
         view_of(desk()).ask(preset)
     except UserError as error:
         found = list(error.problems)
