@@ -37,7 +37,7 @@ def test_a_rate_is_shown_short_and_reads_back_exactly(value: float) -> None:
 def test_every_setting_has_exactly_one_field_on_the_page() -> None:
     blocks = app.build()
     ids = [str(getattr(block, "elem_id", "")) for block in blocks.blocks.values()]
-    ids = [name for name in ids if name.startswith("field-") and not name.startswith("field-tool-")]
+    ids = [name for name in ids if name.startswith("field-") and not name.startswith(("field-tool-", "field-drawing-"))]
     assert sorted(ids) == sorted(form.field_id(item.path) for item in SETTINGS)
     assert set(FIELDS) <= set(BY_PATH)
 
