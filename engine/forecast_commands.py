@@ -9,7 +9,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from engine import events
+from engine import events, in_use
 from engine.cards import cards
 from engine.commands import OUT_OF_MEMORY, failed, planned
 from engine.errors import PresetError, UserError
@@ -48,11 +48,11 @@ def measure(chosen: argparse.Namespace) -> int:
         raise PresetError(plan.problems)
     from engine import measure as measuring
 
-    measuring.refuse_while_training(measuring.runs_folders(preset))
-    if chosen.run is None:
-        with measuring.thrown_away() as folder:
-            return _measure(preset, plan, folder)
-    return _measure(preset, plan, measuring.prepared(chosen.run.resolve()))
+    with in_use.measuring(measuring.runs_folders(preset)):
+        if chosen.run is None:
+            with measuring.thrown_away() as folder:
+                return _measure(preset, plan, folder)
+        return _measure(preset, plan, measuring.prepared(chosen.run.resolve()))
 
 
 def _measure(preset: Preset, plan: Plan, folder: RunFolder) -> int:

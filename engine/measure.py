@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from engine.measured import FIRST_STEPS, LEAST_STEPS, Measured, measure_events
 from engine.plan import Plan
 from engine.preset import BY_PATH, Preset, resolve
 from engine.report import Reporter
-from engine.run import Request, RunFolder, held, runs_in
+from engine.run import Request, RunFolder, held
 from engine.stopping import StopAsked, Stopping
 
 STEPS = FIRST_STEPS + LEAST_STEPS
@@ -108,15 +108,6 @@ def measuring_preset(preset: Preset, plan: Plan, folder: Path) -> Preset:
         "logging.every_steps": 1,
     }
     return preset.changed(values)
-
-
-def refuse_while_training(folders: Iterable[Path]) -> None:
-    """Raises UserError where a run of these runs folders is being trained: both would be slow, and neither measured."""
-    for folder in folders:
-        for run in runs_in(folder):
-            if run.is_running():
-                what = "is training now, so three steps beside it would say nothing. Wait for its end, or stop it."
-                raise UserError(what, run.name)
 
 
 def runs_folders(preset: Preset) -> list[Path]:

@@ -29,6 +29,7 @@ from engine.ended import note_ended
 from engine.errors import UserError
 from engine.gpus import Gpu, gpus
 from engine.home import home
+from engine.in_use import is_measuring
 from engine.preset import load, resolve
 from engine.queue import Entry, Queue, State, preset_of, queue
 from engine.run import WorkFolder, is_held, runs_in
@@ -228,13 +229,13 @@ def _folder(entry: Entry) -> Path:
 
 
 def _foreign(entries: Sequence[Entry]) -> int:
-    """How many runs and jobs of tools work here that the queue did not start."""
+    """How many runs, jobs of tools and measurements work here that the queue did not start."""
     ours = {Path(entry.folder).resolve() for entry in entries if entry.folder}
     folders = {home() / "runs"} | {resolve(str(entry.preset["run"]["folder"])) for entry in entries if entry.preset}
     works: list[WorkFolder] = [run for folder in folders for run in runs_in(folder)]
     jobs = home() / "jobs"
     works += [WorkFolder(path) for path in (jobs.iterdir() if jobs.is_dir() else ()) if _uses_gpu(path)]
-    return sum(work.path.resolve() not in ours and work.is_running() for work in works)
+    return is_measuring() + sum(work.path.resolve() not in ours and work.is_running() for work in works)
 
 
 def _uses_gpu(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,11 +12,13 @@ from engine import events, run
 from engine.__main__ import main
 from engine.errors import UserError
 from engine.forecast import forecast_here
-from engine.measure import LEAST_STEPS, MeasuringReporter, measuring_preset, refuse_while_training, runs_folders
+from engine.in_use import is_measuring, measuring
+from engine.measure import LEAST_STEPS, MeasuringReporter, measuring_preset, runs_folders
 from engine.measured import read_table
 from engine.pace import conditions_of
 from engine.plan import make_plan
 from engine.preset import ROOT, load
+from engine.queue import Queue, of_preset
 from engine.run import RunFolder
 from engine.stopping import StopAsked
 from tests.training import small_preset
@@ -39,9 +42,8 @@ def test_three_steps_are_measured_and_nothing_else_is_left(tmp_path, home):
     preset.save(tmp_path / "preset.json")
     before = files_below(tmp_path)
     assert main(["measure", str(tmp_path / "preset.json")]) == 0
-    assert files_below(tmp_path) - before == {"home/measured.json"} | (
-        files_below(tmp_path) & {"home/measured.json.lock"}
-    )
+    locks = {"home/measured.json.lock", "home/measuring.lock"}
+    assert files_below(tmp_path) - before - locks == {"home/measured.json"}
     (row,) = read_table().rows
     plan = make_plan(preset)
     assert row.steps == LEAST_STEPS and row.planned_bytes == plan.memory.total_bytes
@@ -78,12 +80,24 @@ def test_a_stop_is_looked_for_whenever_something_is_told(tmp_path):
     assert not report.is_asked_for("save")
 
 
-def test_it_is_refused_while_a_run_is_trained(tmp_path, home):
+def test_it_is_refused_beside_a_run_the_queues_work_and_another_measurement(tmp_path, home):
     preset = small_preset(tmp_path)
-    made = run.create(preset)
-    refuse_while_training(runs_folders(preset))
-    with run.held(made), pytest.raises(UserError, match="is training now"):
-        refuse_while_training(runs_folders(preset))
+    made, folders, here = run.create(preset), runs_folders(preset), Queue(home / "queue")
+    with measuring(folders):
+        assert is_measuring()
+        with pytest.raises(UserError, match="measured already"), measuring(folders):
+            pass
+    assert not is_measuring()
+    with run.held(made), pytest.raises(UserError, match="is training now"), measuring(folders):
+        pass
+    assert not is_measuring()
+    entry = here.add(of_preset(preset))
+    with measuring(folders):  # what only waits is no hindrance
+        pass
+    with here.changing():
+        here.write(dataclasses.replace(entry, state="running"))
+    with pytest.raises(UserError, match="at work in the queue"), measuring(folders):
+        pass
 
 
 def test_a_preset_with_problems_is_refused_with_all_of_them(tmp_path, home, capsys):

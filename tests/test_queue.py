@@ -10,6 +10,7 @@ import pytest
 from engine.__main__ import main
 from engine.errors import UserError
 from engine.gpus import Gpu, read_list
+from engine.in_use import measuring
 from engine.preset import ROOT, Preset, load
 from engine.queue import Entry, Queue, of_job, of_preset, of_run, of_sampling, preset_of
 from engine.run import create, held
@@ -124,11 +125,13 @@ def test_more_gpus_than_there_are_is_a_fault_that_does_not_stop_the_rest(made: Q
     assert "needs 3 GPUs" in first.message
 
 
-def test_a_run_that_was_started_elsewhere_is_waited_for(made: Queue) -> None:
+def test_a_run_or_a_measurement_that_was_started_elsewhere_is_waited_for(made: Queue) -> None:
     other = create(preset(made, "other"))
     made.add(of_preset(preset(made, "a")))
     work = Started(made, [Gpu("", "processor")])
     with held(other):
+        assert not work.start_next()
+    with measuring([]):  # nor is anything begun beside three steps that are measured
         assert not work.start_next()
     assert work.start_next()
 

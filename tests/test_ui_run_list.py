@@ -10,6 +10,7 @@ import pytest
 
 from engine import events
 from engine.errors import UserError
+from engine.in_use import measuring
 from engine.preset import Preset
 from engine.run import RunFolder, create, held
 from ui import run_answers, run_list
@@ -49,9 +50,11 @@ def test_a_second_start_is_refused_while_the_engine_is_still_loading(launched, p
     assert len(launched) == 1
 
 
-def test_a_start_is_refused_while_any_run_is_held(launched, preset: Preset, tmp_path: Path) -> None:
+def test_a_start_is_refused_while_any_run_is_held_or_measured(launched, preset: Preset, tmp_path: Path) -> None:
     other = create(Preset(), tmp_path / "runs" / "other")
     with held(other), pytest.raises(UserError, match="other: is still running"):
+        run_list.start(preset)
+    with measuring([]), pytest.raises(UserError, match="being measured"):
         run_list.start(preset)
     assert launched == []
 

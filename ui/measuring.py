@@ -15,6 +15,7 @@ import launchers.local
 from engine import events
 from engine.errors import UserError
 from engine.home import home
+from engine.in_use import is_measuring, refuse_beside_work
 from engine.preset import Preset
 from engine.run import RunFolder
 from ui import run_list
@@ -55,10 +56,11 @@ def start(preset: Preset) -> None:
     with _lock:
         if _present and _present[0].is_alive:
             raise UserError(say("three steps are being measured already. Wait for them, or cancel."))
-        active = run_list.running(run_list.all_runs())
-        if active is not None:
-            sentence = say("is training now, so three steps beside it would say nothing. Wait for its end, or stop it.")
-            raise UserError(sentence, active.run.name)
+        if is_measuring():
+            raise UserError(say("three steps are being measured already. Wait for them, or cancel."))
+        refuse_beside_work(run_list.known_folders())
+        if run_list.running(run_list.all_runs()) is not None:  # an engine that has not taken its run yet
+            raise UserError("a training has just been started. Wait for its end, or stop it.", "")
         parent = home() / ".measuring"
         shutil.rmtree(parent, ignore_errors=True)  # what a page that was killed left
         try:

@@ -14,6 +14,7 @@ from engine import run as runs
 from engine.drawing.desk import desk
 from engine.errors import UserError
 from engine.home import home
+from engine.in_use import refuse_beside_measuring
 from engine.preset import Preset, resolve
 from engine.run import RunFolder, Status, runs_in
 from ui import served
@@ -124,7 +125,8 @@ def launch(path: Path, gpus: int = 1) -> None:
 
 
 def refuse_second() -> None:
-    """UserError where a run is being trained already."""
+    """UserError where a run is being trained already, or steps are measured."""
+    refuse_beside_measuring()
     active = running(all_runs())
     if active is not None:
         what = "is still running, and two at once would share one device. Wait for its end, or stop it first."
