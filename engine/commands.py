@@ -216,6 +216,9 @@ def _show_progress(done: int, total: int) -> None:
         print(f"\r{done:,} of {total:,} images", end="\n" if done == total else "", file=sys.stderr, flush=True)
 
 
+STOPPED = "Stopped on request."  # the last line of a drawing that did not get to its end
+
+
 def sample(chosen: argparse.Namespace) -> int:
     """Draw the prompts of a preset or those given, with LoRAs; a drawing preset's or a model's pictures."""
     if is_for_drawing(chosen.target):
@@ -229,8 +232,13 @@ def sample(chosen: argparse.Namespace) -> int:
     if chosen.lora is None and chosen.target.is_dir():
         last = RunFolder(chosen.target.resolve()).last_checkpoint()
         loras = [(last, 1.0)] if last else []
-    for path in draw_pictures(preset, loras, chosen.out or Path("samples")):
-        print(path)
+    out = chosen.out or Path("samples")
+    for path in draw_pictures(preset, loras, out):
+        print(path, flush=True)
+        if (asked := out / "requests" / "stop").exists():
+            asked.unlink(missing_ok=True)
+            print(STOPPED)
+            break
     return 0
 
 

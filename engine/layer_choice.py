@@ -163,8 +163,8 @@ def _block_values(where: str, text: str, kind: type, problems: list[Problem]) ->
         problems.append(Problem(where, f"each value must be {what} (got {word!r})."))
         return ()
     if len(numbers) not in (0, 1, BLOCKS):
-        what = f"needs one number for all blocks, or {BLOCKS}: one each (got {len(numbers)})."
-        problems.append(Problem(where, f"{what} The first and the last stand for layers outside the blocks."))
+        needs = f"needs one number for all blocks, or {BLOCKS}: one each (got {len(numbers)})."
+        problems.append(Problem(where, f"{needs} The first and the last stand for layers outside the blocks."))
         return ()
     return tuple(numbers * BLOCKS if len(numbers) == 1 else numbers)
 

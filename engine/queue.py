@@ -151,12 +151,10 @@ class Queue:
             self._write_order([other.id for other in self.entries()])
 
     def stop(self, entry_id: str) -> None:
-        """Ask what runs to end well. Raises UserError where nothing runs, or it cannot be asked."""
+        """Ask what runs to end well; a drawing ends after the present picture. Raises UserError where nothing runs."""
         entry = self.get(entry_id)
         if entry.state != "running":
             raise UserError("is not running.", entry.title)
-        if entry.kind == "sample":
-            raise UserError("drawing cannot be stopped from here; it ends by itself.", entry.title)
         requests = Path(entry.folder) / "requests"
         requests.mkdir(parents=True, exist_ok=True)
         (requests / "stop").touch()

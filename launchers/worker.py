@@ -25,6 +25,7 @@ except ImportError:  # Windows
 
 from engine import events
 from engine import run as runs
+from engine.commands import STOPPED
 from engine.ended import note_ended
 from engine.errors import UserError
 from engine.gpus import Gpu, gpus
@@ -160,8 +161,10 @@ def settle(entry: Entry, exit_code: int | None) -> Entry:
     if entry.kind == "sample":
         if exit_code is None:
             return _ended(entry, "finished", "It ended while nobody watched; look into its folder.")
-        tail = "" if exit_code == 0 else _last_line(Path(entry.folder) / "log.txt")
-        return _ended(entry, "failed" if exit_code else "finished", tail)
+        tail = _last_line(Path(entry.folder) / "log.txt")
+        if exit_code:
+            return _ended(entry, "failed", tail)
+        return _ended(entry, "stopped" if tail == STOPPED else "finished", "")
     begun, state, message = False, None, ""
     for told in events.read(Path(entry.folder) / "events.jsonl", entry.from_byte)[0]:
         event = told.event

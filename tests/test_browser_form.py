@@ -7,6 +7,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from playwright.sync_api import Page, expect
 
 from engine.errors import PresetError
@@ -167,6 +169,55 @@ def test_the_form_is_kept_when_the_page_is_loaded_again(home: Path, server: Serv
     expect(rank).to_have_value("48", timeout=WAIT_MS)
 
 
+FOCUSED = """() => {
+  const entry = document.activeElement;
+  if (!entry || entry === document.body) return null;
+  const isSeen = (part) => {
+    const style = getComputedStyle(part);
+    return (style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0) || style.boxShadow !== "none";
+  };
+  const marked = [entry, entry.parentElement, entry.closest("label")].filter(Boolean).some(isSeen);
+  return { name: entry.id || entry.outerHTML.slice(0, 160), marked, tab: entry.getAttribute("role") === "tab" };
+}"""
+
+
+def test_every_tab_is_walked_by_keyboard_and_the_focus_is_always_seen(home: Path, server: Server, page: Page) -> None:
+    open_page(page, server.url)
+    names = ("data", "captions", "training", "run", "queue", "presets")
+    unseen: dict[str, str] = {}
+    page.locator("#tab-data-button").focus()
+    for name in names:
+        for _ in range(len(names)):
+            if page.evaluate("() => document.activeElement.id") == f"tab-{name}-button":
+                break
+            page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        expect(page.locator(f"#tab-{name}-button")).to_have_attribute("aria-selected", "true", timeout=WAIT_MS)
+        walked = set[str]()
+        while True:
+            page.keyboard.press("Tab")
+            focused = page.evaluate(FOCUSED)
+            if focused is None or focused["name"] in walked or len(walked) > 25:
+                break
+            walked.add(focused["name"])
+            if not focused["marked"]:
+                unseen[focused["name"]] = name
+        assert len(walked) > 2, (name, walked)
+        page.locator(f"#tab-{name}-button").focus()
+    assert unseen == {}
+
+    page.locator("#tab-training-button").press("Enter")  # help as a tooltip: comes with the focus, goes with Escape
+    tips, rank = page.locator("#help-tips"), page.locator(f"#{field_id('adapter.rank')}")
+    tips.press("Space")
+    help_text = rank.locator(".info-text")
+    expect(help_text).to_be_hidden()
+    rank.locator("input").first.focus()
+    expect(help_text).to_be_visible()
+    assert rank.locator("input").first.get_attribute("aria-describedby") == help_text.get_attribute("id")
+    page.keyboard.press("Escape")
+    expect(help_text).to_be_hidden()
+
+
 def test_levels_and_conditions_show_and_hide_fields(home: Path, server: Server, page: Page) -> None:
     open_page(page, server.url)
     tab(page, "training")
@@ -191,6 +242,12 @@ def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, ser
         (subset / f"{name}.png").write_bytes(picture.read_bytes())
         (subset / f"{name}.txt").write_text(attack, encoding="utf-8")
     (subset / "<i>broken<i>.png").write_bytes(b"")
+    with Image.open(picture) as plain:
+        told = PngInfo()
+        told.add_itxt("parameters", attack)
+        plain.save(subset / "a.png", pnginfo=told)
+    preset = load(ROOT / "presets" / "demo.json").model_copy(update={"about": attack, "author": attack})
+    preset.save(own_presets() / "<b>hostile<b>.json")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
 
@@ -203,6 +260,12 @@ def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, ser
         tab(page, name)
         page.wait_for_timeout(300)
     expect(mine).to_have_count(2)
+    tab(page, "presets")
+    page.locator("#preset-choice input").click()
+    page.get_by_role("option", name="<b>hostile<b> (yours)").click()
+    expect(page.locator("#preset-about")).to_contain_text(f"by {attack}", timeout=WAIT_MS)
+    page.click("#preset-load")
+    expect(page.locator("#preset-message")).to_contain_text("“<b>hostile<b>” is in the form now", timeout=WAIT_MS)
     assert page.title() == "Atelier"
     assert requests
     hosts = {urlsplit(url).hostname for url in requests if urlsplit(url).scheme in ("http", "https", "ws", "wss")}

@@ -11,6 +11,7 @@ from playwright.sync_api import Page, expect
 from captioning.rename import Settings as RenameSettings
 from engine import events
 from engine.preset import ROOT
+from engine.queue import Queue
 from engine.tools import jobs
 from tests.browser import Server
 from tests.captioning_models import BLUE, RED, picture, write_tagger
@@ -109,7 +110,9 @@ def test_each_tool_shows_what_it_would_do_and_what_arranging_made_is_taken_over(
     assert contents(pictures) == before
 
 
-def test_a_captioner_is_tried_and_then_writes(server: Server, page: Page, tmp_path: Path) -> None:
+def test_a_captioner_is_tried_put_into_the_queue_and_then_writes(
+    home: Path, server: Server, page: Page, tmp_path: Path
+) -> None:
     folder = tmp_path / "set" / "5_square"
     for name, color in (("a", RED), ("b", BLUE), (ATTACK.replace("/", ""), RED)):
         picture(folder / f"{name}.png", color)
@@ -128,6 +131,13 @@ def test_a_captioner_is_tried_and_then_writes(server: Server, page: Page, tmp_pa
     tried = page.locator("#caption-state .tried figcaption")
     expect(tried.filter(has_text="zkt, 1girl, red background")).to_have_count(2, timeout=WAIT_MS)
     assert list(folder.glob("*.txt")) == []
+
+    Queue(home / "queue").pause()
+    page.click("#caption-look")
+    page.click("#caption-queue", timeout=WAIT_MS)
+    expect(page.locator("#caption-state .detail")).to_have_text("waits in the queue", timeout=WAIT_MS)
+    (waiting,) = Queue(home / "queue").entries()
+    assert (waiting.kind, waiting.title, list(folder.glob("*.txt"))) == ("job", "Writing captions: set", [])
 
     page.click("#caption-look")
     page.click("#caption-go", timeout=WAIT_MS)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
 import pytest
 
 from engine.__main__ import main
+from engine.commands import STOPPED
 from engine.errors import UserError
 from engine.gpus import Gpu, read_list
 from engine.in_use import measuring
@@ -155,6 +157,21 @@ def test_a_folder_that_somebody_took_meanwhile_is_left_alone(made: Queue) -> Non
     assert made.entries()[0].folder == f"{taken.path}-2"
     resumed = of_run(taken.path, preset(made, "a"))
     assert worker._folder(resumed) == taken.path
+
+
+def test_a_drawing_can_be_stopped_and_a_failed_one_tells_why(made: Queue, tmp_path: Path) -> None:
+    entry = made.add(of_sampling(["run"], tmp_path / "drawn"))
+    with pytest.raises(UserError, match="not running"):
+        made.stop(entry.id)
+    with made.changing():
+        made.write(dataclasses.replace(entry, state="running"))
+    made.stop(entry.id)
+    assert (tmp_path / "drawn" / "requests" / "stop").exists()
+    log = tmp_path / "drawn" / "log.txt"
+    for said, exit_code, state in (("0000.png", 0, "finished"), (STOPPED, 0, "stopped"), ("no prompt", 2, "failed")):
+        log.write_text(f"0000.png\n{said}\n")
+        ended = worker.settle(made.get(entry.id), exit_code)
+        assert (ended.state, ended.message) == (state, said if exit_code else "")
 
 
 def test_the_command_line_adds_lists_moves_pauses_and_removes(made: Queue, capsys) -> None:

@@ -17,7 +17,7 @@ from starlette.testclient import TestClient
 
 from engine.errors import UserError
 from engine.preset import ROOT
-from ui import passwords
+from ui import passwords, theme
 from ui.guard import Guard
 from ui.sign_in import SignIn
 from ui.tries import ALL_TRIES, FREE_TRIES, LONGEST_WAIT_SECONDS, Tries
@@ -86,6 +86,18 @@ def test_the_right_password_opens_the_page_and_signing_out_shuts_it(client: Test
     assert client.get("/").text == "inside"
     client.post("/logout")
     assert client.get("/").status_code == 401
+
+
+def test_the_page_of_the_password_speaks_the_browsers_language(client: TestClient) -> None:
+    english, chinese = (client.get("/", headers={"Accept-Language": name}).text for name in ("en", "zh-CN"))
+    assert ">Sign in<" in english and ">登录<" in chinese and "Password<" not in chinese
+    wrong = client.post("/login", data={"password": "x" * 9}, headers={"Accept-Language": "zh"}).text
+    assert "密码不对" in wrong
+
+
+def test_the_page_offers_signing_out_only_where_there_is_a_password() -> None:
+    assert "atelierSignedIn = true" in theme.head(is_signed_in=True)
+    assert "atelierSignedIn = false" in theme.head()
 
 
 def test_another_site_cannot_sign_the_browser_in_or_out(client: TestClient) -> None:

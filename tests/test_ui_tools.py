@@ -139,7 +139,7 @@ def test_nothing_is_downloaded_before_the_box_is_ticked(monkeypatch: pytest.Monk
     name = tool_handlers.tool_looks.begin("download", settings)
 
     panel: Any = SimpleNamespace(names=("download",), fields={"download": fields_of("download")})
-    message, *_ = tool_handlers.starter(panel)(name, False)
+    message, *_ = tool_handlers.starter(panel, tool_jobs.start)(name, False)
     assert "agree" in message
     assert started == []
 

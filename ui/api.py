@@ -25,7 +25,9 @@ from engine.run import Request, RunFolder
 from launchers.worker import start_worker
 from ui import history, preset_files, run_list, served
 from ui.check import Check, check
+from ui.language import spoken
 from ui.run_view import RunView, view_of
+from ui.told import fault, retold
 
 PREFIX = "/api/v1"
 _MOST_LINES = 5000
@@ -199,6 +201,7 @@ def queue() -> Answer:
     entries = [{**dataclasses.asdict(entry), "run": _run_of(entry)} for entry in here.entries()]
     for entry in entries:
         entry.pop("preset")
+        entry["message"] = _told(entry["message"])
     places = [dataclasses.asdict(place) for place in gpus()]
     return {"paused": here.is_paused(), "works": here.has_worker(), "gpus": places, "entries": entries}
 
@@ -334,9 +337,14 @@ def _name(run: RunFolder) -> str:
 
 
 def _problems(problems: Sequence[Problem]) -> list[Answer]:
-    return [{"where": item.where, "message": item.message} for item in problems]
+    return [{"where": item.where, "message": _told(item.message)} for item in problems]
+
+
+def _told(message: str) -> str:
+    return message if spoken() == "en" else retold(message)
 
 
 def _refused(_: object, error: Exception) -> Response:
     assert isinstance(error, UserError)
-    return JSONResponse({"error": str(error), "problems": _problems(error.problems)}, 422)
+    told = str(error) if spoken() == "en" else fault(error)  # programs know settings by their names
+    return JSONResponse({"error": told, "problems": _problems(error.problems)}, 422)

@@ -49,8 +49,8 @@ def _captioner(timer: gr.Timer) -> tuple[tool_panel.ToolPanel, gr.Button]:
     trial = gr.Button(
         say("Try on {count} pictures", count=TRIED_IMAGES), elem_id="caption-try", min_width=170, render=False
     )
-    labels = ("Look which need one", "Write captions")
-    panel = tool_panel.build("caption", [TOOL], timer, tool_panel.Words(*labels), {"preview": 0}, trial)
+    labels = tool_panel.Words("Look which need one", "Write captions", queue="Add to queue")
+    panel = tool_panel.build("caption", [TOOL], timer, labels, {"preview": 0}, trial)
     return panel, trial
 
 

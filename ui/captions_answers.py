@@ -24,6 +24,7 @@ from engine.plan_sizes import size_text
 from engine.preset import resolve
 from ui import thumbnails
 from ui.language import say, word
+from ui.told import fault
 
 PAGE_ITEMS = 60
 _MOST_TAGS = 250
@@ -56,7 +57,7 @@ def answer(request: Request) -> Answer:
     try:
         return ANSWERS[str(request["ask"])](request)
     except UserError as error:
-        return {"error": str(error)}
+        return {"error": fault(error)}
 
 
 def session_of(request: Request) -> Session:

@@ -112,10 +112,7 @@ window.atelierChooser = (() => {
   function choose(path) {
     keep(field.id, shown.path);
     keep("last", shown.path);
-    const input = inputOf(field);
-    Object.getOwnPropertyDescriptor(Object.getPrototypeOf(input), "value").set.call(input, path);
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    input.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true }));  // see page.js
+    window.atelier.putInto(inputOf(field), path);
     dialog.close();
   }
 

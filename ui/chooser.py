@@ -22,6 +22,7 @@ from engine.preset import resolve
 from ui import last
 from ui.language import say
 from ui.roots import Root, inside, is_hidden, looked_up, roots
+from ui.told import fault
 
 _KEY = secrets.token_urlsafe(16)  # known to pages that this program sent: no other site can ask
 MOST_ENTRIES = 2_000
@@ -65,7 +66,7 @@ def answer(path: str, field: str, is_opened: bool = False) -> dict[str, Any]:
         folder = looked_up(path, allowed) if is_opened else _nearest(path, allowed)
         return {**_content(folder, allowed, field), "roots": [_root(root) for root in allowed]}
     except UserError as error:
-        return {"error": str(error)}
+        return {"error": fault(error)}
     except OSError as error:
         return {"error": say("{folder} cannot be read ({reason}).", folder=path, reason=error.strerror or "")}
 

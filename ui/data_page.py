@@ -12,6 +12,7 @@ from engine.preset import BY_PATH
 from ui import thumbnails, words
 from ui.check import Check
 from ui.language import say
+from ui.told import retold
 from ui.words import escape
 
 PAGE_IMAGES = 48
@@ -85,7 +86,7 @@ def problem_list(problems: Sequence[Problem], style: str) -> str:
     """Problems or warnings in words; those of a setting lead to its field. `style` is "problem" or "warning"."""
     if not problems:
         return ""
-    items = [f"<li>{_place(problem)}{escape(problem.message)}</li>" for problem in problems[:_MOST_PROBLEMS]]
+    items = [f"<li>{_place(problem)}{escape(retold(problem.message))}</li>" for problem in problems[:_MOST_PROBLEMS]]
     if len(problems) > _MOST_PROBLEMS:
         items.append(f"<li>{say('and {count} more', count=f'{len(problems) - _MOST_PROBLEMS:,}')}</li>")
     return f'<ul class="notes {style}">{"".join(items)}</ul>'

@@ -20,6 +20,7 @@ from engine.run import Status
 from ui import run_list, words
 from ui.language import say
 from ui.run_view import RunView
+from ui.told import fault, retold
 from ui.words import escape
 
 _KEPT = 40  # of the first and last steps
@@ -86,7 +87,7 @@ def apply_fix(view: RunView, state: Status, name: str) -> str:
         else:
             run_list.start(changed)
     except UserError as error:
-        return str(error)
+        return fault(error)
     return ""
 
 
@@ -127,9 +128,9 @@ def _message(failed: events.Failed | None) -> str:
     """What the run itself told: one sentence, or all problems; and the traceback, folded."""
     if failed is None:
         return ""
-    lines = [f"{words.place(item.get('where', ''))}: {item.get('message', '')}" for item in failed.problems]
+    lines = [f"{words.place(item.get('where', ''))}: {retold(item.get('message', ''))}" for item in failed.problems]
     items = "".join(f"<li>{escape(line)}</li>" for line in lines) if len(lines) > 1 else ""
-    text = say("Several things need to be corrected:") if items else failed.message
+    text = say("Several things need to be corrected:") if items else retold(failed.message)
     trace = f"<details><summary>{say('Traceback')}</summary><pre>{escape(failed.traceback)}</pre></details>"
     told = f'<p class="told">{escape(text)}</p>' + (f"<ul>{items}</ul>" if items else "")
     return told + (trace if failed.traceback else "")

@@ -17,6 +17,7 @@ from ui.check import check
 from ui.language import say, word
 from ui.last import FIRST_PRESET
 from ui.scans import scans
+from ui.told import fault, retold
 from ui.words import place, plural
 
 Answer = dict[str, Any]
@@ -43,7 +44,7 @@ def answer(asked: Mapping[str, Any]) -> Answer:
     try:
         return known(asked)
     except UserError as error:
-        return {"error": str(error)}
+        return {"error": fault(error)}
 
 
 def with_recipe(recipe: Preset, present: applying.Content, values: Mapping[str, str]) -> dict[str, Any]:
@@ -186,7 +187,10 @@ def _with(values: Mapping[str, str], problems: list[Problem]) -> Preset | None:
 
 def _sentences(problems: Iterable[Problem], own: str) -> list[str]:
     """The first problems in words; those of the walk's own field without its name."""
-    told = [item.message if item.where == own else f"{place(item.where)} {item.message}".strip() for item in problems]
+    told = [
+        retold(item.message) if item.where == own else f"{place(item.where)} {retold(item.message)}".strip()
+        for item in problems
+    ]
     more = [say("and {count} more", count=f"{len(told) - _MOST_NAMED:,}")] if len(told) > _MOST_NAMED else []
     return [*told[:_MOST_NAMED], *more]
 

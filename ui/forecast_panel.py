@@ -21,6 +21,7 @@ from ui.data_page import problem_list
 from ui.form import Form
 from ui.handlers import QUIET
 from ui.language import say
+from ui.told import retold
 from ui.words import escape
 
 TICK_SECONDS = 1.0
@@ -81,7 +82,7 @@ def table(found: Check) -> str:
     if found.preset is None or found.plan is None or not found.plan.steps:
         return f'<p class="quiet">{say("Known as soon as model and pictures are chosen.")}</p>'
     lines = rows(found.preset, found.plan, found.forecast)
-    body = "".join(f"<tr><th>{escape(say(what))}</th><td>{escape(words)}</td></tr>" for what, words in lines)
+    body = "".join(f"<tr><th>{escape(say(what))}</th><td>{escape(retold(words))}</td></tr>" for what, words in lines)
     return f'<table class="plain forecast"><tbody>{body}</tbody></table>'
 
 
@@ -128,7 +129,8 @@ def _propose(gb: float | None, *shown: Any) -> list[Any]:
             problem_list([Problem("", say("Give the card's memory as a number of GB, from 1."))], "problem"),
             *hidden,
         ]
-    first, *_, end = [*fit_lines(answer), ""] if not answer.changes else fit_lines(answer)
+    lines = [retold(line) for line in fit_lines(answer)]
+    first, end = lines[0], lines[-1] if answer.changes else ""
     message = f'<p class="{"done" if answer.fits else "fault"}">{escape(first)} {escape(end)}</p>'
     if not answer.changes:
         return [message, *hidden]
@@ -142,7 +144,7 @@ def _propose(gb: float | None, *shown: Any) -> list[Any]:
 
 
 def _choices(answer: Fit) -> list[tuple[str, str]]:
-    return [(change_words(change), json.dumps(dict(change.values))) for change in answer.changes]
+    return [(retold(change_words(change)), json.dumps(dict(change.values))) for change in answer.changes]
 
 
 def _apply(ticked: list[str] | None, *shown: Any) -> list[Any]:

@@ -20,6 +20,7 @@ from engine.preset import Preset
 from engine.run import RunFolder
 from ui import run_list
 from ui.language import say
+from ui.told import retold
 
 _LOG_TAIL_BYTES = 1_500
 _lock = threading.Lock()
@@ -55,9 +56,9 @@ def start(preset: Preset) -> None:
     """Begin to measure. Raises UserError while a run is trained or measured, and where nothing can be written."""
     with _lock:
         if _present and _present[0].is_alive:
-            raise UserError(say("three steps are being measured already. Wait for them, or cancel."))
+            raise UserError("three steps are being measured already. Wait for them, or cancel.")
         if is_measuring():
-            raise UserError(say("three steps are being measured already. Wait for them, or cancel."))
+            raise UserError("three steps are being measured already. Wait for them, or cancel.")
         refuse_beside_work(run_list.known_folders())
         if run_list.running(run_list.all_runs()) is not None:  # an engine that has not taken its run yet
             raise UserError("a training has just been started. Wait for its end, or stop it.", "")
@@ -118,7 +119,7 @@ def _end(told: list[events.Event], now: Measuring) -> Seen:
             say("Measured: a step takes {seconds} s. Forecasts use it from now on.", seconds=f"{min(seconds):.3g}")
         )
     if isinstance(last, events.Failed):
-        return Seen(last.message, is_fault=True)
+        return Seen(retold(last.message), is_fault=True)
     if isinstance(last, events.Stopped) or now.is_cancelled:
         return Seen(say("Cancelled; nothing was measured."))
     try:

@@ -16,6 +16,8 @@ window.atelier = (() => {
       document.cookie = `${choice.dataset.cookie}=${choice.value}; path=/; max-age=31536000; SameSite=Lax`;
       location.reload();
     });
+    if (window.atelierSignedIn)
+      element.append(el("form", { method: "post", action: "logout", id: "sign-out" }, el("button", { text: say("Sign out") })));
   }
 
   const idOf = (path) => "field-" + path.replaceAll(".", "-");
@@ -76,9 +78,38 @@ window.atelier = (() => {
       if (place) place.hidden = text === "";
       const entry = field.querySelector("input:not([type=range]), textarea");
       if (entry && entry.hasAttribute("aria-invalid") !== (text !== "")) entry.toggleAttribute("aria-invalid", text !== "");
+      describe(field, entry);
       addKohyaName(field);
     });
   }
+  // The help is what the entry is described by: screen readers tell it, and as a tooltip it comes with the focus.
+  function describe(field, entry) {
+    const help = field.querySelector(".info-text");
+    if (!entry || !help || help.id) return;
+    help.id = `${field.id}-help`;
+    help.setAttribute("role", "tooltip");
+    entry.setAttribute("aria-describedby", help.id);
+  }
+  const HELP = "atelier.help";
+  function showHelp(asTip) {
+    document.body.toggleAttribute("data-help-tips", asTip);
+  }
+  document.addEventListener("change", ({ target }) => {
+    if (target.id !== "help-tips") return;
+    localStorage.setItem(HELP, target.checked ? "tips" : "");
+    showHelp(target.checked);
+  });
+  function helpSwitch(element) {
+    const isTip = localStorage.getItem(HELP) === "tips";
+    element.querySelector("#help-tips").checked = isTip;
+    showHelp(isTip);
+  }
+  document.addEventListener("keydown", ({ key, target }) => {
+    const field = key === "Escape" && target.closest?.(".field");
+    if (!field) return;
+    field.classList.add("help-away");
+    field.addEventListener("focusout", () => field.classList.remove("help-away"), { once: true });
+  });
 
   // A changed field is told from the preset, and has a button that puts the preset's value back.
   let reset = () => {};
@@ -130,6 +161,7 @@ window.atelier = (() => {
   function goToField(path) {
     const field = fieldOf(path);
     if (!field) return;
+    field.classList.add("called"); // also where its level is not shown
     const tab = field.closest(".tabitem")?.id?.replace("tab-", "");
     if (tab) openTab(tab);
     field.closest(".section")?.querySelector(":scope > .label-wrap:not(.open)")?.click();
@@ -137,6 +169,19 @@ window.atelier = (() => {
       field.scrollIntoView({ block: "center", behavior: "smooth" });
       field.querySelector("input, textarea")?.focus({ preventScroll: true });
     }, 80);
+  }
+
+  // As if it were typed: Gradio hears of it, and the form is looked at.
+  function fillField(path, value) {
+    const input = fieldOf(path)?.querySelector("input, textarea");
+    if (!input) return;
+    putInto(input, value);
+    goToField(path);
+  }
+  function putInto(input, value) {
+    Object.getOwnPropertyDescriptor(Object.getPrototypeOf(input), "value").set.call(input, value);
+    input.dispatchEvent(new Event("input", { bubbles: true }));
+    input.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true }));
   }
 
   document.addEventListener("click", (event) => {
@@ -301,5 +346,5 @@ window.atelier = (() => {
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { el, say, plural, number, languageSwitch, whenReset, showLevel, showMarks, showTool, goToField };
+  return { el, say, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, goToField, fillField, putInto };
 })();

@@ -13,6 +13,7 @@ from engine.preset import BY_PATH
 from ui.check import Check
 from ui.data_page import problem_list
 from ui.language import say
+from ui.told import retold
 from ui.words import escape, place, plural
 
 MOST_BLOCKING = 20  # problems that the walk of the first visit lists
@@ -53,7 +54,7 @@ def sentence(check: Check) -> str:
         label = escape(place(first.where))
         more = " · " + say("and {count} more", count=len(check.problems) - 1) if len(check.problems) > 1 else ""
         what = f"<b>{say('{things} to correct before training can start', things=count)}</b>"
-        return f'<div class="plan blocked">{what}<p>{where}{label}</a> {escape(first.message)}{more}</p></div>'
+        return f'<div class="plan blocked">{what}<p>{where}{label}</a> {escape(retold(first.message))}{more}</p></div>'
     notes = [_model(check), plural(len(check.warnings), "warning") if check.warnings else ""]
     note = escape(" · ".join(filter(None, notes)))
     text = escape(check.sentence)
@@ -79,7 +80,7 @@ def marks(check: Check, changed: Mapping[str, str]) -> str:
     beside: dict[str, list[str]] = {}
     for problem in check.problems:
         if problem.where in BY_PATH:
-            beside.setdefault(problem.where, []).append(problem.message)
+            beside.setdefault(problem.where, []).append(retold(problem.message))
     told = {"sentence": check.sentence, "blocking": blocking(check)}
     return json.dumps({"problems": beside, "off": check.off, "changed": changed, **told}, ensure_ascii=False)
 
@@ -87,7 +88,11 @@ def marks(check: Check, changed: Mapping[str, str]) -> str:
 def blocking(check: Check) -> list[dict[str, str]]:
     """What is in the way of a start, for the walk of the first visit: setting ("" for a file), its name, sentence."""
     return [
-        {"field": item.where if item.where in BY_PATH else "", "label": place(item.where), "message": item.message}
+        {
+            "field": item.where if item.where in BY_PATH else "",
+            "label": place(item.where),
+            "message": retold(item.message),
+        }
         for item in check.problems[:MOST_BLOCKING]
     ]
 

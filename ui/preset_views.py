@@ -10,6 +10,7 @@ from engine.kohya.receipt import TITLES, Group
 from engine.preset import BY_PATH, Preset
 from ui import form as forms
 from ui.language import say
+from ui.told import retold
 from ui.words import escape, place, plural
 
 _LONGEST_VALUE = 160
@@ -24,7 +25,10 @@ _GROUPS: tuple[tuple[Group, str, bool], ...] = (
 
 def about(preset: Preset, own: bool) -> str:
     """What a preset says about itself, and whose it is."""
-    text = escape(preset.about) or f'<span class="quiet">{say("This preset carries no note.")}</span>'
+    text = (
+        escape(preset.about if own else retold(preset.about))
+        or f'<span class="quiet">{say("This preset carries no note.")}</span>'
+    )
     whose = say("yours") if own else say("comes with Atelier")
     author = say("by {author}, ", author=escape(preset.author)) if preset.author else ""
     return f'<p class="about">{text}</p><p class="quiet">{author}{whose}</p>'

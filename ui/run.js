@@ -108,8 +108,9 @@ window.atelierRun = (() => {
       byId("run-message").firstChild.select();
     }
   }
-  function tell(text) {
-    byId("run-message").replaceChildren(...(text ? [el("p", { class: "fault", role: "alert", text })] : []));
+  function tell(text, isGood = false) {
+    const how = isGood ? { class: "done", role: "status" } : { class: "fault", role: "alert" };
+    byId("run-message").replaceChildren(...(text ? [el("p", { ...how, text })] : []));
   }
 
   // The log: its end stays in sight unless the user scrolled up; a search shows only the lines that hold the words.
@@ -137,15 +138,22 @@ window.atelierRun = (() => {
 
   // Buttons in what the page's program has drawn: copy a text, star a picture, compare the pictures of a row.
   document.addEventListener("click", async (event) => {
-    const button = event.target.closest?.("#run-live :is([data-copy], [data-star], [data-compare])");
+    const button = event.target.closest?.("#run-live :is([data-copy], [data-star], [data-compare], [data-draw], [data-go-on])");
     if (!button) return;
-    const { copy, star } = button.dataset;
+    const { copy, star, draw, goOn } = button.dataset;
+    if (draw !== undefined) return drawAgain(draw);
+    if (goOn !== undefined) return window.atelier.fillField("adapter.start_from", goOn);
     if (star !== undefined) return done(await ask("star", { path: star }));
     if (copy === undefined) return window.atelierCompare.open(button.closest("tr"));
     const words = button.textContent;
     button.textContent = (await copied(copy)) ? say("Copied") : say("Copying is not allowed here");
     setTimeout(() => { button.textContent = words; }, 1500);
   });
+  async function drawAgain(checkpoint) {
+    const { message, error } = await ask("draw", { checkpoint });
+    tell(message || error || say("In the queue: the pictures appear below the checkpoints as soon as the device is free."), !(message || error));
+    look();
+  }
   // Other addresses than this machine's own have no clipboard without https: there a field is selected and copied.
   async function copied(text) {
     try {

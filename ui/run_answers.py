@@ -13,10 +13,11 @@ from typing import Any, cast, get_args
 
 from engine.errors import UserError
 from engine.run import Request, RunFolder, Status
-from ui import failure_page, gallery_view, run_changes, run_list, run_page, stars
+from ui import checkpoints, failure_page, gallery_view, run_changes, run_list, run_page, stars
 from ui.language import say
 from ui.run_view import RunView, view_of
 from ui.timeline_view import timeline
+from ui.told import fault
 
 Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the content, made only when it is sent
 
@@ -24,7 +25,8 @@ Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the con
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
     """One question of the browser: {"ask": what, "run": a folder or ""}; what is "look" or what a button does.
 
-    Further: "change" with "what" and "value", "longer" and "make_longer" with "epochs", "star" with "path".
+    Further: "change" with "what" and "value", "longer" and "make_longer" with "epochs", "star" with "path", "draw" with
+    "checkpoint" (a file's name).
     "look" also has "active" (the run that was running at the last look, or "") and "seen" ({part: digest}); it brings
     {"run", "active", "parts": {part: {"digest", "content"}}}. "report" brings {"report"}. The others, as
     "resume", a request of engine.run, and "fix" (with the "failure" whose changes are wanted), bring {"message"}: ""
@@ -35,7 +37,7 @@ def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
         return look(chosen, str(asked.get("active") or ""), asked.get("seen") or {})
     if what == "resume":
         return {"message": resume(chosen)}
-    if what in ("change", "longer", "make_longer", "star"):
+    if what in ("change", "longer", "make_longer", "star", "draw"):
         return _changed(what, chosen, asked)
     if what == "fix":
         return {"message": fix(chosen, str(asked.get("failure") or ""))}
@@ -57,12 +59,14 @@ def _changed(what: str, chosen: str, asked: Mapping[str, Any]) -> dict[str, Any]
     if what == "make_longer":
         return {"message": run_changes.make_longer(run, asked.get("epochs"))}
     view = view_of(run.path)
+    if what == "draw":
+        return {"message": checkpoints.draw(view, str(asked.get("checkpoint")))}
     with view.lock:
         drawn = {item.path for item in view.samples.values()}
     try:
         stars.turn(run, str(asked.get("path")), drawn)
     except UserError as error:
-        return {"message": str(error)}
+        return {"message": fault(error)}
     return {"message": ""}
 
 
@@ -116,7 +120,7 @@ def _page_parts(view: RunView, state: Status) -> dict[str, Part]:
             "progress": _same(run_page.progress(view, state)),
             "curves": ((path, curves_depend_on), lambda: _curves(view)),
             "samples": ((path, samples_depend_on), lambda: samples),
-            "checkpoints": _same(run_page.checkpoints(view)),
+            "checkpoints": _same(checkpoints.panel(view)),
             "log": _same(view.log_tail()),
         }
 
@@ -171,7 +175,7 @@ def resume(chosen: str) -> str:
     try:
         run_list.resume(run.path)
     except UserError as error:
-        return str(error)
+        return fault(error)
     return ""
 
 

@@ -14,6 +14,7 @@ from engine.run import CHANGE_REQUESTS, RunFolder, Status, open_run
 from ui import history, run_list
 from ui.language import say
 from ui.run_view import RunView
+from ui.told import fault
 
 
 def shown(view: RunView, state: Status) -> dict[str, Any]:
@@ -53,7 +54,7 @@ def change(run: RunFolder, what: str, value: Any) -> str:
         else:
             return say("this page is older than the program that it speaks with. Load it again.")
     except UserError as error:
-        return str(error)
+        return fault(error)
     return ""
 
 
@@ -62,7 +63,7 @@ def longer(run: RunFolder, epochs: Any) -> dict[str, str]:
     try:
         return {"message": "", "told": _words(extension(run.path, _count(epochs)))}
     except UserError as error:
-        return {"message": str(error), "told": ""}
+        return {"message": fault(error), "told": ""}
 
 
 def make_longer(run: RunFolder, epochs: Any) -> str:
@@ -72,7 +73,7 @@ def make_longer(run: RunFolder, epochs: Any) -> str:
         extend(run.path, _count(epochs))
         run_list.resume(Path(run.path))
     except UserError as error:
-        return str(error)
+        return fault(error)
     return ""
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from engine import events
 from engine.plan_sizes import size_text
 from engine.run import Status
-from ui import failure_page, hardware_view, run_list, thumbnails, validation_view, words
+from ui import failure_page, hardware_view, run_list, validation_view, words
 from ui.charts import Line, chart, thinned
-from ui.gallery_view import copy_button, step_name
 from ui.language import say, word
 from ui.run_view import RunView
+from ui.told import retold
 from ui.words import escape
 
 STATE_HEADLINES: dict[Status, str] = {
@@ -140,7 +140,7 @@ def _warnings(view: RunView) -> str:
     if not view.warnings:
         return spilled
     items = "".join(
-        f"<li>{f'<b>{escape(words.place(item.where))}</b> ' if item.where else ''}{escape(item.message)}</li>"
+        f"<li>{f'<b>{escape(words.place(item.where))}</b> ' if item.where else ''}{escape(retold(item.message))}</li>"
         for item in view.warnings.values()
     )
     count = words.plural(len(view.warnings), "warning")
@@ -197,26 +197,3 @@ def _drawn_panel(title: str, legend: str, content: str) -> str:
 
 def _panel(title: str, legend: str, content: str) -> str:
     return f'<div class="sheet"><h4>{escape(title)}<span class="legend">{legend}</span></h4>{content}</div>'
-
-
-def checkpoints(view: RunView) -> str:
-    """The files to use, with a way to fetch each."""
-    rows = []
-    for path, entry in view.checkpoints():
-        event = entry.event
-        assert isinstance(event, events.Saved)
-        link = f'<a href="{escape(thumbnails.url(path))}" download="{escape(path.name)}">{say("Download")}</a>'
-        link += " " + copy_button(path, say("Copy path"))
-        link += f' <button type="button" class="small" data-sample="{escape(path)}">{say("Sample with it")}</button>'
-        rows.append(
-            f'<tr><td>{escape(path.name)}</td><td class="fixed">{step_name(event.step)}</td>'
-            f'<td class="fixed">{size_text(event.size_bytes)}</td>'
-            f'<td class="fixed">{escape(words.local_time(entry.time))}</td>'
-            f'<td class="fixed">{link}</td></tr>'
-        )
-    if not rows:
-        text = say("Checkpoints are the LoRA files to use elsewhere; the first appears when it is saved.")
-        return f'<div class="sheet"><h4>{say("Checkpoints")}</h4><p class="quiet">{text}</p></div>'
-    where = f'<p class="quiet">{say("In {folder}", folder=f"<code>{escape(view.run.checkpoints)}</code>")}</p>'
-    table = f'<table class="plain"><tbody>{"".join(rows)}</tbody></table>'
-    return f'<div class="sheet"><h4>{say("Checkpoints")}</h4>{table}{where}</div>'

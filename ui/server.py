@@ -82,7 +82,7 @@ def guarded(blocks: gr.Blocks, chosen: argparse.Namespace, sign_in: SignIn | Non
         path="/",
         allowed_paths=served.folders,
         theme=theme.theme(),
-        head=theme.head(),
+        head=theme.head(is_signed_in=sign_in is not None),
         footer_links=[],
         run_history=False,
         show_error=True,

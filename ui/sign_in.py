@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import html
 import math
 import secrets
 import time
@@ -19,12 +20,14 @@ from urllib.parse import parse_qs
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope
 
+from ui.language import chosen, say, speaking, spoken, word
 from ui.options import USER
 from ui.passwords import SIGNED_IN_SECONDS, Password
 from ui.tries import Tries
 
 _MOST_FORM_BYTES = 4096
 _PAGE = (Path(__file__).parent / "sign_in.html").read_text(encoding="utf-8")
+_SAID = (word("SDXL LoRA trainer"), word("Password"), word("Sign in"))  # what the page says, as it stands there
 _FREE = ("/favicon.ico", "/robots.txt")
 
 
@@ -45,6 +48,10 @@ class SignIn:
 
     async def answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Response | None:
         """The answer to who is not signed in, and to signing in and out; None: the request may go on."""
+        with speaking(chosen(headers.get("cookie", ""), headers.get("accept-language", ""))):
+            return await self._answer(scope, headers, receive)
+
+    async def _answer(self, scope: Scope, headers: Mapping[str, str], receive: Receive) -> Response | None:
         path, method = scope["path"], scope["method"]
         if path == "/login" and method == "POST":
             return await self._sign_in(scope, headers, receive)
@@ -72,7 +79,7 @@ class SignIn:
         if wait:
             return _page(_wait_sentence(wait), 429)
         if not is_right:
-            return _page("That is not the password.", 401)
+            return _page(say("That is not the password."), 401)
         done = RedirectResponse("./", 303)
         secure = scope.get("scheme") == "https" or headers.get("x-forwarded-proto") == "https"
         done.set_cookie(
@@ -140,7 +147,10 @@ def _address(scope: Scope) -> str:
 
 
 def _page(message: str, status: int = 200) -> Response:
-    return HTMLResponse(_PAGE.replace("<!-- message -->", message), status, {"Cache-Control": "no-store"})
+    shown = _PAGE.replace("<!-- message -->", html.escape(message)).replace('lang="en"', f'lang="{spoken()}"')
+    for text in _SAID:
+        shown = shown.replace(f">{text}<", f">{html.escape(say(text))}<")
+    return HTMLResponse(shown, status, {"Cache-Control": "no-store"})
 
 
 def _slower(wait_seconds: float) -> Response:
@@ -149,4 +159,4 @@ def _slower(wait_seconds: float) -> Response:
 
 
 def _wait_sentence(wait_seconds: float) -> str:
-    return f"Too many wrong passwords. Try again in {math.ceil(wait_seconds)} s."
+    return say("Too many wrong passwords. Try again in {seconds} s.", seconds=math.ceil(wait_seconds))

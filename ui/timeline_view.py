@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from engine import events
 from ui import words
 from ui.language import say
+from ui.told import retold
 from ui.words import escape
 
 TOLD = (
@@ -70,9 +71,9 @@ def _words(event: events.Event) -> tuple[str, str]:
 
 def _ended(event: events.Event, at: str) -> tuple[str, str]:
     if isinstance(event, events.Warned):
-        return say("Warning"), (f"{words.place(event.where)}: " if event.where else "") + event.message
+        return say("Warning"), (f"{words.place(event.where)}: " if event.where else "") + retold(event.message)
     if isinstance(event, events.Failed):
-        return say("Failed"), event.message.split("\n", 1)[0]
+        return say("Failed"), retold(event.message.split("\n", 1)[0])
     if isinstance(event, events.Finished):
         return say("Finished"), at + (f": {event.reason}" if event.reason else "")
     return say("Stopped"), at

@@ -16,6 +16,7 @@ from engine.settings import Setting
 from engine.tools.tool import make_settings, settings_table
 from ui import form
 from ui.language import either
+from ui.told import retold
 from ui.tool_table import TOOLS
 
 FOLDER = "folder"  # every tool's first setting; left empty it means the training folder of the form
@@ -76,7 +77,7 @@ class ToolFields:
         beside: dict[str, list[str]] = {}
         for problem in problems:
             if (name := name_of(problem)) in self.items:
-                beside.setdefault(self.path(name), []).append(problem.message)
+                beside.setdefault(self.path(name), []).append(retold(problem.message))
         return {"problems": beside, "off": [self.path(name) for name in self.off(values)]}
 
     def labelled(self, problems: Iterable[Problem]) -> list[Problem]:

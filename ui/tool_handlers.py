@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
 
 from engine.errors import Problem, UserError
 from engine.preset import resolve
+from engine.tools.jobs import JobFolder
 from engine.tools.tool import Proposal
 from ui import tool_fields, tool_jobs, tool_looks, tool_page
 from ui.data_page import problem_list
@@ -26,6 +27,7 @@ class Panel(Protocol):
 
     names: tuple[str, ...]
     fields: dict[str, ToolFields]
+    queue: gr.Button
 
     def values(self, tool: str, training_folder: str, shown: Sequence[Any]) -> dict[str, Any]: ...
 
@@ -74,7 +76,9 @@ def looker(panel: Panel):
     return look
 
 
-def starter(panel: Panel):
+def starter(panel: Panel, starting: Callable[[str, Any, Proposal | None], JobFolder]):
+    """What was looked at is done now or put into the queue, as `starting` does it."""
+
     def start(looked: str, is_agreed: bool) -> list[Any]:
         look = tool_looks.get(looked)
         if look is None or look.is_pending or look.tool not in panel.names:
@@ -97,7 +101,7 @@ def starter(panel: Panel):
                     ]
                 settings = settings.model_copy(update={_CONSENT: sum(file.size_bytes for file in found.content)})
                 found = None
-            job = tool_jobs.start(look.tool, settings, found)
+            job = starting(look.tool, settings, found)
         except UserError as error:
             return [fault(error.problems), looked, gr.skip(), 0]
         return ["", "", job_update(panel, str(job.path)), 0]
@@ -168,7 +172,8 @@ def shower(panel: Panel):
             *_job_parts(panel, views, shown, status, int(done_first or 0)),
         ]
         turning = view is not None and tool_jobs.turning(view.folder.path) is not None
-        is_busy = bool(look and look.is_pending) or status == "running" or turning
+        waits = view is not None and status == "new" and tool_jobs.is_queued(view.folder.path)
+        is_busy = bool(look and look.is_pending) or status == "running" or turning or waits
         parts.append((is_busy, gr.Timer(active=is_busy)))
         updates = []
         for number, (signature, update) in enumerate(parts):
@@ -183,9 +188,9 @@ def _look_parts(panel: Panel, look: tool_looks.Look | None, first: int) -> list[
     hidden = (False, gr.update(visible=False))
     unasked = (False, gr.update(visible=False, value=False))
     if look is None or look.tool not in panel.names:
-        return [("", ""), unasked, hidden, *_page_updates(0, 0)]
+        return [("", ""), unasked, hidden, hidden, *_page_updates(0, 0)]
     if look.is_pending:
-        return [("…", tool_page.pending()), unasked, hidden, *_page_updates(0, 0)]
+        return [("…", tool_page.pending()), unasked, hidden, hidden, *_page_updates(0, 0)]
     found = look.proposal()
     first = first if first < len(found.rows) else 0
     folder = str(getattr(look.settings, tool_fields.FOLDER, ""))
@@ -197,6 +202,7 @@ def _look_parts(panel: Panel, look: tool_looks.Look | None, first: int) -> list[
         (text, text),
         consent,
         (is_possible, gr.update(visible=is_possible)),
+        (is_possible, gr.update(visible=is_possible and bool(panel.queue.value))),
         *_page_updates(len(found.rows), first),
     ]
 

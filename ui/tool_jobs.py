@@ -16,12 +16,14 @@ import psutil
 
 import launchers.local
 from engine import events
+from engine import queue as queues
 from engine.errors import Problem, UserError
 from engine.run import Status
 from engine.tools import jobs, journal
 from engine.tools.jobs import Done, Job, JobFolder
 from engine.tools.journal_entries import Make, Undone
 from engine.tools.tool import Proposal, make_settings, program_of
+from launchers.worker import start_worker
 from ui.tool_table import TOOLS
 
 _STARTING_SECONDS = 120.0  # a process that has not taken its job by then has failed to start
@@ -153,6 +155,20 @@ def start(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:
             what = f"could not be started ({error.strerror}). Check the folder's rights and the disk."
             raise UserError(what, str(job.path)) from None
     return job
+
+
+def enqueue(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:
+    """Put a job into the queue, where it waits for the runs and jobs before it. Raises UserError."""
+    job = jobs.create(tool, settings, looked_at=proposal.digest() if proposal else "")
+    folder = Path(str(getattr(settings, "folder", "") or job.path))
+    queues.queue().add(queues.of_job(job.path, f"{TOOLS[tool].TITLE}: {folder.name}"))
+    start_worker()
+    return job
+
+
+def is_queued(path: Path) -> bool:
+    """Whether a job waits in the queue."""
+    return any(entry.state == "waiting" and entry.folder == str(path) for entry in queues.queue().entries())
 
 
 def made_folder(view: JobView) -> str:

@@ -98,6 +98,8 @@ def _state(view: JobView, status: Status) -> tuple[str, str]:
         if total:
             return say(view.stage) or name, say("{count} of {total}", count=f"{done:,}", total=f"{total:,}")
         return say(view.stage) or name, "" if view.stage else say("starting")
+    if status == "new" and tool_jobs.is_queued(view.folder.path):
+        return name, say("waits in the queue")
     stand, undone = view.changes()
     if undone and not stand:
         return say("{tool}: {state}", tool=name, state=say("undone")), say("every change was put back")

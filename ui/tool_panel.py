@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from engine.preset import resolve
-from ui import tool_fields, tool_handlers, tool_page
+from ui import tool_fields, tool_handlers, tool_jobs, tool_page
 from ui.form import Form
 from ui.handlers import QUIET
 from ui.tool_fields import ToolFields
@@ -38,6 +38,7 @@ class ToolPanel:
     look: gr.Button
     consent: gr.Checkbox
     go: gr.Button
+    queue: gr.Button
     message: gr.HTML
     marks: gr.Textbox
     proposal: gr.HTML
@@ -72,7 +73,7 @@ class ToolPanel:
     def outputs(self) -> list[Component | gr.Row]:
         controls = self.controls.values()
         job = [self.job, *controls, self.state, *self.done_rows.outputs, self.ended]
-        return [self.proposal, self.consent, self.go, *self.rows.outputs, *job, self.timer]
+        return [self.proposal, self.consent, self.go, self.queue, *self.rows.outputs, *job, self.timer]
 
 
 @dataclass
@@ -92,12 +93,13 @@ class Pages:
 
 @dataclass(frozen=True)
 class Words:
-    """What the buttons say."""
+    """What the buttons say; without words for it nothing goes into the queue."""
 
     look: str = "Look"
     go: str = "Do it"
     use: str = "Use this folder for training"
     consent: str = "Yes"
+    queue: str = ""
 
 
 def build(
@@ -124,6 +126,7 @@ def build(
             if beside is not None:
                 beside.render()
             go = gr.Button(words.go, variant="primary", elem_id=f"{key}-go", min_width=120, visible=False)
+            queue = gr.Button(words.queue, elem_id=f"{key}-queue", min_width=120, visible=False)
         consent = gr.Checkbox(False, label=words.consent, elem_id=f"{key}-consent", visible=False, container=False)
         message = gr.HTML(elem_id=f"{key}-message")
         proposal = gr.HTML(elem_id=f"{key}-proposal")
@@ -147,7 +150,7 @@ def build(
         marks = gr.Textbox(tool_handlers.all_marks(fields), visible="hidden", elem_id=f"{key}-marks")
         ended = gr.Textbox(visible="hidden", elem_id=f"{key}-ended")
     return ToolPanel(
-        key, tuple(names), timer, tool, fields, look, consent, go, message, marks, proposal, rows, job, controls,
+        key, tuple(names), timer, tool, fields, look, consent, go, queue, message, marks, proposal, rows, job, controls,
         confirm, sure, unsure, state, done_rows, ended,
     )  # fmt: skip
 
@@ -200,7 +203,9 @@ def connect(panel: ToolPanel, form: Form, look_at_form: dict[str, Any], use: Com
     look = {"fn": tool_handlers.looker(panel), "inputs": given, "outputs": shown, **QUIET}
     panel.look.click(**look).then(**mark).then(**follow)
     begun = [panel.message, panel.looked, panel.job, panel.done_rows.first]
-    panel.go.click(tool_handlers.starter(panel), [panel.looked, panel.consent], begun, **QUIET).then(**follow)
+    for button, starting in ((panel.go, tool_jobs.start), (panel.queue, tool_jobs.enqueue)):
+        start = tool_handlers.starter(panel, starting)
+        button.click(start, [panel.looked, panel.consent], begun, **QUIET).then(**follow)
     for pages in (panel.rows, panel.done_rows):
         for button, count in ((pages.back, -1), (pages.forth, 1)):
             button.click(tool_handlers.turner(count), [pages.first], [pages.first], **QUIET).then(**follow)

@@ -40,6 +40,8 @@ def build(form: Form, timer: gr.Timer) -> Parts:
     with gr.Row(elem_id="level-row", equal_height=True):
         level = gr.Radio(_LEVELS, value="basic", show_label=False, container=False, elem_id="level")
         gr.HTML(f'<span class="quiet">{_level_words()}</span>')
+        tips = '<label class="quiet"><input type="checkbox" id="help-tips"> help as tooltips</label>'
+        gr.HTML(tips, elem_id="help-switch", js_on_load="window.atelier.helpSwitch(element)")
     with gr.Row(elem_id="training-body", equal_height=False):
         gr.HTML(_section_list(), elem_id="section-list")
         with gr.Column(elem_id="training-sections"):

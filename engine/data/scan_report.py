@@ -181,8 +181,8 @@ def second_caption_warnings(listing: Listing, items: Sequence[Item], extension: 
     missing = [item.name for item in items if item.second_caption is None] if extension else []
     if not missing:
         return []
-    what = f"{len(missing):,} of {_count(len(items), 'image')} without a {extension} file, so that both text encoders "
-    return [Problem(str(listing.folder), f"{what}read the same caption there: {_some(missing)}.")]
+    what = f"{len(missing):,} of {_count(len(items), 'image')} without a {extension} file, so that both text encoders"
+    return [Problem(str(listing.folder), f"{what} read the same caption there: {_some(missing)}.")]
 
 
 def _missing_captions(listing: Listing, notes: Sequence[ItemNotes], class_token: str, extension: str) -> str:
