@@ -31,7 +31,6 @@ YOURS = (
 )  # fmt: skip
 # Files and folders that are the recipe's: they fit its ranks
 RECIPE_S = ("adapter.start_from",)
-ABOUT_ITSELF = ("about", "author")
 
 
 def applied(preset: Preset, present: Content, keep_yours: bool) -> tuple[dict[str, Any], tuple[str, ...]]:
