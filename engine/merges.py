@@ -42,7 +42,7 @@ def _faults(merge: Merge) -> list[str]:
         parts = parts_of_file(merge.path)
     except ModelError as error:
         return [f"{problem.where} {problem.message}" for problem in error.problems]
-    return [] if parts else [f"{merge.path} is not an SDXL adapter with kohya's names. Choose a LoRA file."]
+    return [] if parts else [f"{merge.path} is not an SDXL adapter. Choose a LoRA file."]
 
 
 def merge_mark(merges: Sequence[Merge], parts: frozenset[str]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from engine.adapter_header import parts_of_header
+from engine.adapter_header import SCALARS, AdapterHeader, read_adapter
 from engine.adapter_shapes import FROZEN, SHAPES, Place, options_of
 from engine.errors import ModelError, Problem
 from engine.layer_choice import chosen_layers, read_choice, trained_layers
@@ -12,9 +12,6 @@ from engine.merges import read_merges
 from engine.preset import Preset, resolve
 from engine.sdxl.configs import ModelConfig
 from engine.sdxl.layers import PREFIX
-from engine.sdxl.safefile import Header, read_header
-
-_SCALARS = ("alpha", "on_input", "scale")
 
 
 def start_problems(config: ModelConfig, preset: Preset) -> list[Problem]:
@@ -24,19 +21,19 @@ def start_problems(config: ModelConfig, preset: Preset) -> list[Problem]:
     if not preset.adapter.start_from:
         return found
     try:
-        header = read_header(resolve(preset.adapter.start_from))
+        header = read_adapter(resolve(preset.adapter.start_from))
     except ModelError as error:
         return found + [Problem("adapter.start_from", str(each)) for each in error.problems]
-    if not parts_of_header(header):
-        what = f"{resolve(preset.adapter.start_from)} is not an SDXL adapter with kohya's names. Choose a LoRA file."
+    if not header.parts:
+        what = f"{resolve(preset.adapter.start_from)} is not an SDXL adapter. Choose a LoRA file."
         found.append(Problem("adapter.start_from", what))
-    elif not parts_of_header(header) & set(trained_layers(config, preset.adapter)):
+    elif not header.parts & set(trained_layers(config, preset.adapter)):
         what = f"{resolve(preset.adapter.start_from)} has no layer that this preset trains. Choose another file."
         return [*found, Problem("adapter.start_from", what)]
     return found if preset.adapter.rank_from_file else found + _misfits(header, config, preset)
 
 
-def _misfits(header: Header, config: ModelConfig, preset: Preset) -> list[Problem]:
+def _misfits(header: AdapterHeader, config: ModelConfig, preset: Preset) -> list[Problem]:
     """The first tensor of the file that another adapter than the preset's would have; names as diffusers has them are
     looked at only when the model is there."""
     adapter, options = preset.adapter, options_of(preset.adapter)
@@ -44,9 +41,7 @@ def _misfits(header: Header, config: ModelConfig, preset: Preset) -> list[Proble
         place = Place(layer.weight_shape, chosen.rank, layer.has_bias, options)
         wanted = SHAPES[adapter.algorithm if layer.kernel else "full"](place)
         held = {
-            name.partition(".")[2]: info.shape
-            for name, info in header.tensors.items()
-            if name.startswith(layer.name + ".") and name.partition(".")[2] not in _SCALARS
+            suffix: info.shape for suffix, info in header.layers.get(layer.name, {}).items() if suffix not in SCALARS
         }
         for suffix, shape in wanted.items() if held else ():
             if math.prod(held.get(suffix, (0,))) != math.prod(shape):
@@ -63,13 +58,12 @@ def file_parameters(preset: Preset) -> int:
     parts = {"unet": adapter.unet, "text_encoder_1": adapter.text_encoder_1, "text_encoder_2": adapter.text_encoder_2}
     prefixes = tuple(PREFIX[part] for part, wanted in parts.items() if wanted)
     try:
-        header = read_header(resolve(adapter.start_from))
+        header = read_adapter(resolve(adapter.start_from))
     except ModelError:
         return 0
     total = 0
-    for name, info in header.tensors.items():
-        layer, _, suffix = name.partition(".")
-        still = suffix in (*_SCALARS, *FROZEN.get(adapter.algorithm, ()))
-        if layer.startswith(prefixes) and not still and choice.rate_of(layer):
-            total += math.prod(info.shape)
+    still = (*SCALARS, *FROZEN.get(adapter.algorithm, ()))
+    for layer, held in header.layers.items():
+        if layer.startswith(prefixes) and choice.rate_of(layer):
+            total += sum(math.prod(info.shape) for suffix, info in held.items() if suffix not in still)
     return total

@@ -1,9 +1,9 @@
-"""Read adapter files with kohya's and LyCORIS' names and put them onto a model: to draw with, or to train on."""
+"""Read adapter files, in any naming, and put them onto a model: to draw with, or to train on."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from engine.adapter_header import SCALARS, known_adapter
+from engine.adapter_names import MAGNITUDE, OFT_PREFIX
 from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Algorithm
@@ -18,13 +20,8 @@ from engine.adapters.attach import Adapter
 from engine.adapters.site import Site, weight_shape
 from engine.adapters.targets import PREFIX, UNET, Target, all_targets, diffusers_name, norm_targets
 from engine.errors import ModelError
-from engine.sdxl.safefile import read_header
 
-SCALARS = ("alpha", "on_input", "scale")
-"""What stands beside the parameters of a layer: single numbers."""
-_OFT_PREFIX = "oft_unet_"
-"""What kohya's OFT calls the UNet's layers."""
-_PREFIXES = (*PREFIX.values(), _OFT_PREFIX)
+__all__ = ["SCALARS", "AdapterFile", "LoadedLayer", "apply_file", "load_adapter_file", "names_of", "read_onto"]
 
 
 @dataclass(frozen=True)
@@ -68,30 +65,28 @@ def load_adapter_file(path: Path) -> AdapterFile:
 
     ModelError, in a sentence, for a file that is damaged, is no adapter, or is of a kind that is not known.
     """
-    header = read_header(path)
+    header = known_adapter(path)
+    held = {name: tensor for file in header.files for name, tensor in load_file(file).items()}
     tensors: dict[str, dict[str, Tensor]] = {}
     scalars: dict[str, dict[str, float]] = {}
-    for key, tensor in load_file(path).items():
-        name, _, suffix = key.partition(".")
-        if suffix in SCALARS and tensor.numel() == 1:
-            scalars.setdefault(name, {})[suffix] = float(tensor)
+    for key, name in header.names.items():
+        tensor = held[name]
+        if key.suffix in SCALARS and tensor.numel() == 1:
+            scalars.setdefault(key.layer, {})[key.suffix] = float(tensor)
         else:
-            tensors.setdefault(name, {})[suffix] = tensor
+            tensors.setdefault(key.layer, {})[key.suffix] = as_kohya(key.suffix, tensor)
+    for layer in header.layers if header.configs else ():
+        alpha = header.alpha_of(layer)
+        if alpha is not None:
+            scalars.setdefault(layer, {})["alpha"] = alpha
     names = [*tensors, *(name for name in scalars if name not in tensors)]
-    _check_names(names, str(path))
     layers = {name: layer_of(name, tensors.get(name, {}), scalars.get(name, {}), str(path)) for name in names}
     return AdapterFile(Path(path), layers, header.metadata)
 
 
-def _check_names(names: Sequence[str], where: str) -> None:
-    strange = [name for name in names if not name.startswith(_PREFIXES)]
-    if strange or not names:
-        what = f"its first unknown layer is {strange[0]!r}, {len(strange)} in all" if strange else "it holds no tensors"
-        raise ModelError(
-            f"is not an SDXL adapter with kohya's names ({what}). "
-            "Choose a LoRA file as AUTOMATIC1111, Forge or ComfyUI use it.",
-            where,
-        )
+def as_kohya(suffix: str, tensor: Tensor) -> Tensor:
+    """DoRA's magnitudes as a column, one for each output: diffusers and peft write them as a row of numbers."""
+    return tensor.reshape(-1, 1) if suffix == MAGNITUDE and tensor.dim() == 1 else tensor
 
 
 def layer_of(name: str, tensors: dict[str, Tensor], scalars: dict[str, float], where: str) -> LoadedLayer:
@@ -131,7 +126,7 @@ def read_onto(models: Mapping[str, nn.Module], path: Path) -> Adapter:
     """As `apply_file`, but nothing is installed yet, and the models' weights are not looked at; numbers on the CPU."""
     file = load_adapter_file(path)
     known = _known_layers(models)
-    prefixes = tuple(PREFIX[part] for part in models) + ((_OFT_PREFIX,) if UNET in models else ())
+    prefixes = tuple(PREFIX[part] for part in models) + ((OFT_PREFIX,) if UNET in models else ())
     wanted = [name for name in file.layers if name.startswith(prefixes)]
     unknown = [name for name in wanted if name not in known]
     if unknown:
@@ -165,7 +160,7 @@ def site_of(target: Target, layer: LoadedLayer) -> Site:
 def names_of(part: str, path: str, name: str) -> tuple[str, ...]:
     """What files call a layer: the single-file way, diffusers' way, and in the UNet kohya's OFT's."""
     names = (name, diffusers_name(part, path))
-    return (*names, _OFT_PREFIX + name.removeprefix(PREFIX[UNET])) if part == UNET else names
+    return (*names, OFT_PREFIX + name.removeprefix(PREFIX[UNET])) if part == UNET else names
 
 
 def _known_layers(models: Mapping[str, nn.Module]) -> dict[str, Target]:

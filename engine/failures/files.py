@@ -195,7 +195,7 @@ FILES: dict[str, Kind] = {
             r"adapter\.start_from",
             r"does not fit this adapter",
             r"has layers? that this model does not have",
-            r"is not an SDXL adapter with kohya's names",
+            r"is not an SDXL adapter",
             r"\d+ layers that this model does not have",
         ),
         fixes=always({"adapter.start_from": ""}),

@@ -21,6 +21,8 @@ BLOCKS = 23
 """Blocks of SDXL's UNet as kohya's trainer counts them: 0 the embeddings of time and size, 1 to 9 the way down, 10 to
 12 the middle, 13 to 21 the way up, 22 the end."""
 
+_FIRST_BLOCK = {"input": 1, "down": 1, "middle": 10, "output": 13, "up": 13}
+
 Kind = Literal["attention", "residual", "outer", "text"]
 _WITHOUT_BIAS = (".to_q", ".to_k", ".to_v")
 
@@ -49,13 +51,25 @@ class LayerShape:
 
 
 def block_of(name: str) -> int | None:
-    """The number (0 to 22) of the UNet block that the layer of this file name is in; None for text encoders."""
+    """The number (0 to 22) of the UNet block that the layer of this file name is in; None for text encoders.
+
+    Names with diffusers' path are those of SDXL (two layers a block).
+    """
     if not name.startswith(PREFIX[UNET]):
         return None
     match = re.match(r"lora_unet_(input|middle|output)_blocks?_(\d+)_", name)
-    if match is None:
-        return BLOCKS - 1 if name.startswith("lora_unet_out_") else 0
-    return {"input": 1, "middle": 10, "output": 13}[match[1]] + int(match[2])
+    if match is not None:
+        return _FIRST_BLOCK[match[1]] + int(match[2])
+    match = re.match(r"lora_unet_(down|up)_blocks_(\d+)_(attentions|resnets|downsamplers|upsamplers)_(\d+)_", name)
+    if match is not None:
+        is_down, place = match[1] == "down", int(match[4])
+        if match[3].endswith("samplers"):
+            place = 2
+        return _FIRST_BLOCK[match[1]] + 3 * int(match[2]) + place + is_down
+    if match := re.match(r"lora_unet_mid_block_(resnets_0|attentions_0|resnets_1)_", name):
+        return _FIRST_BLOCK["middle"] + ("resnets_0", "attentions_0", "resnets_1").index(match[1])
+    ends = {"lora_unet_conv_in": 1, "lora_unet_conv_out": BLOCKS - 1, "lora_unet_out_": BLOCKS - 1}
+    return next((block for start, block in ends.items() if name.startswith(start)), 0)
 
 
 def kind_of(part: str, path: str) -> Kind:
