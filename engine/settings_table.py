@@ -43,4 +43,7 @@ def _names(item: Setting) -> str:
 
 
 if __name__ == "__main__":
+    from engine.lora_tools import settings_table as lora_tools
+
     write_text_whole(TARGET, table())
+    lora_tools.write()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
@@ -30,9 +31,12 @@ def thumbnail_problems(preset: Preset) -> list[Problem]:
 
 def thumbnail_url(preset: Preset) -> str:
     """The picture as a data URL (ModelSpec's `modelspec.thumbnail`); empty where none is wanted."""
-    if not preset.sharing.thumbnail:
-        return ""
-    with Image.open(resolve(preset.sharing.thumbnail)) as picture:
+    return picture_url(resolve(preset.sharing.thumbnail)) if preset.sharing.thumbnail else ""
+
+
+def picture_url(path: Path) -> str:
+    """A picture, made small, as a data URL. OSError kinds where it is none."""
+    with Image.open(path) as picture:
         small = picture.convert("RGB")
     small.thumbnail((SIDE_PX, SIDE_PX))
     content = io.BytesIO()

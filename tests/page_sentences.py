@@ -27,6 +27,7 @@ NAMED = {
     "adapter.algorithm", "optimizer.name", "sample.sampler", "loss.kind", "logging.tracker",
     "tool.caption.captioner", "tool.caption.coca.architecture", "tool.crop.format", "tool.download.model",
     "drawing.sampling.sampler",
+    "tool.convert.naming",
 }  # fmt: skip
 COUNTING = "plural"  # its second argument is a noun
 

@@ -31,6 +31,7 @@ from ui import (
     run_tab,
     sample_tab,
     tool_panel,
+    tools_tab,
     training_tab,
 )
 from ui import form as forms
@@ -61,6 +62,8 @@ class Page:
     reset: gr.HTML
     steps: gr.HTML
     sampling: sample_tab.SampleTab
+    tools: tool_panel.ToolPanel
+    tools_place: gr.Tab
     seen: gr.State
 
 
@@ -74,19 +77,21 @@ def build() -> gr.Blocks:
             first_steps.build_button()
             gr.HTML(page_language.switch(), elem_id="language", js_on_load="window.atelier.languageSwitch(element)")
         steps = first_steps.build()
-        tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(4)]
+        tool_timers = [gr.Timer(tool_panel.TICK_SECONDS, active=False) for _ in range(5)]
         forecast_timer = gr.Timer(forecast_panel.TICK_SECONDS, active=False)
         with gr.Tabs(elem_id="tabs") as tabs:
             with gr.Tab("Data set", id="data", elem_id="tab-data"):
                 data = data_tab.build(form, tool_timers[:2])
             with gr.Tab("Captions", id="captions", elem_id="tab-captions", render_children=True):
-                captions = captions_tab.build(tool_timers[2:])
+                captions = captions_tab.build(tool_timers[2:4])
             with gr.Tab("Training", id="training", elem_id="tab-training", render_children=True):
                 level, problems, rates, forecast = training_tab.build(form, forecast_timer)
             with gr.Tab("Run", id="run", elem_id="tab-run", render_children=True):
                 run_tab.build()
             with gr.Tab("Sample", id="sample", elem_id="tab-sample", render_children=True):
                 sampling = sample_tab.build_tab()
+            with gr.Tab("Tools", id="tools", elem_id="tab-tools", render_children=True) as tools_place:
+                tools = tools_tab.build(tool_timers[4])
             with gr.Tab("Queue", id="queue", elem_id="tab-queue", render_children=True):
                 queue_tab.build()
             with gr.Tab("Presets", id="presets", elem_id="tab-presets", render_children=True) as place:
@@ -95,6 +100,7 @@ def build() -> gr.Blocks:
         chooser.build()
         reset = field_reset.build()
         parts = (form, tabs, level, problems, rates, forecast, data, presets, captions, bar, reset, steps, sampling)
+        parts += (tools, tools_place)
         _connect(blocks, Page(*parts, gr.State({})))
     return blocks
 
@@ -145,7 +151,8 @@ def _connect(blocks: gr.Blocks, page: Page) -> None:
 
     captions = page.captions
     prepared = tool_panel.connect(data.prepare, form, {**look}), data.prepare_part
-    for looks, part in (prepared, *caption_panel.connect(captions, form, {**look})):
+    tools = tool_panel.connect(page.tools, form, {**look}), page.tools_place
+    for looks, part in (prepared, tools, *caption_panel.connect(captions, form, {**look})):
         for name in ("mark", "show_tool", "follow"):
             arrived.then(**looks[name])
         part.select(**looks["follow"])

@@ -12,7 +12,7 @@ from engine.errors import Problem, UserError
 from engine.preset import resolve
 from engine.tools.jobs import JobFolder
 from engine.tools.tool import Proposal
-from ui import tool_fields, tool_jobs, tool_looks, tool_page
+from ui import lora_report, tool_fields, tool_jobs, tool_looks, tool_page
 from ui.data_page import problem_list
 from ui.language import say
 from ui.tool_fields import ToolFields, name_of
@@ -195,7 +195,11 @@ def _look_parts(panel: Panel, look: tool_looks.Look | None, first: int) -> list[
     first = first if first < len(found.rows) else 0
     folder = str(getattr(look.settings, tool_fields.FOLDER, ""))
     asks = _needs_consent(found)
-    text = tool_page.proposal(found, folder, first, () if asks else panel.fields[look.tool].labelled(found.problems))
+    told = lora_report.report(look.tool, found)
+    text = told or ""
+    if told is None or found.rows:
+        problems = () if asks else panel.fields[look.tool].labelled(found.problems)
+        text = tool_page.proposal(found, folder, first, problems) + text
     is_possible = bool(found.rows) and (asks or not found.problems)
     consent = (found.digest(), gr.update(visible=True, value=False)) if asks else unasked
     return [

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from engine import events
 from engine.errors import Problem
@@ -62,8 +63,14 @@ def pages(rows: int, first: int) -> str:
 def title(view: JobView, status: Status) -> str:
     """A job in the list of jobs."""
     when = words.moment(datetime.fromtimestamp(view.folder.job.stat().st_mtime), with_seconds=True)
-    name = Path(str(view.job.values.get("folder", ""))).name
+    name = _subject(view.job.values)
     return " · ".join(filter(None, [tool_title(view.job.tool), name, say("running") if status == "running" else when]))
+
+
+def _subject(values: dict[str, Any]) -> str:
+    """The name of the folder or file that a job is about."""
+    told = next((str(values[key]) for key in ("folder", "file", "base", "files", "loras") if values.get(key)), "")
+    return Path(told.splitlines()[0].partition(": ")[0]).name if told else ""
 
 
 def tool_title(tool: str) -> str:

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from engine.adapter_header import SCALARS, known_adapter
-from engine.adapter_names import MAGNITUDE, OFT_PREFIX
+from engine.adapter_names import DOTTED, MAGNITUDE, OFT_PREFIX
 from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Algorithm
@@ -74,7 +74,8 @@ def load_adapter_file(path: Path) -> AdapterFile:
         if key.suffix in SCALARS and tensor.numel() == 1:
             scalars.setdefault(key.layer, {})[key.suffix] = float(tensor)
         else:
-            tensors.setdefault(key.layer, {})[key.suffix] = as_kohya(key.suffix, tensor)
+            is_row = key.suffix == MAGNITUDE and header.naming in DOTTED
+            tensors.setdefault(key.layer, {})[key.suffix] = as_column(tensor) if is_row else tensor
     for layer in header.layers if header.configs else ():
         alpha = header.alpha_of(layer)
         if alpha is not None:
@@ -84,9 +85,9 @@ def load_adapter_file(path: Path) -> AdapterFile:
     return AdapterFile(Path(path), layers, header.metadata)
 
 
-def as_kohya(suffix: str, tensor: Tensor) -> Tensor:
-    """DoRA's magnitudes as a column, one for each output: diffusers and peft write them as a row of numbers."""
-    return tensor.reshape(-1, 1) if suffix == MAGNITUDE and tensor.dim() == 1 else tensor
+def as_column(tensor: Tensor) -> Tensor:
+    """DoRA's magnitudes as [out, 1] or [out, 1, 1, 1]: diffusers and peft write them as [out] or [1, out, 1, 1]."""
+    return tensor.reshape(-1, 1, *(1 for _ in tensor.shape[2:]))
 
 
 def layer_of(name: str, tensors: dict[str, Tensor], scalars: dict[str, float], where: str) -> LoadedLayer:
@@ -172,15 +173,23 @@ def _known_layers(models: Mapping[str, nn.Module]) -> dict[str, Target]:
 
 
 def _copy(file: AdapterFile, name: str, site: Site, adapter: Adapter) -> None:
-    own, tensors = adapter.parameters_of(site.target.name), file.layers[name].tensors
+    own = adapter.parameters_of(site.target.name)
+    for suffix, tensor in fitted(file.layers[name], name, site, str(file.path)).items():
+        own[suffix].copy_(tensor)
+
+
+def fitted(layer: LoadedLayer, name: str, site: Site, where: str) -> dict[str, Tensor]:
+    """A layer's tensors in the shapes that its site has. ModelError where they are of another size."""
+    own, tensors, found = site.shapes, layer.tensors, {}
     for suffix in (*own, *(suffix for suffix in tensors if suffix not in own)):
-        shape = list(own[suffix].shape) if suffix in own else []
+        shape = list(own.get(suffix, ()))
         given = list(tensors[suffix].shape) if suffix in tensors else []
         if math.prod(given) != math.prod(shape) or not given or not shape:  # [r, in] and [r, in, 1, 1] are both in use
             raise ModelError(
                 f"does not fit the model: {name}.{suffix} has the shape {given}, "
                 f"for a layer of {list(weight_shape(site.target.module))} it must have {shape}. "
                 "It was made for another base model.",
-                str(file.path),
+                where,
             )
-        own[suffix].copy_(tensors[suffix].reshape(shape))
+        found[suffix] = tensors[suffix].reshape(shape)
+    return found

@@ -63,20 +63,20 @@ def changes_before_packing(merges: Sequence[Merge]) -> Callable[[str, nn.Module]
     """
 
     def changes(part: str, module: nn.Module) -> dict[str, Change]:
-        found: dict[str, list[_Step]] = {}
+        found: dict[str, list[Step]] = {}
         for merge in merges:
             if _PARTS[part] in parts_of_file(merge.path):
                 adapter = read_onto({_PARTS[part]: module}, merge.path)
                 for site in adapter.sites:
-                    step = _Step(site, adapter.parameters_of(site.target.name), merge.strength)
+                    step = Step(site, adapter.parameters_of(site.target.name), merge.strength)
                     found.setdefault(f"{site.target.path}.weight", []).append(step)
-        return {name: partial(_merged, steps) for name, steps in found.items()}
+        return {name: partial(merged_weight, steps) for name, steps in found.items()}
 
     return changes
 
 
 @dataclass(frozen=True)
-class _Step:
+class Step:
     """What one file does to one layer."""
 
     site: Site
@@ -85,16 +85,27 @@ class _Step:
 
 
 @torch.no_grad()
-def _merged(steps: Sequence[_Step], dense: Tensor) -> Tensor:
-    """The weight after all steps, in the layer's shape."""
+def merged_weight(steps: Sequence[Step], dense: Tensor) -> Tensor:
+    """The weight after all steps, in the layer's shape; fp32 at least."""
     weight = _wide(dense).reshape(weight_shape(steps[0].site.target.module))
     for step in steps:
-        parameters = {suffix: tensor.to(weight.device) for suffix, tensor in step.parameters.items()}
+        parameters = {suffix: _wide(tensor.to(weight.device)) for suffix, tensor in step.parameters.items()}
         layer: Any = SimpleNamespace(weight=weight)
         constants = step.site.how.constants(FrozenLayer(layer, lambda x: x, is_plain=True), parameters)
         context = Context(step.site.scale, step.strength, step.site.options, None, constants)
         weight = weight + step.site.how.delta_weight(parameters, weight, context)
     return weight
+
+
+@torch.no_grad()
+def merged_bias(steps: Sequence[Step], bias: Tensor) -> Tensor:
+    """The bias [out] after all steps, fp32 at least."""
+    bias = _wide(bias)
+    for step in steps:
+        parameters = {suffix: _wide(tensor) for suffix, tensor in step.parameters.items()}
+        change = step.site.how.delta_bias(parameters, Context(step.site.scale, step.strength, step.site.options))
+        bias = bias if change is None else bias + change
+    return bias
 
 
 def _add(module: nn.Module, name: str, change: Tensor) -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from engine.lora_tools import resize
+from engine.lora_tools import convert, inspect, merge, merge_checkpoints, resize, verify
 from engine.tools.tool import Program, ToolModule
 
 TOOLS: dict[str, ToolModule] = {
+    "inspect": inspect,
+    "verify": verify,
+    "merge": merge,
     "resize": resize,
+    "convert": convert,
+    "merge_checkpoints": merge_checkpoints,
 }
 
 PROGRAM = Program("engine", TOOLS)

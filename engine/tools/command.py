@@ -101,6 +101,9 @@ def _tool(chosen: argparse.Namespace, name: str, program: Program) -> int:
     files = [chosen.files] if isinstance(chosen.files, str) else chosen.files or []
     settings = make_settings(name, tool.Settings, given_values(name, tool, files, chosen.assignments))
     proposal = tool.propose(settings)
+    if (told := getattr(tool, "told", None)) is not None and (chosen.dry_run or not proposal.rows):
+        _print_read(proposal, told(proposal), chosen.json)
+        return UserError.exit_code if proposal.problems else 0
     if chosen.dry_run or proposal.problems:
         _print_proposal(proposal, chosen.json)
         return UserError.exit_code if proposal.problems else 0
@@ -111,6 +114,17 @@ def _tool(chosen: argparse.Namespace, name: str, program: Program) -> int:
         code = work(job, program)
     print(json.dumps(_told(job), indent=2))
     return code
+
+
+def _print_read(proposal: Proposal, told: tuple[str, dict[str, Any]], as_json: bool) -> None:
+    """What a tool found that reads."""
+    if as_json:
+        print(json.dumps({**proposal.to_dict(), **told[1]}, indent=2, ensure_ascii=False))
+        return
+    print(shown(told[0]))
+    complain(proposal.warnings, "Warning: ")
+    complain(proposal.problems)
+    print(shown(proposal.summary))
 
 
 def _print_proposal(proposal: Proposal, as_json: bool) -> None:

@@ -111,6 +111,14 @@ class ToolModule(Protocol):
         ...
 
 
+class ReadingTool(Protocol):
+    """What a tool has besides, that can also tell what it read; without a row there is nothing to do but that."""
+
+    def told(self, proposal: Proposal) -> tuple[str, dict[str, Any]]:
+        """What was found, as text and as JSON takes it."""
+        ...
+
+
 @dataclass(frozen=True)
 class Program:
     """Who carries out jobs: `python -m NAME run JOB_FOLDER`, and its tools by name."""

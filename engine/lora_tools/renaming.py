@@ -1,0 +1,240 @@
+"""A LoRA file under the names of another program, bit by bit, so that the way back gives the same file. Torch-free.
+
+What the new naming cannot hold (number formats of the alphas, odd spellings, hashes of the old file) is noted in the
+metadata entry `atelier.naming`; the way back reads the note and drops it.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.adapter_config import METADATA_KEY, LayerScale, make_config, peft_config, write_configs
+from engine.adapter_header import PEFT_CONFIG, AdapterHeader
+from engine.adapter_names import (
+    ALPHA,
+    DOTTED,
+    DOWN,
+    FOLDERS,
+    MAGNITUDE,
+    UP,
+    Key,
+    Naming,
+    kohya_layer,
+    part_of,
+    path_of,
+    spell,
+)  # fmt: skip
+from engine.errors import ModelError
+from engine.lora_tools.stream import HASHES, Entry, copied, kohya_hashes, literal
+from engine.sdxl.layers import UNET
+from engine.sdxl.safefile import TensorInfo
+
+NOTE = "atelier.naming"
+_PACKED = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
+WORDS = {"kohya": "kohya", "lycoris": "LyCORIS", "diffusers": "diffusers", "diffusers_old": "diffusers", "peft": "peft"}
+
+
+@dataclass(frozen=True)
+class Renamed:
+    """A file to write; `config`: what stands beside it in adapter_config.json, "" for nothing."""
+
+    entries: dict[str, Entry]
+    metadata: dict[str, str]
+    config: str = ""
+
+
+@dataclass
+class _Way:
+    """From a file to a naming: what is known on the way."""
+
+    header: AdapterHeader
+    target: Naming
+    note: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_back(self) -> bool:
+        return self.note.get("from") == self.target and self.header.naming != self.target
+
+    @property
+    def layers_per_block(self) -> int:
+        found = self.note.get("layers_per_block")
+        return found if isinstance(found, int) else self.header.layers_per_block
+
+    def name(self, key: Key) -> str:
+        spelt = spell(key, self.target, self.layers_per_block)
+        if spelt is None:
+            raise _unnameable(self, key)
+        return self.note.get("spelled", {}).get(spelt, spelt) if self.is_back else spelt
+
+
+def rename(header: AdapterHeader, target: Naming) -> dict[str, Renamed]:
+    """{folder: file} under the names of `target`: "" for a single file, the parts' folders for peft.
+
+    ModelError, in a sentence, for what the target has no name for.
+    """
+    if target == header.naming:
+        return _as_it_is(header)
+    way = _Way(header, target, _read_note(header))
+    note = _new_note(way)
+    parts = _entries(way)
+    metadata = {key: text for key, text in header.metadata.items() if key not in (*HASHES, NOTE, METADATA_KEY)}
+    if note and not way.is_back:
+        metadata[NOTE] = json.dumps(note, ensure_ascii=False)
+    if target in DOTTED:
+        configs = _configs(way)
+        if target == "peft":
+            held = [part for part in FOLDERS if parts.get(part)]
+            return {
+                FOLDERS[part]: Renamed(parts[part], metadata if part == held[0] else {}, configs.get(part, ""))
+                for part in held
+            }
+        if any(configs.values()):
+            metadata[METADATA_KEY] = configs["*"] if "*" in configs else write_configs(_made_configs(way))
+    elif METADATA_KEY in header.metadata and not (way.is_back or header.naming in DOTTED):
+        metadata[METADATA_KEY] = header.metadata[METADATA_KEY]
+    entries = {name: entry for own in parts.values() for name, entry in own.items()}
+    return {"": Renamed(entries, _with_hashes(way, entries, metadata))}
+
+
+def _as_it_is(header: AdapterHeader) -> dict[str, Renamed]:
+    parts: dict[str, dict[str, Entry]] = {}
+    for key, name in header.names.items():
+        folder = FOLDERS[part_of(key.layer) or UNET] if header.naming == "peft" else ""
+        parts.setdefault(folder, {})[name] = copied(header.layers[key.layer][key.suffix])
+    configs = {FOLDERS[part]: peft_config(config) for part, config in header.configs.items()}
+    first = next(iter(parts))
+    return {
+        folder: Renamed(own, header.metadata if folder == first else {}, configs.get(folder, ""))
+        for folder, own in parts.items()
+    }
+
+
+def _read_note(header: AdapterHeader) -> dict[str, Any]:
+    try:
+        found = json.loads(header.metadata.get(NOTE, "{}"))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _new_note(way: _Way) -> dict[str, Any]:
+    """What the way back needs; the note of the first naming is carried along."""
+    header = way.header
+    if way.note:
+        return way.note
+    spelled = {
+        canonical: name
+        for key, name in header.names.items()
+        if (canonical := spell(key, header.naming, header.layers_per_block)) not in (name, None)
+    }
+    alphas = {layer: held[ALPHA] for layer, held in header.layers.items() if ALPHA in held}
+    forms = {kohya_layer(layer, header.layers_per_block): [a.dtype, list(a.shape)] for layer, a in alphas.items()}
+    magnitudes = {
+        kohya_layer(layer, header.layers_per_block): list(held[MAGNITUDE].shape)
+        for layer, held in header.layers.items()
+        if MAGNITUDE in held
+    }
+    return {
+        "from": header.naming,
+        "layers_per_block": header.layers_per_block,
+        "spelled": spelled,
+        "alphas": forms,
+        "magnitudes": magnitudes,
+        "hashes": {key: header.metadata[key] for key in HASHES if key in header.metadata},
+        "config": header.metadata.get(METADATA_KEY),
+        "configs": header.configs if header.naming == "peft" else {},
+    }
+
+
+def _entries(way: _Way) -> dict[str, dict[str, Entry]]:
+    """{part: {name: tensor}}: names of peft are told apart by their folders alone."""
+    header = way.header
+    parts: dict[str, dict[str, Entry]] = {}
+    for layer, held in header.layers.items():
+        named, found = kohya_layer(layer, way.layers_per_block), parts.setdefault(part_of(layer) or "", {})
+        for suffix, info in held.items():
+            if suffix == ALPHA and way.target in DOTTED:
+                continue
+            key = Key(named, suffix)
+            shape = _magnitude_shape(way, layer, info) if suffix == MAGNITUDE else info.shape
+            found[way.name(key)] = copied(info, shape)
+        if ALPHA not in held and way.target not in DOTTED:
+            alpha, form = header.alpha_of(layer), way.note.get("alphas", {}).get(named)
+            if alpha is not None and (form or way.note.get("from") in (None, *DOTTED)):
+                dtype, shape = form or ("F32", [])
+                found[way.name(Key(named, ALPHA))] = literal(dtype, tuple(shape), _packed(alpha, dtype))
+    return parts
+
+
+def _packed(value: float, dtype: str) -> bytes:
+    if dtype == "BF16":
+        return struct.pack("<f", value)[2:]
+    number = round(value) if dtype.startswith("I") else value
+    return struct.pack(_PACKED[dtype], number)
+
+
+def _magnitude_shape(way: _Way, layer: str, info: TensorInfo) -> tuple[int, ...]:
+    """kohya: a column [out, 1]; diffusers and peft: a row of numbers [out], [1, out, 1, 1] of a convolution."""
+    up = way.header.layers[layer].get(UP)
+    ones = (1,) * (len(up.shape) - 2) if up is not None else ()
+    outputs = up.shape[0] if up is not None else info.shape[0]
+    if way.target in DOTTED and way.header.naming not in DOTTED and (info.shape[0] != outputs or outputs == 1):
+        raise ModelError(
+            f"is a DoRA with one magnitude for each input ({layer}); diffusers and peft know only those for outputs.",
+            str(way.header.path),
+        )
+    noted = way.note.get("magnitudes", {}).get(kohya_layer(layer, way.layers_per_block))
+    if noted and (way.is_back or (way.target not in DOTTED and way.note.get("from") not in DOTTED)):
+        return tuple(noted)
+    if way.target not in DOTTED:
+        return (outputs, 1, *ones)
+    return (1, outputs, *ones) if ones else (outputs,)
+
+
+def _made_configs(way: _Way) -> dict[str, dict[str, Any]]:
+    header = way.header
+    rows: dict[str, list[LayerScale]] = {}
+    for layer in header.layers:
+        part, path, rank = part_of(layer), path_of(layer, way.layers_per_block), header.rank_of(layer)
+        if part is None or path is None or not rank:
+            raise _unnameable(way, Key(layer, next(iter(header.layers[layer]))))
+        alpha = header.alpha_of(layer)
+        rows.setdefault(part, []).append(LayerScale(path, rank, float(rank) if alpha is None else alpha))
+    has_magnitudes = any(MAGNITUDE in held for held in header.layers.values())
+    return {part: make_config(rows[part], has_magnitudes) for part in FOLDERS if part in rows}
+
+
+def _configs(way: _Way) -> Mapping[str, str]:
+    """{part: text of a configuration}; {"*": text} where the file once had one for all parts."""
+    header = way.header
+    if way.is_back and way.target == "peft":
+        return {part: json.dumps(config, indent=2, sort_keys=True) for part, config in way.note["configs"].items()}
+    if way.is_back:
+        return {"*": way.note.get("config") or ""}
+    if header.naming in DOTTED and not header.configs and way.target != "peft":
+        return {}  # without alphas readers scale by 1, as they do without a configuration
+    return {part: peft_config(config) for part, config in _made_configs(way).items()}
+
+
+def _with_hashes(way: _Way, entries: Mapping[str, Entry], metadata: dict[str, str]) -> dict[str, str]:
+    """Hashes of the new file where the old one had any; on the way back those it had."""
+    if way.is_back:
+        return metadata | way.note.get("hashes", {})
+    held = [key for key in HASHES if key in way.header.metadata or key in way.note.get("hashes", {})]
+    made = kohya_hashes(entries, metadata) if held else {}
+    return metadata | {key: made[key] for key in held}
+
+
+def _unnameable(way: _Way, key: Key) -> ModelError:
+    if key.suffix not in (DOWN, UP, MAGNITUDE, ALPHA):
+        what = f"holds more than LoRA and DoRA ({key.name}), and {WORDS[way.target]} has no names for that"
+        return ModelError(f"{what}. Choose kohya or lycoris.", str(way.header.path))
+    what = f"has the layer {key.layer}, which SDXL does not have. It was made for another model."
+    return ModelError(what, str(way.header.path))
+
+
+__all__ = ["NOTE", "PEFT_CONFIG", "WORDS", "Renamed", "rename"]
