@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.lora_tools import convert, inspect, merge, merge_checkpoints, resize, verify
+from engine.lora_tools import convert, cut, dylora, inspect, merge, merge_checkpoints, prune, resize, verify
 from engine.tools.tool import Program, ToolModule
 
 TOOLS: dict[str, ToolModule] = {
@@ -12,6 +12,9 @@ TOOLS: dict[str, ToolModule] = {
     "resize": resize,
     "convert": convert,
     "merge_checkpoints": merge_checkpoints,
+    "prune": prune,
+    "dylora": dylora,
+    "cut": cut,
 }
 
 PROGRAM = Program("engine", TOOLS)
