@@ -28,6 +28,7 @@ NAMED = {
     "tool.caption.captioner", "tool.caption.coca.architecture", "tool.crop.format", "tool.download.model",
     "drawing.sampling.sampler",
     "tool.convert.naming",
+    "tool.extract.family",
 }  # fmt: skip
 COUNTING = "plural"  # its second argument is a noun
 

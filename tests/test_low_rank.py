@@ -90,17 +90,26 @@ def test_a_hadamard_product_of_low_ranks_is_a_product_of_their_ranks_product() -
 
 def test_the_nearest_kronecker_product_finds_one_that_is_there() -> None:
     one, two = randn(3, 4), randn(5, 2 * 9, seed=1)
-    found = nearest_kronecker(torch.kron(one, two), 9, (3, 4))
+    found = nearest_kronecker(torch.kron(one, two), 9, (3, 4), seed=0)
     torch.testing.assert_close(torch.kron(*found), torch.kron(one, two), atol=1e-6, rtol=1e-6)
 
 
 def test_the_nearest_kronecker_product_is_nearer_than_its_neighbours() -> None:
     matrix = randn(6, 8)
-    one, two = nearest_kronecker(matrix, 1, (2, 4))
+    one, two = nearest_kronecker(matrix, 1, (2, 4), seed=0)
     best = frobenius(matrix - torch.kron(one, two))
     for seed in range(4):
         moved = one + 1e-3 * randn(2, 4, seed=seed)
         assert frobenius(matrix - torch.kron(moved, two)) > best
+
+
+def test_the_nearest_kronecker_product_of_a_large_matrix_is_as_near_as_the_exact_one() -> None:
+    matrix = torch.kron(randn(9, 10), randn(8, 8, seed=1)) + 0.5 * randn(72, 80, seed=2)
+    laid_out = matrix.reshape(9, 8, 10, 8).permute(0, 2, 1, 3).reshape(90, 64)
+    found = nearest_kronecker(torch.kron(matrix, torch.ones(1, 2)), 2, (9, 10), seed=0)
+    best = float(torch.linalg.svdvals(laid_out)[1:].norm()) * math.sqrt(2)
+    error = frobenius(torch.kron(matrix, torch.ones(1, 2)) - torch.kron(*found))
+    assert error == pytest.approx(best, rel=1e-4)
 
 
 SPECTRA = {

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from engine.lora_tools import convert, cut, dylora, inspect, merge, merge_checkpoints, prune, resize, verify
+from engine.lora_tools import (
+    combine,
+    convert,
+    cut,
+    dylora,
+    extract,
+    inspect,
+    merge,
+    merge_checkpoints,
+    prune,
+    resize,
+    verify,
+)
 from engine.tools.tool import Program, ToolModule
 
 TOOLS: dict[str, ToolModule] = {
     "inspect": inspect,
     "verify": verify,
     "merge": merge,
+    "combine": combine,
     "resize": resize,
+    "extract": extract,
     "convert": convert,
     "merge_checkpoints": merge_checkpoints,
     "prune": prune,

@@ -23,6 +23,7 @@ from engine.lora_tools.low_rank import (
     rank_by_sum,
     truncated_svd,
 )
+from engine.lora_tools.sums import exact_rank
 
 EXACT = torch.float64
 """Products of thin matrices are decomposed in this precision: they are small, and then exact to fp32's last digit."""
@@ -45,17 +46,6 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
     return layer.scale * torch.kron(one[0], two[0]), torch.kron(one[1], two[1])
 
 
-def thin_rank(layer: LoraLayer) -> int:
-    """The rank of `thin_factors`; the smaller side of ΔW for families that have no thin factors."""
-    if layer.family in ("lora", "dora"):
-        return layer.rank
-    if layer.family == "loha":
-        return layer.rank**2
-    if layer.family == "lokr":
-        return _kronecker_rank(layer, "w1") * _kronecker_rank(layer, "w2")
-    return min(layer.matrix_shape)
-
-
 def dense_change(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> Tensor:
     """ΔW [out, in · k · k] in fp32, the scale included."""
     given = {suffix: tensor.float().flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
@@ -76,7 +66,7 @@ def change_svd(layer: LoraLayer, tensors: Mapping[str, Tensor], limit: int, seed
     smaller = min(layer.matrix_shape)
     if layer.family == "lokr":
         return _kronecker_svd(layer, tensors, smaller if whole else limit)
-    if layer.family in ("lora", "dora", "loha") and thin_rank(layer) <= smaller:
+    if layer.family in ("lora", "dora", "loha") and exact_rank(layer) <= smaller:
         return product_svd(*thin_factors(layer, tensors))
     return truncated_svd(dense_change(layer, tensors), smaller if whole else limit, seed, exact=whole)
 
@@ -104,13 +94,6 @@ def _kronecker_pair(given: Mapping[str, Tensor], number: str) -> tuple[Tensor, T
     if rows <= columns:
         return torch.eye(rows, dtype=whole.dtype), whole
     return whole, torch.eye(columns, dtype=whole.dtype)
-
-
-def _kronecker_rank(layer: LoraLayer, number: str) -> int:
-    whole = layer.tensors.get(f"lokr_{number}")
-    if whole is None:
-        return layer.tensors[f"lokr_{number}_b"].shape[0]
-    return min(whole.shape[0], math.prod(whole.shape[1:]))
 
 
 def _whole(given: Mapping[str, Tensor], number: str) -> Tensor:

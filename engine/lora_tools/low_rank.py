@@ -16,6 +16,7 @@ OVERSAMPLING = 10
 POWER_ITERATIONS = 2
 _WORTH_SAMPLING = 3
 """A matrix is sampled where its smaller side is this many times the sampled columns; below, exact is as quick."""
+_SMALL, _LEADING_ITERATIONS = 64, 8
 _NEAR = 1e-3
 """Where the share of ‖A‖² that is left out is smaller, subtracting squares in fp32 would no longer tell it."""
 
@@ -135,7 +136,7 @@ def truncated_svd(matrix: Tensor, rank: int, seed: int, exact: bool = False) -> 
     return random_svd(matrix, rank, seed)
 
 
-def nearest_kronecker(matrix: Tensor, kernel: int, small: tuple[int, int]) -> tuple[Tensor, Tensor]:
+def nearest_kronecker(matrix: Tensor, kernel: int, small: tuple[int, int], seed: int) -> tuple[Tensor, Tensor]:
     """(one [o₁, i₁], two [o₂, i₂ · kernel]) whose Kronecker product is nearest to matrix [o₁·o₂, i₁·i₂ · kernel].
 
     Van Loan and Pitsianis 1993: the entries are laid out so that a Kronecker product becomes a matrix of rank 1; the
@@ -145,21 +146,15 @@ def nearest_kronecker(matrix: Tensor, kernel: int, small: tuple[int, int]) -> tu
     large_out, large_in = matrix.shape[0] // small_out, matrix.shape[1] // (small_in * kernel)
     blocks = matrix.reshape(small_out, large_out, small_in, large_in * kernel)
     laid_out = blocks.permute(0, 2, 1, 3).reshape(small_out * small_in, -1)
-    first = _leading_term(laid_out)
-    one, two = first.factors()
+    one, two = _leading_term(laid_out, seed).factors()
     return one.view(small_out, small_in), two.view(large_out, large_in * kernel)
 
 
-def _leading_term(matrix: Tensor) -> Svd:
-    """The first term, by the eigenvector of the smaller Gram matrix, in fp64: exact, and as quick as sampling."""
-    wide = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.t()
-    gram = (wide @ wide.t()).double()
-    left = torch.linalg.eigh(gram).eigenvectors[:, -1:].to(matrix.dtype)
-    right = left.t() @ wide
-    value = torch.linalg.vector_norm(right)
-    right = right / value if float(value) else right
-    pair = (left, right) if wide is matrix else (right.t(), left.t())
-    return Svd(pair[0], value[None], pair[1], frobenius(matrix))
+def _leading_term(matrix: Tensor, seed: int) -> Svd:
+    """The first term: exact of small matrices, else by enough iterations to be told from its neighbours."""
+    if min(matrix.shape) <= _SMALL:
+        return exact_svd(matrix).first(1)
+    return random_svd(matrix, 1, seed, power_iterations=_LEADING_ITERATIONS)
 
 
 def frobenius(matrix: Tensor) -> float:

@@ -12,7 +12,7 @@ from engine.lora_tools.changes import alpha_tensor, change_svd, chosen_rank, lor
 from engine.lora_tools.choices import RankChoice
 from engine.lora_tools.lora_file import DOWN, UP, LoraFile, LoraLayer
 from engine.lora_tools.low_rank import Svd
-from engine.lora_tools.writing import as_in_file, in_precision, seed_of, with_history
+from engine.lora_tools.writing import as_in_file, in_precision, key_of, seed_of, with_history
 
 SEED = 0
 
@@ -26,11 +26,15 @@ class Errors:
         self.ranks: list[int] = []
 
     def add(self, name: str, found: Svd) -> None:
-        self.ranks.append(found.rank)
-        self.squares += found.error**2
-        self.norm_squares += found.norm**2
-        if found.relative_error > self.worst:
-            self.worst, self.worst_layer = found.relative_error, name
+        self.note(name, found.error, found.norm, found.rank)
+
+    def note(self, name: str, error: float, norm: float, rank: int) -> None:
+        """A layer whose change of size `norm` came out at a rank with this error."""
+        self.ranks.append(rank)
+        self.squares += error**2
+        self.norm_squares += norm**2
+        if norm and error / norm > self.worst:
+            self.worst, self.worst_layer = error / norm, name
 
     @property
     def relative(self) -> float:
@@ -88,7 +92,7 @@ class Resizing:
         self.alphas.add(float(alpha))
         if "dora_scale" in tensors:
             made["dora_scale"] = tensors["dora_scale"]
-        keyed = {layer.keys.get(suffix, f"{layer.name}.{suffix}"): tensor for suffix, tensor in made.items()}
+        keyed = {key_of(self.file, layer.name, suffix): tensor for suffix, tensor in made.items()}
         return in_precision(keyed, self.precision)
 
     def metadata(self) -> dict[str, str]:
@@ -100,7 +104,7 @@ class Resizing:
             found["ss_network_alpha"] = str(alphas.pop()) if len(alphas) == 1 else "Dynamic"
             found |= _network(self.file, self.choice)
         facts = {"ranks": self.choice.text, "error": round(self.errors.relative, 6)}
-        return with_history(found, "resize", [self.file], **facts)
+        return with_history(found, "resize", {self.file.path: self.file.metadata}, **facts)
 
     def told(self) -> str:
         if not self.errors.ranks:

@@ -23,7 +23,7 @@ class Selecting:
         return in_precision(as_in_file(layer, tensors), self.precision)
 
     def metadata(self) -> dict[str, str]:
-        return with_history(self.file.metadata, self.tool, [self.file], **self.facts)
+        return with_history(self.file.metadata, self.tool, {self.file.path: self.file.metadata}, **self.facts)
 
     def told(self) -> str:
         return f"{self.count:,} of {len(self.file.layers):,} layers"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,12 @@ def as_in_file(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Ten
     return {layer.keys[suffix]: tensor for suffix, tensor in tensors.items()}
 
 
+def key_of(file: LoraFile, name: str, suffix: str) -> str:
+    """What the file calls, or would call, a tensor of a layer."""
+    layer = file.layers.get(name)
+    return layer.keys[suffix] if layer is not None and suffix in layer.keys else f"{name}.{suffix}"
+
+
 def in_precision(tensors: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
     """The matrices in this number format, single numbers as they are; "same": all as they are."""
     if precision == "same":
@@ -68,12 +74,12 @@ def seed_of(seed: int, name: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:7], "little")
 
 
-def with_history(metadata: Mapping[str, str], tool: str, sources: Sequence[LoraFile], **facts: Any) -> dict[str, str]:
-    """The metadata with what was done to them, without the hashes of the old weights."""
+def with_history(
+    metadata: Mapping[str, str], tool: str, sources: Mapping[Path, Mapping[str, str]], **facts: Any
+) -> dict[str, str]:
+    """The metadata with what was done, without the hashes of the old weights. `sources`: {file: its metadata}."""
     found = {key: text for key, text in metadata.items() if key not in _HASHES}
-    made_from = [
-        {"file": source.path.name, "hash": source.metadata.get("sshs_model_hash", "")[:12]} for source in sources
-    ]
+    made_from = [{"file": path.name, "hash": own.get("sshs_model_hash", "")[:12]} for path, own in sources.items()]
     earlier = _history(metadata.get(HISTORY, ""))
     return found | {HISTORY: json.dumps([*earlier, {"tool": tool, "from": made_from, **facts}], ensure_ascii=False)}
 

@@ -87,6 +87,12 @@ def part_layers(part: str, config: Config) -> tuple[LayerShape, ...]:
     return _layers_of(part, json.dumps(config, sort_keys=True))
 
 
+def layer_paths(part: str, config: Config) -> dict[str, str]:
+    """{name in a file: path in the module of the part} of the layers of `part_layers`."""
+    rows = _unet(config) if part == UNET else _text(config)
+    return {_layer(part, config, row).name: row[0] for row in rows}
+
+
 def part_norms(part: str, config: Config) -> tuple[LayerShape, ...]:
     """The norms inside the blocks of a part."""
     return tuple(_layer(part, config, row) for row in (_unet_norms(config) if part == UNET else _text_norms(config)))

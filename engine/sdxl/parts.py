@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +59,14 @@ def locate(facts: ModelFacts, part: Part, wanted: Shapes, vae_path: Path | None 
     wrong = [f"{name} {list(places[name].shape)}" for name, shape in wanted.items() if not _fits(places[name], shape)]
     _refuse("holds, in another shape than the rest of the model asks for,", wrong, part, where)
     return places
+
+
+def places_of(facts: ModelFacts, part: Part, names: Collection[str]) -> dict[str, Place]:
+    """Place of some parameters of a part (names of diffusers/transformers). ModelError where some are missing."""
+    tensors = local_tensors(facts, part)
+    sources = _sources(facts, part, list(names), part_config(facts, part), tensors)
+    _refuse("lacks", [source.key for source in sources.values() if source.key not in tensors], part, str(facts.path))
+    return {name: _place(tensors[source.key], source) for name, source in sources.items()}
 
 
 def part_config(facts: ModelFacts, part: Part, vae_path: Path | None = None) -> Config:
