@@ -13,7 +13,7 @@ from engine.lora_tools.choices import Precision, RankChoice, Result
 from engine.lora_tools.lora_file import LoraFile, LoraLayer, read_lora
 from engine.lora_tools.place import room_problem, target_of
 from engine.lora_tools.sizes import kept_bytes, number_bytes, pair_bytes
-from engine.lora_tools.sums import DIFFERENCES, Method, Part, common_faults, layer_faults, summed_rank
+from engine.lora_tools.sums import DIFFERENCES, Method, Part, layer_faults, shared_faults, summed_rank
 from engine.sdxl.layers import UNET, block_of
 from engine.settings import setting
 from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted, names_of
@@ -72,7 +72,7 @@ def propose(settings: Settings) -> Proposal:
         return Proposal((), "Nothing can be done.", tuple(problems))
     parts = _parts(files, choices)
     ranks = RankChoice("number", 0.0, settings.rank, settings.conv_rank)
-    problems += common_faults(files, parts)
+    problems += shared_faults(files, parts)
     problems += [] if problems else layer_faults(settings.method, parts)
     target = target_of(settings.output, files[0].path, "combined")
     plan = Combination(tuple(files), parts, settings.method, ranks, settings.precision, target)

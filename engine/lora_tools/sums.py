@@ -38,7 +38,7 @@ def summed_rank(parts: Sequence[Part]) -> int:
     return sum(exact_rank(part.layer) for part in parts)
 
 
-def common_faults(files: Sequence[LoraFile], parts: Mapping[str, Sequence[Part]]) -> list[Problem]:
+def shared_faults(files: Sequence[LoraFile], parts: Mapping[str, Sequence[Part]]) -> list[Problem]:
     """Families that cannot be added without their base model, and layers of other models."""
     found = [
         Problem(
