@@ -12,6 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from engine.adapter_names import Key, spell
 from engine.adapter_shapes import SHAPES, Options, Place
 from engine.lora_tools import PROGRAM, TOOLS
 from engine.lora_tools.changes import dense_change
@@ -104,3 +105,16 @@ def history_of(path: Path) -> list[dict[str, Any]]:
 def _settings(tool: str, values: Mapping[str, Any]) -> Any:
     texts = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
     return make_settings(tool, TOOLS[tool].Settings, texts)
+
+
+def as_diffusers(source: Path, path: Path, alpha: float = 8.0) -> Path:
+    """The LoRA layers of a file under diffusers' names, with one alpha for all in the metadata."""
+    tensors = {}
+    for name, tensor in tensors_of(source).items():
+        layer, _, suffix = name.partition(".")
+        key = spell(Key(layer, suffix), "diffusers")
+        if key is not None:
+            tensors[key] = tensor
+    about = {f"{part}.{name}": value for part in ("unet", "text_encoder") for name, value in (("lora_alpha", alpha),)}
+    save_file(tensors, path, {"lora_adapter_metadata": json.dumps(about)})
+    return path

@@ -14,6 +14,7 @@ from tests.lora_files import (
     FEED_FORWARD,
     LINEAR,
     TEXT,
+    as_diffusers,
     changes_of,
     history_of,
     layer_tensors,
@@ -136,6 +137,15 @@ def test_metadata_that_agree_stay_and_the_rest_is_told(tmp_path: Path) -> None:
     assert found["modelspec.merged_from"] == "cat, dog"
     assert (found["ss_network_dim"], found["ss_network_alpha"]) == ("6", "6.0")
     assert found["ss_base_model_version"] == "sdxl_base_v1-0" and "ss_seed" not in found
+
+
+def test_one_layer_in_two_namings_is_one_layer(tmp_path: Path) -> None:
+    one, two = (write_file(tmp_path / f"{seed}.safetensors", rank=3, seed=seed) for seed in (1, 2))
+    other = as_diffusers(two, tmp_path / "other.safetensors", alpha=6.0)
+    found, old = changes_of(made("combine", tmp_path, files=lines(one, other))), changes_of(one)
+    assert found.keys() == old.keys()
+    for name, change in changes_of(two).items():  # alpha 4 of rank 3 there, 6 of rank 3 here
+        torch.testing.assert_close(found[name], old[name] + 1.5 * change, rtol=1e-4, atol=1e-6)
 
 
 def test_what_cannot_be_combined_is_told_in_the_dry_run(tmp_path: Path) -> None:

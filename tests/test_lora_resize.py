@@ -13,6 +13,7 @@ from tests.lora_files import (
     FEED_FORWARD,
     LINEAR,
     METADATA,
+    as_diffusers,
     changes_of,
     history_of,
     layer_tensors,
@@ -93,6 +94,20 @@ def test_a_dora_keeps_its_magnitudes(tmp_path: Path) -> None:
     old, new = tensors_of(source), tensors_of(made("resize", tmp_path, files=source, rank=2))
     assert torch.equal(new[f"{LINEAR}.dora_scale"], old[f"{LINEAR}.dora_scale"])
     assert len(new[f"{LINEAR}.lora_down.weight"]) == 2
+
+
+def test_files_of_diffusers_keep_their_names_and_what_they_do(tmp_path: Path) -> None:
+    """Their alpha stands in the metadata, whose ranks would no longer be true: it goes into the matrices."""
+    source = as_diffusers(write_file(tmp_path / "a.safetensors", rank=4), tmp_path / "b.safetensors", alpha=8.0)
+    same, lower = made("resize", tmp_path, files=source, rank=4), made("resize", tmp_path, files=source, rank=2)
+    assert tensors_of(same).keys() == tensors_of(lower).keys() == tensors_of(source).keys()
+    assert "lora_adapter_metadata" not in metadata_of(lower)
+    kohya = changes_of(tmp_path / "a.safetensors")  # alpha 4 of rank 4; diffusers' alpha is 8
+    for name, change in changes_of(same).items():
+        torch.testing.assert_close(change, 2 * kohya[name])
+    for name, change in changes_of(lower).items():
+        best = torch.linalg.svdvals(2 * kohya[name])[2:].norm()
+        torch.testing.assert_close((2 * kohya[name] - change).norm(), best, rtol=1e-4, atol=1e-6)
 
 
 def test_nothing_is_ever_written_over(tmp_path: Path) -> None:

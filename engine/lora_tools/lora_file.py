@@ -6,19 +6,18 @@ Only the header is read, and the single numbers beside the matrices (alpha): mil
 from __future__ import annotations
 
 import math
-import struct
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from engine.adapter_header import SCALARS, AdapterHeader, is_number, read_adapter, read_number
+from engine.adapter_names import DOWN, OFT_PREFIX, UP, Key, Naming, kohya_layer
 from engine.errors import ModelError
 from engine.sdxl.layers import PREFIX, TEXT_1, TEXT_2, UNET
-from engine.sdxl.safefile import TensorInfo, read_header
+from engine.sdxl.safefile import TensorInfo
 
-SCALARS = ("alpha", "on_input", "scale")
-DOWN, UP = "lora_down.weight", "lora_up.weight"
 _KRONECKER = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
 FAMILIES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "dora": (frozenset((DOWN, UP, "dora_scale")), frozenset()),
@@ -38,7 +37,6 @@ NAMES = {
     "dora": "DoRA", "lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "oft": "OFT", "glora": "GLoRA",
     "full": "full differences", "norm": "differences of norms", "ia3": "(IA)³",
 }  # fmt: skip
-_OFT_PREFIX = "oft_unet_"
 _OTHER_FAMILIES = {
     "lora_unet_down_blocks_0_attentions": "Stable Diffusion 1.x or 2.x",
     "lora_te_": "Stable Diffusion 1.x or 2.x",
@@ -54,13 +52,19 @@ _KERNEL_3_WHOLE = (PREFIX[UNET] + "input_blocks_0_0", PREFIX[UNET] + "out_2")
 
 @dataclass(frozen=True)
 class LoraLayer:
-    """One layer of a file; `keys`: what the file calls each of its tensors, the single numbers with them."""
+    """One layer of a file, its matrices (`tensors`) and single numbers (`scalars`).
+
+    `places` and `keys`: where all of these lie, and what the file calls them. `folded`: what its reader multiplies one
+    matrix by.
+    """
 
     name: str
     family: str
     tensors: Mapping[str, TensorInfo]
     scalars: Mapping[str, float]
+    places: Mapping[str, TensorInfo]
     keys: Mapping[str, str]
+    folded: float = 1.0
 
     @property
     def part(self) -> str:
@@ -134,6 +138,7 @@ class LoraFile:
     layers: Mapping[str, LoraLayer]
     metadata: Mapping[str, str]
     size_bytes: int
+    naming: Naming = "kohya"
 
     @cached_property
     def families(self) -> Counter[str]:
@@ -157,27 +162,47 @@ class LoraFile:
 
 
 def read_lora(path: Path) -> LoraFile:
-    """Read the header of a LoRA file. ModelError, in a sentence, for a file that is damaged or is no SDXL LoRA."""
-    header = read_header(path)
+    """Read the header of a LoRA, in any naming. ModelError, in a sentence, for what is damaged or is no SDXL LoRA.
+
+    Layers are called as kohya's trainer does. Where the alpha is not beside the tensors but in a configuration, alpha /
+    rank is 1 and what was there is `folded`: readers multiply one matrix by it.
+    """
+    header = read_adapter(path)
     where = str(path)
-    tensors: dict[str, dict[str, TensorInfo]] = {}
-    keys: dict[str, dict[str, str]] = {}
-    scalars: dict[str, dict[str, float]] = {}
-    for key, info in header.tensors.items():
-        name, _, suffix = key.partition(".")
-        keys.setdefault(name, {})[suffix] = key
-        if suffix in SCALARS and math.prod(info.shape) == 1:
-            scalars.setdefault(name, {})[suffix] = read_number(info)
-        else:
-            tensors.setdefault(name, {})[suffix] = info
-    _check_names(keys, header.metadata, where)
-    layers = {
-        name: LoraLayer(name, _family_of(name, tensors.get(name, {}), where), tensors[name], scalars.get(name, {}), own)
-        for name, own in keys.items()
-    }
-    for layer in layers.values():
+    _check_names([*header.layers, *header.unknown], header.metadata, where)
+    layers: dict[str, LoraLayer] = {}
+    for own_name, places in header.layers.items():
+        name = kohya_layer(own_name, header.layers_per_block)
+        if name in layers:
+            raise ModelError(f"names the layer {name} twice, in two ways. Choose another file.", where)
+        scalars = {suffix for suffix, info in places.items() if suffix in SCALARS and is_number(info)}
+        tensors = {suffix: info for suffix, info in places.items() if suffix not in scalars}
+        layer = LoraLayer(
+            name,
+            _family_of(name, tensors, where),
+            tensors,
+            {suffix: _finite(places[suffix]) for suffix in scalars},
+            places,
+            {suffix: header.names[Key(own_name, suffix)] for suffix in places},
+        )
         _check_shapes(layer, where)
-    return LoraFile(Path(path), layers, header.metadata, header.size_bytes)
+        layers[name] = _with_alpha(layer, header, own_name)
+    size_bytes = sum(file.stat().st_size for file in header.files)
+    return LoraFile(Path(path), layers, header.metadata, size_bytes, header.naming)
+
+
+def _with_alpha(layer: LoraLayer, header: AdapterHeader, own_name: str) -> LoraLayer:
+    alpha = header.alpha_of(own_name)
+    if alpha is None or "alpha" in layer.scalars or layer.family not in ("lora", "dora"):
+        return layer
+    return replace(layer, folded=alpha / layer.rank)
+
+
+def _finite(info: TensorInfo) -> float:
+    value = read_number(info)
+    if not math.isfinite(value):
+        raise ModelError(f"holds an alpha that is no number (got {value}). The file is damaged.", str(info.path))
+    return value
 
 
 def part_of(name: str) -> str:
@@ -185,33 +210,8 @@ def part_of(name: str) -> str:
     return TEXT_1 if name.startswith(PREFIX[TEXT_1]) else TEXT_2 if name.startswith(PREFIX[TEXT_2]) else UNET
 
 
-def read_number(info: TensorInfo) -> float:
-    """The value of a tensor of one number, read from its bytes. ModelError where it is not finite."""
-    with info.path.open("rb") as file:
-        file.seek(info.start)
-        data = file.read(info.end - info.start)
-    if info.dtype == "BF16":
-        data, code = b"\0\0" + data, "f"
-    else:
-        code = {"F64": "d", "F32": "f", "F16": "e", "I64": "q", "I32": "i", "I16": "h", "I8": "b", "U8": "B"}.get(
-            info.dtype, ""
-        )
-    if not code:
-        raise ModelError(f"holds an alpha in a number format that is not known (got {info.dtype}).", str(info.path))
-    value = float(struct.unpack("<" + code, data)[0])
-    if not math.isfinite(value):
-        raise ModelError(f"holds an alpha that is no number (got {value}). The file is damaged.", str(info.path))
-    return value
-
-
-def without(file: LoraFile, names: Iterable[str]) -> LoraFile:
-    """The file without these layers."""
-    gone = set(names)
-    return replace(file, layers={name: layer for name, layer in file.layers.items() if name not in gone})
-
-
 def _check_names(names: Collection[str], metadata: Mapping[str, str], where: str) -> None:
-    known = (*PREFIX.values(), _OFT_PREFIX)
+    known = (*PREFIX.values(), OFT_PREFIX)
     strange = [name for name in names if not name.startswith(known)]
     other = next((kind for name in names for start, kind in _OTHER_FAMILIES.items() if name.startswith(start)), "")
     base = metadata.get("ss_base_model_version", "")

@@ -20,7 +20,7 @@ class Selecting:
 
     def layer(self, layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.count += 1
-        return in_precision(as_in_file(layer, tensors), self.precision)
+        return in_precision(as_in_file(self.file, layer, tensors), self.precision)
 
     def metadata(self) -> dict[str, str]:
         return with_history(self.file.metadata, self.tool, {self.file.path: self.file.metadata}, **self.facts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from engine.adapter_config import METADATA_KEY
+from engine.adapter_names import UP
 from engine.adapters.files import PRECISIONS, verify_file
 from engine.adapters.tensorfile import kohya_hashes, write_tensors
 from engine.atomic import whole_file
@@ -20,7 +23,8 @@ from engine.lora_tools.lora_file import LoraFile, LoraLayer
 
 HISTORY = "atelier.history"
 """Metadata: a JSON list of what each tool did, the first first."""
-_HASHES = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256")
+_OUTDATED = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", METADATA_KEY)
+"""Metadata of the old weights: hashes, and the ranks and alphas of diffusers, which are folded into the matrices."""
 
 
 class LayerReader:
@@ -28,37 +32,51 @@ class LayerReader:
 
     def __init__(self, file: LoraFile) -> None:
         self.file = file
+        self._opened: dict[Path, Any] = {}
+        self._stack = ExitStack()
 
     def __enter__(self) -> LayerReader:
-        try:
-            self._open = safe_open(self.file.path, framework="pt")
-            self._opened = self._open.__enter__()
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"cannot be read ({error}). Copy the file again.", str(self.file.path)) from error
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._open.__exit__(*error)
+        self._stack.close()
 
     def tensors(self, layer: LoraLayer) -> dict[str, Tensor]:
         """{suffix: tensor} with the single numbers, as the file has them. ModelError where a number is not finite."""
-        found = {suffix: self._opened.get_tensor(key) for suffix, key in layer.keys.items()}
+        found = {suffix: self._file(info.path).get_tensor(layer.keys[suffix]) for suffix, info in layer.places.items()}
         for suffix, tensor in found.items():
             if not torch.isfinite(tensor.float()).all():
                 what = f"holds numbers that are not finite (NaN or infinite) in {layer.keys[suffix]}"
                 raise ModelError(f"{what}: the LoRA is broken. Choose an earlier checkpoint.", str(self.file.path))
+        if layer.folded != 1:
+            found[UP] = (layer.folded * found[UP].float()).to(found[UP].dtype)
         return found
 
+    def _file(self, path: Path) -> Any:
+        if path not in self._opened:
+            try:
+                self._opened[path] = self._stack.enter_context(safe_open(path, framework="pt"))
+            except (SafetensorError, OSError) as error:
+                raise ModelError(f"cannot be read ({error}). Copy the file again.", str(path)) from error
+        return self._opened[path]
 
-def as_in_file(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """{key of the file: tensor} of a layer's own tensors."""
-    return {layer.keys[suffix]: tensor for suffix, tensor in tensors.items()}
+
+def key_of(file: LoraFile, layer: LoraLayer, suffix: str) -> str:
+    """What a new file made of this one calls a tensor of a layer: as this one does.
+
+    peft's names alone, without its configuration, are read by few programs: those become kohya's.
+    """
+    if file.naming == "peft":
+        return f"{layer.name}.{suffix}"
+    if suffix in layer.keys:
+        return layer.keys[suffix]
+    known, key = next(iter(layer.keys.items()))
+    return key.removesuffix(known) + suffix if key.endswith(known) else f"{layer.name}.{suffix}"
 
 
-def key_of(file: LoraFile, name: str, suffix: str) -> str:
-    """What the file calls, or would call, a tensor of a layer."""
-    layer = file.layers.get(name)
-    return layer.keys[suffix] if layer is not None and suffix in layer.keys else f"{name}.{suffix}"
+def as_in_file(file: LoraFile, layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{key in the new file: tensor} of a layer's tensors."""
+    return {key_of(file, layer, suffix): tensor for suffix, tensor in tensors.items()}
 
 
 def in_precision(tensors: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
@@ -77,8 +95,8 @@ def seed_of(seed: int, name: str) -> int:
 def with_history(
     metadata: Mapping[str, str], tool: str, sources: Mapping[Path, Mapping[str, str]], **facts: Any
 ) -> dict[str, str]:
-    """The metadata with what was done, without the hashes of the old weights. `sources`: {file: its metadata}."""
-    found = {key: text for key, text in metadata.items() if key not in _HASHES}
+    """The metadata with what was done, without what told of the old weights. `sources`: {file: its metadata}."""
+    found = {key: text for key, text in metadata.items() if key not in _OUTDATED}
     made_from = [{"file": path.name, "hash": own.get("sshs_model_hash", "")[:12]} for path, own in sources.items()]
     earlier = _history(metadata.get(HISTORY, ""))
     return found | {HISTORY: json.dumps([*earlier, {"tool": tool, "from": made_from, **facts}], ensure_ascii=False)}
