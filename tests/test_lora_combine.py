@@ -105,7 +105,8 @@ def test_text_encoders_and_blocks_have_weights_of_their_own(tmp_path: Path) -> N
 
 def test_the_mean_of_like_loras_is_the_lora_and_of_others_tells_its_error(tmp_path: Path) -> None:
     one, like, other = tmp_path / "1.safetensors", tmp_path / "2.safetensors", tmp_path / "3.safetensors"
-    write_file(one, rank=3, seed=1), write_file(like, rank=3, seed=1), write_file(other, rank=3, seed=2)
+    for path, seed in ((one, 1), (like, 1), (other, 2)):
+        write_file(path, rank=3, seed=seed)
     check_sum(made("combine", tmp_path, files=lines(f"{one}: 0.5", f"{like}: 1"), method="add"), [(one, 1.5)])
     result = made("combine", tmp_path, files=lines(f"{one}: 0.5", f"{other}: 0.5"), method="add")
     up = [tensors_of(path)[f"{LINEAR}.lora_up.weight"] for path in (one, other)]
