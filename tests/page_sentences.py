@@ -26,10 +26,8 @@ SAYING = {"say": 0, "word": 0}  # function → which argument is the sentence
 NAMED = {
     "adapter.algorithm", "optimizer.name", "sample.sampler", "loss.kind", "logging.tracker",
     "tool.caption.captioner", "tool.caption.coca.architecture", "tool.crop.format", "tool.download.model",
-    "tool.caption.captioner", "tool.caption.coca.architecture", "tool.crop.format", "tool.download.model",
     "drawing.sampling.sampler",
     "tool.convert.naming",
-    "tool.extract.family",
     "tool.extract.family",
 }  # fmt: skip
 COUNTING = "plural"  # its second argument is a noun
