@@ -73,7 +73,7 @@ def test_two_trainings_and_a_drawing_follow_each_other_and_no_token_gets_anywher
     (drawn,) = (first.path / "drawn" / saved.stem).glob("*.png")
     assert "a sks thing" in str(Image.open(drawn).info["parameters"])
     shown = run_answers.look(str(first.path), "", {})["parts"]["checkpoints"]["content"]
-    assert "data-draw" in shown and drawn.name in shown
+    assert all(f"data-{name}=" in shown for name in ("draw", "sample", "go-on")) and drawn.stem in shown
 
     for path in home.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""

@@ -33,6 +33,7 @@ def panel(view: RunView) -> str:
         does = f'<a href="{escape(thumbnails.url(path))}" download="{name}">{say("Download")}</a> '
         does += copy_button(path, say("Copy path"))
         does += _button("draw", path.name, say("Draw samples"), say("Draw this run's prompts with it once more"))
+        does += _button("sample", path, say("Sample with it"), say("Open it on the tab Sample, with another prompt"))
         does += _button(
             "go-on", path, say("Train on from it"), say("Put it into the form, as what training begins with")
         )

@@ -33,6 +33,8 @@ from ui import pictures, run_list, sample_form, thumbnails
 from ui.drawing_view import view_of
 from ui.language import either, say, word
 from ui.run_answers import digest
+from ui.told import fault as fault_of
+from ui.told import retold
 
 MOST_BYTES = 11 * 1024 * 1024  # of what is sent from the browser
 _MOST_PIXELS = 100_000_000
@@ -51,7 +53,7 @@ def answer(asked: Mapping[str, Any]) -> Answer:
     try:
         return answers(asked)
     except UserError as error:
-        return {"error": str(error)}
+        return {"error": fault_of(error)}
 
 
 def _hello(asked: Mapping[str, Any]) -> Answer:
@@ -75,7 +77,7 @@ def _look(asked: Mapping[str, Any]) -> Answer:
         "preview": thumbnails.url(now.preview) if now.preview and is_busy else "",
         "drawn": [pictures.told(path) for path in now.drawn if path.is_file()],
         "outcome": ended.outcome if ended else "",
-        "message": fault or (ended.message if ended else ""),
+        "message": retold(fault or (ended.message if ended else "")),
         "problems": [_problem(item) for item in ended.problems] if ended else [],
         "request": now.request,
     }

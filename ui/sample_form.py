@@ -21,6 +21,7 @@ from engine.preset import Preset, load, resolve
 from ui import form as forms
 from ui import last
 from ui.language import either
+from ui.told import retold
 
 KEY = "drawing"  # fields are called "drawing.group.name" on the page
 MAIN = ("picture", "sampling")  # shown on top; model.base too
@@ -88,7 +89,7 @@ def marks(content: Mapping[str, Any], found: Sequence[Problem]) -> str:
     beside: dict[str, list[str]] = {}
     for problem in found:
         if problem.where in BY_PATH:
-            beside.setdefault(f"{KEY}.{problem.where}", []).append(problem.message)
+            beside.setdefault(f"{KEY}.{problem.where}", []).append(retold(problem.message))
     off = [f"{KEY}.{item.path}" for item in DRAWING_SETTINGS if not _is_on(item.when, content)]
     return json.dumps({"source": KEY, "problems": beside, "off": off}, ensure_ascii=False)
 
