@@ -57,6 +57,7 @@ def test_a_conv_rank_adds_the_reference_s_66_layers_and_only_to_its_own_adapter(
     plain.detach()
 
 
+@pytest.mark.slow
 def test_start_values_depend_on_seed_and_name_only() -> None:
     models = small()
     whole = attach(models, Recipe(rank=4, seed=1), device="cpu")
@@ -213,6 +214,7 @@ def test_the_padding_of_the_flat_vector_stays_zero() -> None:
     assert len(adapter.groups[0].flat.slots) * 3 < vector.count_nonzero()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models_train_an_fp32_adapter(dtype: torch.dtype) -> None:
     models = {part: model.to(dtype) for part, model in small().items()}
@@ -246,6 +248,7 @@ def test_no_gradient_and_new_numbers_are_seen_at_once() -> None:
         assert torch.equal(run_unet(models["unet"], text, pooled), before)
 
 
+@pytest.mark.slow
 def test_gradients_of_accumulated_batches_add_up() -> None:
     models = {"unet": small()["unet"].to(torch.bfloat16)}
     adapter = attach(models, Recipe(rank=4), device="cpu")

@@ -129,6 +129,7 @@ def test_module_dropout_leaves_whole_layers_out_unscaled() -> None:
     assert 0.3 < sum(out) / len(out) < 0.7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [Dropout(0.3, 0.3, 0.3), Dropout(network=0.3), Dropout(module=0.5)], ids=str)
 def test_masks_follow_seed_step_and_place_only_and_end_with_the_batch(dropout: Dropout) -> None:
     models = small()
@@ -179,6 +180,7 @@ def test_a_share_of_a_batch_has_the_masks_of_its_images(dropout: Dropout) -> Non
     torch.testing.assert_close(changes(adapter, "attn1_to_q", x[2:]), whole[2:], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_gradient_checkpointing_sees_the_same_masks() -> None:
     models = {"unet": small()["unet"]}
     adapter = adapted(models, Dropout(0.3, 0.3, 0.3))
@@ -196,6 +198,7 @@ def test_gradient_checkpointing_sees_the_same_masks() -> None:
     torch.testing.assert_close(gradient(), plain, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_dropout_never_waits_for_the_device() -> None:
     models = {"unet": small()["unet"]}
     adapter = attach(models, Recipe(rank=4, conv_rank=4, dropout=Dropout(0.2, 0.2, 0.2)))

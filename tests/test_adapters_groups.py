@@ -15,6 +15,7 @@ from engine.sdxl.safefile import read_header
 ROWS, POOLED = torch.randn(2, 77, 96), torch.randn(2, 64)
 
 
+@pytest.mark.slow
 def test_the_groups_of_lora_plus_learn_as_two_plain_groups_would() -> None:
     """Against AdamW on the single matrices, B at 16 times the rate of A."""
     model = small()["unet"]

@@ -59,6 +59,7 @@ def test_layers_above_the_limit_come_down_to_it_and_the_others_stay(algorithm: s
     assert told[1] == pytest.approx(sum(min(norm, limit) for norm in norms.values()) / len(norms), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_frozen_matrix_is_not_shrunk() -> None:
     adapter = adapted("lora_fa")
     downs = {name: view.clone() for name, view in adapter.tensors().items() if "lora_down" in name}
@@ -86,6 +87,7 @@ def test_without_a_limit_nothing_is_done_or_told() -> None:
     assert all(torch.equal(view, before[name]) for name, view in adapter.tensors().items())
 
 
+@pytest.mark.slow
 def test_the_limit_never_waits_for_the_device() -> None:
     bound = NormLimit(adapted(), 0.1)
     with FakeTensorMode(allow_non_fake_inputs=True):

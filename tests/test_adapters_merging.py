@@ -45,6 +45,7 @@ def files(tmp_path: Path) -> list[Merge]:
     return [Merge(whole, 0.7), Merge(part, -0.3)]
 
 
+@pytest.mark.slow
 def test_the_merged_model_computes_what_the_adapters_on_top_of_it_do(files: list[Merge]) -> None:
     models = small()
     adapters = [
@@ -71,6 +72,7 @@ def test_an_adapter_can_be_trained_on_the_merged_model(files: list[Merge]) -> No
     assert all(vector.grad is not None for vector in adapter.vectors.values())
 
 
+@pytest.mark.slow
 def test_weights_keep_their_precision_and_widened_ones_stay_wide(files: list[Merge]) -> None:
     half = small(dtype=torch.bfloat16)
     merge_into(half, files)

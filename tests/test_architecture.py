@@ -89,6 +89,7 @@ def test_imports_point_one_way(folder):
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_check_and_page_bring_no_torch():
     program = f"import sys; import {', '.join(TORCH_FREE)}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0

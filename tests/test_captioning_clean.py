@@ -234,6 +234,7 @@ PICTURES = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=PICTURES)
 def test_every_clean_up_keeps_each_content_and_is_undone(tmp_path_factory, tree: dict[str, bytes]):

@@ -57,6 +57,7 @@ def test_a_job_is_told_listed_undone_and_done_again(run, data: Path):
     assert "2 done, 0 kept, 0 failed" in run("jobs")[1]
 
 
+@pytest.mark.slow
 def test_undo_waits_for_no_running_job_and_knows_what_is_none(run, data: Path, tmp_path: Path):
     job = jobs.JobFolder(Path(json.loads(run("rename", data, "--json")[1])["job"]))
     before = contents(data)

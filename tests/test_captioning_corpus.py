@@ -200,6 +200,7 @@ def test_undo_on_a_full_disk_loses_nothing_and_goes_on_when_there_is_room(small_
     assert contents(data) == before
 
 
+@pytest.mark.slow
 def test_a_folder_with_five_thousand_captions_is_shown_in_a_second_or_two(tmp_path: Path):
     """Looking is what somebody waits for; that no step looks at each file for each file is the point."""
     picture = make(tmp_path / "one", {"a.png": None}) / "a.png"

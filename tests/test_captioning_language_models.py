@@ -74,6 +74,7 @@ def changed(folder: Path, to: Path, file: str, **values: object) -> Path:
     return to
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["git", "opt", "t5", "coca", "llava", "qwen"])
 def test_each_says_what_it_sees_in_its_own_words(model, name: str):
     assert say(name, model(name), **(ASKED if name in ("llava", "qwen") else {})) == SQUARES

@@ -277,6 +277,7 @@ work(jobs.JobFolder(__import__("pathlib").Path(sys.argv[1])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deeds", [2, 3])
 def test_kill_9_in_the_middle_then_undo_restores(tmp_path: Path, deeds: int):
     data = make(tmp_path / "cat", {"CAT_02.png": None, "cat_01.png": None, "cat_01.txt": "one", "z.png": None})

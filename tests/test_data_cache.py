@@ -128,6 +128,7 @@ def test_keys_tell_parts_apart():
 # Killed writers
 
 
+@pytest.mark.slow
 def test_kill_9_at_any_moment_loses_nothing_that_was_flushed(tmp_path: Path):
     chance = random.Random(5)
     for attempt in range(5):

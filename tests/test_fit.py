@@ -47,6 +47,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gb", "changes", "among"), CASES)
 def test_what_is_proposed_fits_and_none_of_it_is_in_vain(model, gb, changes, among):
     preset, plan, found = fitted(model, gb, **changes)
@@ -92,6 +93,7 @@ def test_a_measured_run_s_correction_counts(model):
     assert fit(preset, plan, 14 * GIB).changes == () and fit(preset, plan, 14 * GIB, correction=1.3).changes
 
 
+@pytest.mark.slow
 def test_the_command_tells_the_changes_and_writes_the_changed_preset(tmp_path):
     preset = small_preset(tmp_path, model__base=DEMO, run__batch_size=4, memory__precision="bf16")
     preset.save(tmp_path / "preset.json")

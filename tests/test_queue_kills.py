@@ -99,6 +99,7 @@ def ran(folder: Path) -> list[str]:
     return (folder / "ran").read_text().split()
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_again_and_again_runs_every_entry_once_and_in_order(folder: Path) -> None:
     titles = ["a", "b", "c-bad", "a", "d", "e"]
     fill(folder, titles)
@@ -181,6 +182,7 @@ def test_a_torn_or_foreign_file_does_not_stop_the_queue(folder: Path) -> None:
     assert [entry.id for entry in Queue(folder / "queue").entries()] == [entry.id for entry in entries]
 
 
+@pytest.mark.slow
 def test_the_real_worker_starts_works_and_ends_when_nothing_is_left(folder: Path) -> None:
     """A job that does not exist is the quickest real work: its process says so and ends."""
     made = Queue(folder / "queue")

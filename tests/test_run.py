@@ -43,6 +43,7 @@ def test_a_request_is_used_up_when_taken(made):
     assert not made.take_request("stop")
 
 
+@pytest.mark.slow
 def test_only_one_holder_at_a_time(made):
     assert not made.is_running()
     with run.held(made):

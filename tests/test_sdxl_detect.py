@@ -330,6 +330,7 @@ def test_a_truncated_file_is_refused_wherever_it_ends(full_size: Path, tmp_path:
         assert "cut.safetensors" in refusal(path)
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 2)
 @given(place=st.floats(0, 1, exclude_max=True), value=st.integers(0, 255), longer=st.integers(0, 3))
 def test_a_flipped_byte_in_the_header_never_ends_in_a_traceback(tmp_path_factory, place, value, longer):

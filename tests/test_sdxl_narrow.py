@@ -97,6 +97,7 @@ def test_a_convolution_and_its_gradient(dtype: torch.dtype, stride: int):
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_state_dicts_keep_their_names(facts: ModelFacts):
     narrow = load_unet(facts, torch.float32, CPU, keep_narrow=True)
     assert list(narrow.state_dict()) == list(load_unet(facts, torch.bfloat16, CPU).state_dict())

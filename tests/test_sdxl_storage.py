@@ -158,6 +158,7 @@ def stored_unet(storage: str) -> nn.Module:
     return unet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("storage", "most"), [("int8", 0.02), ("fp8", 0.1), ("nf4", 0.4)])
 def test_the_model_predicts_nearly_the_same(storage, most):
     generator = torch.Generator().manual_seed(0)
@@ -167,6 +168,7 @@ def test_the_model_predicts_nearly_the_same(storage, most):
     assert most / 10 < (found - wanted).norm() / wanted.norm() < most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_gradients_are_the_same_bit_for_bit_with_checkpointing(storage):
     unet: Any = stored_unet(storage)

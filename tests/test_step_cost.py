@@ -42,6 +42,7 @@ def test_a_step_dispatches_fewer_operations_than_diffusers_and_peft(made):
     assert counts["atelier"] < 0.85 * counts["diffusers + peft"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("storage", STORAGES)
 def test_a_packed_base_costs_few_operations_more_than_that(made, storage):
     packed = atelier(dataclasses.replace(SMALL, storage=storage))

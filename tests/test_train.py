@@ -135,6 +135,7 @@ def test_the_same_preset_gives_the_same_weights(whole_run, tmp_path):
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_cached_and_uncached_features_give_the_same_losses(plain_run):
     folder, (losses, _, _) = plain_run
     live = train_here(small_preset(folder, data__cache_latents=False, captions__cache_text=False))
@@ -156,6 +157,7 @@ def test_gradient_checkpointing_changes_no_number(plain_run, monkeypatch):
     assert len(blocks) > 4 * 10  # steps × blocks: it was done at all
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
 def test_half_precision_follows_full_precision(plain_run, precision, monkeypatch):
     """On a processor that is fast in it: others compute in fp32 whatever is asked for."""
@@ -239,6 +241,7 @@ def spoil(monkeypatch):
     return set_up
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "adamw_8bit"])
 def test_a_step_that_is_not_finite_is_left_out_and_its_images_are_named(tmp_path, spoil, name):
     spoil({3})

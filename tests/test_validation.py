@@ -248,6 +248,7 @@ def test_a_stop_while_measuring_ends_the_run_there_and_the_resume_measures(watch
     assert same(weights(made), weights(whole))
 
 
+@pytest.mark.slow
 def test_an_unreadable_validation_picture_is_left_out_with_a_warning(tmp_path):
     preset = watched_preset(tmp_path, run__steps=1)
     victim = tmp_path / "others" / "2_sks thing" / "1.png"
