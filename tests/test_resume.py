@@ -12,22 +12,14 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from engine import events, run
+from engine import events
 from engine.__main__ import main
+from engine.batches import BatchMaker
 from engine.errors import UserError
-from engine.preset import resolve
 from engine.run import RunFolder
 from engine.stopping import Stopping
-from tests.training import (
-    engine,
-    events_of,
-    losses_of,
-    resume_here,
-    small_preset,
-    start_engine,
-    steps_of,
-    train_here,
-)
+from tests.micro_model import micro_model
+from tests.training import events_of, losses_of, resume_here, small_preset, start_engine, steps_of, train_here
 
 
 @pytest.fixture(autouse=True)
@@ -88,6 +80,8 @@ def test_killed_at_any_moment_twice_it_ends_in_the_same_weights(fifty, tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert made.status() == "killed"
+        made.request("stop")  # one from before the next start, which does not stop it
+        time.sleep(0.05)
     assert main(["train", str(made.path)]) == 0
     assert made.status() == "finished"
     begun_at = [event.from_step for event in events_of(made, events.Started)]
@@ -97,12 +91,17 @@ def test_killed_at_any_moment_twice_it_ends_in_the_same_weights(fifty, tmp_path)
 
 
 @pytest.mark.slow
-def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(fifty, tmp_path):
+def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(fifty, tmp_path, capsys):
     preset, whole = fifty
     preset.save(tmp_path / "preset.json")
     made = RunFolder(tmp_path / "stopped")
     process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
     wait_for_step(made, 12, process)
+    assert main(["train", str(made.path)]) == 2  # two processes never work in one run folder
+    assert "another process" in capsys.readouterr().err
+    assert main(["train", str(tmp_path / "preset.json"), "--run", str(made.path)]) == 2
+    assert "already holds a run" in capsys.readouterr().err
+    assert made.status() == "running"
     made.request("stop")
     assert process.wait(60) == 0
     (stopped,) = events_of(made, events.Stopped)
@@ -205,7 +204,7 @@ def test_stopped_before_the_first_step_it_keeps_its_place(tmp_path, monkeypatch)
 
 @pytest.mark.slow
 def test_another_base_model_is_told_on_resume(tmp_path):
-    copy = shutil.copy(resolve("demo/model.safetensors"), tmp_path / "base.safetensors")
+    copy = shutil.copy(micro_model(), tmp_path / "base.safetensors")
     made = train_here(small_preset(tmp_path, model__base=str(copy)))
     resume_here(made)
     assert events_of(made, events.Warned) == []
@@ -219,45 +218,21 @@ def test_another_base_model_is_told_on_resume(tmp_path):
 
 
 @pytest.mark.slow
-def test_saving_and_sampling_on_request(tmp_path):
-    preset = small_preset(tmp_path, run__steps=30, sample__prompts="a red circle", sample__at_start=False)
-    preset.save(tmp_path / "preset.json")
+def test_saving_and_sampling_on_request(tmp_path, monkeypatch):
+    preset = small_preset(tmp_path, run__steps=9, sample__prompts="a red circle", sample__at_start=False)
     made = RunFolder(tmp_path / "asked")
-    process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
-    wait_for_step(made, 3, process)
-    made.request("save")
-    made.request("sample")
-    assert process.wait(120) == 0
+    draw = BatchMaker.batches
+
+    def asked_at_step_3(maker, step):
+        if step == 3:
+            made.request("save")
+            made.request("sample")
+        return draw(maker, step)
+
+    monkeypatch.setattr(BatchMaker, "batches", asked_at_step_3)
+    train_here(preset, made.path)
     saved = [event.step for event in events_of(made, events.Saved) if event.what == "checkpoint"]
     sampled = [event.step for event in events_of(made, events.Sampled)]
-    assert len(saved) == 2 and 3 <= saved[0] < 30 == saved[1]
-    assert len(sampled) == 2 and 3 <= sampled[0] < 30 == sampled[1]
+    assert len(saved) == 2 and 3 <= saved[0] < 9 == saved[1]
+    assert len(sampled) == 2 and 3 <= sampled[0] < 9 == sampled[1]
     assert list(made.requests.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_two_processes_never_work_in_one_run_folder(tmp_path, capsys):
-    preset = small_preset(tmp_path, run__steps=200)
-    preset.save(tmp_path / "preset.json")
-    made = RunFolder(tmp_path / "one")
-    process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
-    wait_for_step(made, 1, process)
-    assert main(["train", str(made.path)]) == 2
-    assert "another process" in capsys.readouterr().err
-    assert main(["train", str(tmp_path / "preset.json"), "--run", str(made.path)]) == 2
-    assert "already holds a run" in capsys.readouterr().err
-    assert made.status() == "running"
-    made.request("stop")
-    assert process.wait(60) == 0
-    assert made.status() == "stopped"
-
-
-@pytest.mark.slow
-def test_a_stop_request_from_before_does_not_stop_the_next_start(tmp_path):
-    preset = small_preset(tmp_path)
-    made = run.create(preset, tmp_path / "old")
-    made.request("stop")
-    time.sleep(0.05)
-    finished = engine("train", made.path)  # "before" is: before the process began
-    assert finished.returncode == 0
-    assert made.status() == "finished"
