@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine import events
+from engine.__main__ import main
 from engine.cards import Card, nvidia_cards
 from engine.data import order
 from engine.errors import UserError
@@ -19,7 +20,7 @@ from engine.pace import image_tflop
 from engine.plan_memory import MemoryForecast
 from engine.sentence import sentence, span
 from tests.forecasts import CARD, SQUARE, plan_with, preset_with, row_of
-from tests.training import engine, small_preset
+from tests.training import small_preset
 
 GOLDEN = Path(__file__).parent / "golden" / "sentences.txt"
 ONE = [(24, 80, False)]
@@ -194,11 +195,11 @@ def test_cards_are_read_from_what_the_driver_prints():
 
 
 @pytest.mark.slow
-def test_a_run_leaves_what_it_measured_and_the_next_forecast_uses_it(tmp_path, home):
+def test_a_run_leaves_what_it_measured_and_the_next_forecast_uses_it(tmp_path, home, capsys):
     preset = small_preset(tmp_path, run__steps=6)
     preset.save(tmp_path / "preset.json")
-    done = engine("train", tmp_path / "preset.json")
-    assert done.returncode == 0, done.stderr
-    found = engine("forecast", tmp_path / "preset.json", "--json")
-    time = json.loads(found.stdout)["time"]
+    assert main(["train", str(tmp_path / "preset.json")]) == 0
+    capsys.readouterr()
+    assert main(["forecast", str(tmp_path / "preset.json"), "--json"]) == 0
+    time = json.loads(capsys.readouterr().out)["time"]
     assert time["certainty"] == "measured" and time["seconds"] > 0 and time["basis"]["optimizer"] == "adamw"

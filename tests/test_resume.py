@@ -80,8 +80,9 @@ def test_killed_at_any_moment_twice_it_ends_in_the_same_weights(fifty, tmp_path)
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert made.status() == "killed"
-        made.request("stop")  # one from before the next start, which does not stop it
-        time.sleep(0.05)
+        if first == 25:
+            made.request("stop")  # one from before the next process began does not stop it
+            time.sleep(0.05)
     assert main(["train", str(made.path)]) == 0
     assert made.status() == "finished"
     begun_at = [event.from_step for event in events_of(made, events.Started)]
