@@ -7,8 +7,9 @@ gradient clipping, AdamW, cosine schedule.
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 import torch
@@ -99,11 +100,16 @@ def plain_losses(preset: Preset, batches: list[Batch]) -> tuple[list[float], dic
     schedule = get_cosine_schedule_with_warmup(optimizer, preset.optimizer.warmup_steps, STEPS)
     noising = DDPMScheduler(num_train_timesteps=1000, beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     losses: list[float] = []
+
+    @cache  # the encoders are not trained
+    @torch.no_grad()
+    def read(captions: tuple[str, ...]) -> tuple[Any, Any]:
+        ids_1, ids_2 = Tokenizers.load().ids(captions, 75)
+        one, two = encoders.one, encoders.two
+        return one(ids_1[:, 0], output_hidden_states=True), two(ids_2[:, 0], output_hidden_states=True)
+
     for batch in batches:
-        ids_1, ids_2 = Tokenizers.load().ids([image.caption for image in batch.images], 75)
-        with torch.no_grad():
-            one = encoders.one(ids_1[:, 0], output_hidden_states=True)
-            two = encoders.two(ids_2[:, 0], output_hidden_states=True)
+        one, two = read(tuple(image.caption for image in batch.images))
         noisy = noising.add_noise(batch.latents, batch.noise, batch.timesteps)  # pyright: ignore[reportArgumentType]
         predicted = unet(
             noisy,
