@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from engine import plan_model
 from engine.errors import PresetError, Problem
 from engine.plan import make_plan
 from engine.preset import ROOT, SETTINGS, Preset, load
 from engine.settings import Setting
 
+ONLY_TOLD = ("sharing", "logging")  # what these hold goes into files, and nothing is planned by it
 DEMO = load(ROOT / "presets" / "demo.json")
 TEXTS = (
     "", " ", "a", "0", "1", "-1", "0.5", "1e-4", "nan", "inf", "1,2", "0.1, 0.2, 0.3", "0:1, 500:2", "a=1", "a=1, b=x",
@@ -79,20 +83,43 @@ def test_of_any_preset_there_is_a_plan(values: dict[str, Any]):
     assert plan.steps >= 0 and (plan.problems or plan.steps > 0)
 
 
+@pytest.fixture(scope="module")
+def looked_at_once() -> Iterator[None]:
+    """The same model file is looked at once, not 2,000 times: a third of what a plan takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plan_model, "identify", cache(plan_model.identify))
+        yield
+
+
+FREE_TEXTS = [item for item in SETTINGS if item.type is str and not item.choices]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "item", [item for item in SETTINGS if item.type is str and not item.choices], ids=lambda i: i.path
-)
-def test_any_text_is_taken_or_refused_in_a_sentence(item: Setting):
+@pytest.mark.parametrize("item", [item for item in FREE_TEXTS if item.section not in ONLY_TOLD], ids=lambda i: i.path)
+def test_any_text_is_taken_or_refused_in_a_sentence(item: Setting, looked_at_once: None):
     for text in TEXTS:
-        preset = preset_of({item.path: text})
-        if preset is not None:
-            plan = make_plan(preset)
-            assert all(map(sentence, (*plan.problems, *plan.warnings))), (text, plan.problems, plan.warnings)
+        all_are_sentences({item.path: text})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("section", ONLY_TOLD)
+def test_any_text_that_is_only_told_is_taken_or_refused_in_a_sentence(section: str, looked_at_once: None):
+    """Each by itself makes a preset or sentences; all that make one are planned together."""
+    paths = [item.path for item in FREE_TEXTS if item.section == section]
+    assert paths
+    for text in TEXTS:
+        all_are_sentences({path: text for path in paths if preset_of({path: text}) is not None})
+
+
+def all_are_sentences(values: dict[str, Any]) -> None:
+    preset = preset_of(values)
+    if preset is not None:
+        plan = make_plan(preset)
+        assert all(map(sentence, (*plan.problems, *plan.warnings))), (values, plan.problems, plan.warnings)
 
 
 @pytest.mark.parametrize("item", SETTINGS, ids=lambda item: item.path)
-def test_its_limits_alone_are_a_preset_with_a_plan_or_sentences(item: Setting):
+def test_its_limits_alone_are_a_preset_with_a_plan_or_sentences(item: Setting, looked_at_once: None):
     ends: list[Any] = list(item.choices) or [item.default]
     if not item.choices and item.type in (int, float):
         ends = [end for end in (item.low, item.high) if end is not None and math.isfinite(end)]
