@@ -16,7 +16,7 @@ from engine.errors import UserError
 from launchers import local
 from ui import served
 
-_STARTING_SECONDS = 90.0  # a process that has not taken the folder by then has failed to start
+_STARTING_SECONDS = 600.0  # a process that lives but has not taken the folder by then has failed to start
 _LOG_CHARACTERS = 1500
 
 

@@ -99,7 +99,7 @@ def _problem(item: Mapping[str, str]) -> dict[str, str]:
     setting = BY_PATH.get(where)
     label = either(setting.label, setting.zh) if setting else where
     field = f"{sample_form.KEY}.{where}" if setting else ""
-    return {"field": field, "label": label, "message": str(item.get("message", ""))}
+    return {"field": field, "label": label, "message": retold(str(item.get("message", "")))}
 
 
 def _stop(asked: Mapping[str, Any]) -> Answer:

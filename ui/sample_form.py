@@ -99,13 +99,9 @@ def _is_on(when: Sequence[tuple[str, Any]], content: Mapping[str, Any]) -> bool:
 
 
 def labelled(found: Sequence[Problem]) -> list[Problem]:
-    """The problems with the labels of the fields in the place of their names."""
-    return [
-        Problem(either(BY_PATH[item.where].label, BY_PATH[item.where].zh), item.message)
-        if item.where in BY_PATH
-        else item
-        for item in found
-    ]
+    """The problems as the page tells them, with the labels of the fields in the place of their names."""
+    named = {path: either(item.label, item.zh) for path, item in BY_PATH.items()}
+    return [Problem(named.get(item.where, item.where), retold(item.message)) for item in found]
 
 
 def remember(content: Mapping[str, Any]) -> None:
