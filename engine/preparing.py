@@ -37,7 +37,7 @@ def without_unreadable(
     """
     used = [image for image in plan.images if image.repeats]
     faults: list[Problem] = []
-    for flips, images in (*_by_flips(preset, used), ((False,), list(plan.validation))):
+    for flips, images in (*by_flips(preset, used), ((False,), list(plan.validation))):
         faults += _prepared_together(preset, latents, images, flips, report, those)
     used += plan.validation
     if not faults:
@@ -117,7 +117,7 @@ def captions_of(prompts: Sequence[SamplePrompt]) -> list[Caption]:
     return [Caption.of(words) for prompt in prompts for words in (prompt.prompt, prompt.negative)]
 
 
-def _by_flips(preset: Preset, images: Sequence[ImagePlan]) -> list[tuple[tuple[bool, ...], list[ImagePlan]]]:
+def by_flips(preset: Preset, images: Sequence[ImagePlan]) -> list[tuple[tuple[bool, ...], list[ImagePlan]]]:
     """The images that are encoded as they are, and those that are encoded mirrored too."""
     mirrored = [image for image in images if preset.data.cache_latents and image.value(preset, "data.flip")]
     plain = [image for image in images if not (preset.data.cache_latents and image.value(preset, "data.flip"))]

@@ -17,7 +17,7 @@ from engine.data.scan import CaptionReading, scan
 from engine.errors import Problem
 from engine.plan import make_plan
 from engine.plan_sizes import estimate_disk
-from engine.preparing import _by_flips
+from engine.preparing import by_flips
 from engine.preset import Preset
 
 REFERENCE = Path(__file__).parent / "reference"
@@ -139,7 +139,7 @@ def test_only_mirrored_folders_are_encoded_mirrored_and_counted(index: Path):
     index.write_text(OWN, encoding="utf-8")
     preset = Preset().changed({"data.folder": str(index)})
     cats, dogs = make_plan(preset).images
-    assert _by_flips(preset, [cats, dogs]) == [((False,), [dogs]), ((False, True), [cats])]
+    assert by_flips(preset, [cats, dogs]) == [((False,), [dogs]), ((False, True), [cats])]
     sizes = [estimate_disk(preset, 0, images, 0, 0).total_bytes for images in ((cats,), (dogs,), ())]
     assert (sizes[0] - sizes[2]) / (2 * 512 * 512) == (sizes[1] - sizes[2]) / (768 * 512)
 

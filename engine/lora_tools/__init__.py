@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.lora_tools import (
+    caches,
     combine,
     convert,
     cut,
@@ -29,6 +30,7 @@ TOOLS: dict[str, ToolModule] = {
     "prune": prune,
     "dylora": dylora,
     "cut": cut,
+    "caches": caches,
 }
 
 PROGRAM = Program("engine", TOOLS)
