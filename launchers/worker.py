@@ -26,6 +26,7 @@ except ImportError:  # Windows
 from engine import events
 from engine import run as runs
 from engine.commands import STOPPED
+from engine.drawing.desk import desk
 from engine.ended import note_ended
 from engine.errors import UserError
 from engine.gpus import Gpu, gpus
@@ -134,6 +135,7 @@ class Worker:
             seen = ",".join(given)
             variables = {"CUDA_VISIBLE_DEVICES": seen} if seen else {}
             keep_open = [] if lock is None else [lock]
+            desk().ask_to_leave()  # what draws for the page has the GPU else; a training waits for it
             self._children[entry.id] = local.begin(
                 folder, self.command(entry), variables=variables, keep_open=keep_open
             )

@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from demo import tiny_sdxl
 from engine.drawing.settings import DrawingPreset
 from engine.drawing.studio import Studio
-from engine.sdxl import configs, keys, writer
+from engine.sdxl import checkpoint, configs, keys, writer
+from engine.sdxl.detect import identify
 from tests.micro_model import micro_model, shallow
 
 SMALL: dict[str, Any] = {
@@ -76,8 +77,9 @@ def micro_refiner() -> Path:
             )
         )
     entries = {}
-    for part, module in (("unet", unet), ("vae", vae), ("text_2", two)):
-        config = {} if part == "text_2" else module.config
+    parts: tuple[tuple[str, Any], ...] = (("unet", unet), ("vae", vae), ("text_2", two))
+    for part, module in parts:
+        config: Any = {} if part == "text_2" else module.config
         entries |= writer._entries(part, module, config, torch.float16)
     named = {key.replace(keys.TEXT_2_PREFIX, keys.REFINER_TEXT_PREFIX): entry for key, entry in entries.items()}
     overrides = configs.overrides_of(unet.config, one.config, two.config, vae.config)
@@ -89,11 +91,6 @@ def micro_refiner() -> Path:
 def lora_file(algorithm: str = "lora", seed: int = 0, strength: float = 0.1) -> Path:
     """A LoRA or a relative with random numbers on a few layers of UNet and text encoders."""
     path = _folder() / f"{algorithm}-{seed}.safetensors"
-    from engine.adapters.attach import Recipe, attach
-    from engine.adapters.targets import TEXT_1, TEXT_2, UNET
-    from engine.sdxl import checkpoint
-    from engine.sdxl.detect import identify
-
     facts = identify(micro_model())
     both = checkpoint.load_text_encoders(facts, torch.float32, "cpu")
     models = {UNET: checkpoint.load_unet(facts, torch.float32, "cpu"), TEXT_1: both.one, TEXT_2: both.two}

@@ -81,7 +81,7 @@ def test_chunks_are_cut_at_breaks_and_at_commas():
 
 
 def test_emphasis_keeps_the_mean_of_a_chunk_and_changes_its_words():
-    base = studio().open(plan_drawing(small_drawing()), str)[0]
+    base = studio().open(plan_drawing(small_drawing()), print)[0]
     base.stack.use(())
     encoder = PromptEncoder(base.encoders, 2)
     plain_rows, weighted = encoder.features("a red cat", 1).rows, encoder.features("a (red:1.5) cat", 1).rows
@@ -109,7 +109,7 @@ def test_block_weights_choose_where_a_lora_acts(plain):
     assert not np.array_equal(part, plain)
 
 
-@pytest.mark.parametrize("algorithm", ["dora", "lokr", "oft", "ia3"])
+@pytest.mark.parametrize("algorithm", ["dora", "oft"])
 def test_families_go_together_and_come_off(plain, algorithm):
     both = drawn(loras__files=f"{lora_file()}: 0.8\n{lora_file(algorithm, 3)}: 0.5")
     assert not np.array_equal(both, drawn(loras__files=f"{lora_file()}: 0.8"))
@@ -117,9 +117,9 @@ def test_families_go_together_and_come_off(plain, algorithm):
 
 
 def test_the_model_stays_loaded_when_loras_and_prompts_change():
-    base = studio().open(plan_drawing(small_drawing()), str)[0]
+    base = studio().open(plan_drawing(small_drawing()), print)[0]
     drawn(loras__files=str(lora_file()), picture__prompt="another")
-    assert studio().open(plan_drawing(small_drawing()), str)[0] is base
+    assert studio().open(plan_drawing(small_drawing()), print)[0] is base
 
 
 def test_the_mask_keeps_what_is_outside(tmp_path, plain):

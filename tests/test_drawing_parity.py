@@ -73,7 +73,7 @@ def pipeline(kind: str, preset: DrawingPreset, refiner: bool = False) -> tuple[A
     """One of diffusers' pipelines with the studio's modules, and its arguments."""
     import diffusers
 
-    base, second, vae = studio().open(plan_drawing(preset), str)
+    base, second, vae = studio().open(plan_drawing(preset), print)
     expert: Any = second if refiner else base
     name, options = SHARED[preset.sampling.sampler, preset.sampling.sigmas]
     made = getattr(diffusers, name).from_config(PUBLISHED, **options)
@@ -137,7 +137,7 @@ def picture(tmp_path_factory) -> dict[str, str]:
     return {"init": str(folder / "init.png"), "mask": str(folder / "mask.png")}
 
 
-@pytest.mark.parametrize("sampler", ["euler", "heun", "dpmpp_2m", "ddim", "euler_a"])
+@pytest.mark.parametrize("sampler", ["euler_a", "heun", "dpmpp_2m"])
 def test_image_to_image(picture, sampler: str):
     changes = {"image__init": picture["init"], "image__denoising_strength": 0.6, "sampling__sampler": sampler}
     preset = small_drawing(**changes)
@@ -146,7 +146,7 @@ def test_image_to_image(picture, sampler: str):
     assert_same(found, pipe(image=Image.open(picture["init"]), strength=0.6, **arguments).images)
 
 
-@pytest.mark.parametrize(("sampler", "strength"), [("euler", 0.6), ("euler", 1.0), ("dpmpp_2m", 0.6), ("ddim", 0.8)])
+@pytest.mark.parametrize(("sampler", "strength"), [("euler", 1.0), ("dpmpp_2m", 0.6)])
 def test_inpainting(picture, sampler: str, strength: float):
     preset = small_drawing(
         image__init=picture["init"], image__mask=picture["mask"], image__mask_blur_px=0, image__keep_outside=False,
@@ -158,7 +158,7 @@ def test_inpainting(picture, sampler: str, strength: float):
     assert_same(found, pipe(**images, width=64, height=64, strength=strength, **arguments).images)
 
 
-@pytest.mark.parametrize("sampler", ["euler", "ddim", "dpmpp_2m"])
+@pytest.mark.parametrize("sampler", ["euler", "dpmpp_2m"])
 def test_base_and_refiner(sampler: str):
     preset = small_drawing(refiner__model=str(micro_refiner()), sampling__steps=5, sampling__sampler=sampler)
     found = ours(preset)
@@ -168,10 +168,9 @@ def test_base_and_refiner(sampler: str):
     assert_same(found, pipe(image=latents, denoising_start=0.6, **arguments).images)
 
 
-@pytest.mark.parametrize("algorithm", ["lora", "loha"])
-def test_with_loras(algorithm: str):
+def test_with_loras():
     """diffusers' pipeline with the weights that the LoRAs were merged into."""
-    preset = small_drawing(loras__files=f"{lora_file()}: 0.8: 0.5\n{lora_file(algorithm, 1)}")
+    preset = small_drawing(loras__files=f"{lora_file()}: 0.8: 0.5\n{lora_file('loha', 1)}")
     plain, found = ours(small_drawing()), ours(preset)
     assert np.abs(found - plain).max() > 0.01
     with merged(preset):
@@ -191,7 +190,7 @@ class merged:  # noqa: N801 - reads as a word
         from engine.adapter_header import Merge
         from engine.adapters.merging import merge_into
 
-        base = studio().open(self.plan, str)[0]
+        base = studio().open(self.plan, print)[0]
         base.stack.use(())
         self.models = base.stack.models
         self.before = {name: {k: v.clone() for k, v in one.state_dict().items()} for name, one in self.models.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -59,7 +60,7 @@ def test_the_third_order_step_is_that_of_k_diffusion():
 
 @pytest.mark.parametrize("sampler", sorted(DRAWING_SAMPLERS))
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
-def test_a_perfect_prediction_draws_the_picture(sampler: str, prediction: str):
+def test_a_perfect_prediction_draws_the_picture(sampler: Any, prediction: Any):
     """A network that always knows the picture: every sampler must end on it, with zero terminal SNR too."""
     picture = torch.linspace(-1, 1, 16).view(1, 1, 4, 4).repeat(1, 4, 1, 1)
     zero = prediction == "v_prediction"
@@ -84,7 +85,7 @@ def test_a_perfect_prediction_draws_the_picture(sampler: str, prediction: str):
 
 
 @pytest.mark.parametrize("sampler", sorted(DRAWING_SAMPLERS))
-def test_two_experts_make_all_steps_once(sampler: str):
+def test_two_experts_make_all_steps_once(sampler: Any):
     steps, later = (all_steps(Sampling(sampler=sampler, sigmas="normal"), "epsilon", False, 10) for _ in range(2))
     first, second = split_at(steps, later, 0.6)
     assert torch.equal(torch.cat([first.timesteps, second.timesteps]), steps.timesteps)
@@ -94,8 +95,8 @@ def test_two_experts_make_all_steps_once(sampler: str):
 
 @pytest.mark.parametrize("sampler", sorted(SPREAD_SAMPLERS))
 @pytest.mark.parametrize("sigmas", ["karras", "exponential"])
-def test_noise_levels_can_be_spread(sampler: str, sigmas: str):
-    levels = ("normal", sigmas)
+def test_noise_levels_can_be_spread(sampler: Any, sigmas: Any):
+    levels: tuple[Any, ...] = ("normal", sigmas)
     plain, spread = (make_scheduler(Sampling(sampler=sampler, sigmas=name), "epsilon", False) for name in levels)
     plain.set_timesteps(8)
     spread.set_timesteps(8)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from test_architecture import python_files
 
 from engine.drawing.lora_lines import read_lora_lines
 from engine.drawing.settings import BY_PATH, DRAWING_SETTINGS, DrawingPreset, enlarged_px, is_drawing, load
@@ -100,8 +101,11 @@ def test_faulty_lines_have_sentences(line):
     assert [problem.message[:8] for problem in problems] == ["line 2: "]
 
 
-@pytest.mark.parametrize("item", DRAWING_SETTINGS, ids=lambda item: item.path)
-def test_settings_have_help_and_chinese_labels(item):
-    assert item.help.endswith(".")
-    assert item.zh
-    assert all(other in BY_PATH for other, _ in item.when)
+def test_settings_have_help_and_chinese_labels():
+    assert all(item.help.endswith(".") and item.zh for item in DRAWING_SETTINGS)
+    assert all(other in BY_PATH for item in DRAWING_SETTINGS for other, _ in item.when)
+
+
+def test_every_setting_is_read_somewhere():
+    texts = [path.read_text(encoding="utf-8") for path in python_files("engine/drawing") if path.stem != "groups"]
+    assert [item.path for item in DRAWING_SETTINGS if not any(f".{item.name}" in text for text in texts)] == []

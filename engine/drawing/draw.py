@@ -43,6 +43,7 @@ def draw_batch(
     """
     preset = plan.preset
     base, refiner, vae = studio.open(plan, say)
+    studio.wake(base)
     base.stack.use(batch[0].loras)
     say("Drawing")
     models = [base.unet, vae, *([refiner.unet] if refiner else [])]
@@ -187,7 +188,9 @@ class _Experts:
         loras = self.batch[0].loras if one is self.base else ()
         encoder = self.studio.prompts(one, loras, preset.picture.clip_skip)
         texts = [Texts(*picture.texts(steps, first_pass_steps)) for picture in self.batch]
+        self.studio.wake(one)
         told = Told(encoder, texts, preset.sampling.cfg_scale != 1)
+        self.studio.rest(one)
         scores = preset.refiner.negative_aesthetic_score, preset.refiner.aesthetic_score
         numbers = refiner_ids(size_px, scores) if one.is_refiner else base_ids(size_px)
         return expert(one.unet, told, numbers, Guidance(preset.sampling.cfg_scale, preset.sampling.cfg_rescale))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from engine.drawing.plan import DrawingPlan
 
 SMALL_GPU_BYTES = 14 * 2**30
-"""On a GPU with less memory the text encoders go to the CPU while the UNet works, and the refiner while it does not."""
+"""On a GPU with less memory the text encoders lie in the computer's memory while the UNet works."""
 Say = Callable[[str], None]
 
 
@@ -78,6 +78,18 @@ class Studio:
             self._encoders[key] = PromptEncoder(expert.encoders, clip_skip)
         return self._encoders[key]
 
+    def wake(self, expert: Expert) -> None:
+        """Bring the expert's text encoders to where its UNet is."""
+        for encoder in expert.encoders:
+            encoder.to(expert.unet.device)
+
+    def rest(self, expert: Expert) -> None:
+        """Let the text encoders leave a small GPU until they are woken; what is on them stays where it is."""
+        if _is_small(expert.unet.device):
+            for encoder in expert.encoders:
+                encoder.to("cpu")
+            torch.cuda.empty_cache()
+
     def close(self) -> None:
         """Let all weights go, and give the GPU's memory back."""
         self.experts.clear()
@@ -94,6 +106,10 @@ class Studio:
             del self.vaes[key]
         if unwanted:
             _give_back()
+
+
+def _is_small(device: torch.device) -> bool:
+    return device.type == "cuda" and torch.cuda.get_device_properties(device).total_memory < SMALL_GPU_BYTES
 
 
 def _give_back() -> None:
