@@ -13,6 +13,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from safetensors.torch import save_file
 
 from demo import tiny_sdxl
+from engine.adapters.attach import Recipe, attach
+from engine.adapters.targets import TEXT_1, TEXT_2, UNET
 from engine.drawing.settings import DrawingPreset
 from engine.drawing.studio import Studio
 from engine.sdxl import checkpoint, configs, keys, writer
