@@ -32,7 +32,7 @@ def lines(*files: object) -> str:
     return "\n".join(map(str, files))
 
 
-def check_sum(result: Path, parts: list[tuple[Path, float]], **tolerance: float) -> None:
+def check_sum(result: Path, parts: list[tuple[Path, float]]) -> None:
     total: dict[str, Tensor] = {}
     for path, weight in parts:
         for name, change in changes_of(path).items():
@@ -40,7 +40,7 @@ def check_sum(result: Path, parts: list[tuple[Path, float]], **tolerance: float)
     found = changes_of(result)
     assert found.keys() == total.keys()
     for name, change in total.items():
-        torch.testing.assert_close(found[name], change, **(tolerance or {"rtol": 1e-4, "atol": 1e-6}))
+        torch.testing.assert_close(found[name], change, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("families", [("lora", "lora"), ("lora", "loha"), ("lokr", "lora"), ("loha", "lokr")])
