@@ -17,11 +17,12 @@ export PYTHONUTF8=1 OMP_NUM_THREADS=1
 # Chromium: Debian's package where apt and root are there; Playwright's own elsewhere. Ubuntu's package is only a
 # pointer to a snap, which does not run everywhere.
 if [ -z "$fast" ] && ! "$py" -m tests.browser >/dev/null 2>&1; then
-    echo "The browser tests need Chromium; installing it (about 150 MB)."
+    echo "The browser tests need Chromium; installing it (about 65 MB)."
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null && ! grep -qs '^ID=ubuntu' /etc/os-release; then
         export DEBIAN_FRONTEND=noninteractive
-        { apt-get update -q && apt-get install -q -y --no-install-recommends chromium chromium-driver; } \
-            >.venv/browser.log 2>&1 || tail -n 5 .venv/browser.log
+        { apt-get update -q && { apt-get install -q -y --no-install-recommends chromium-headless-shell ||
+            apt-get install -q -y --no-install-recommends chromium; }; } >.venv/browser.log 2>&1 ||
+            tail -n 5 .venv/browser.log
     fi
     "$py" -m tests.browser >/dev/null 2>&1 || "$py" -m playwright install chromium >>.venv/browser.log 2>&1 ||
         tail -n 5 .venv/browser.log

@@ -6,6 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """One page server for all tests of a file."""
+    """One page server for all browser tests: starting one takes longer than most of them."""
     folder = tmp_path_factory.mktemp("page")
     running = Server(free_port(), folder, {**os.environ, "ATELIER_HOME": str(folder / "home")})
     running.start()
@@ -41,14 +42,24 @@ def page_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.fixture
-def cleared_home(page_server: Server, monkeypatch: pytest.MonkeyPatch) -> Path:
+def cleared_home(page_server: Server) -> Iterator[Path]:
     """That server's folder, with nothing in it from other tests: each is a first visit."""
-    folder = page_server.folder / "home"
+    with first_visit(page_server) as folder:
+        yield folder
+
+
+@contextmanager
+def first_visit(server: Server) -> Iterator[Path]:
+    """The server's folder, emptied, as that of this process too."""
+    if server.process is None or server.process.poll() is not None:
+        server.start()  # a test that failed has left it killed
+    folder = server.folder / "home"
     shutil.rmtree(folder, ignore_errors=True)
     (folder / "presets" / "user").mkdir(parents=True)
-    monkeypatch.setenv("ATELIER_HOME", str(folder))
-    keep_first_steps()
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ATELIER_HOME", str(folder))
+        keep_first_steps()
+        yield folder
 
 
 @pytest.fixture

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from engine.data.folders import natural_order
 from engine.preset import ROOT
-from tests.browser import Server
-from tests.pages import WAIT_MS, open_page, tab
+from tests.browser import Server, new_page
+from tests.pages import WAIT_MS, first_visit, open_page, tab
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 DEMO = ROOT / "demo" / "images" / "10_zkt blob"
@@ -34,6 +35,14 @@ def server(page_server: Server) -> Server:
     return page_server
 
 
+@pytest.fixture(scope="module")
+def page(page_server: Server, context: BrowserContext) -> Iterator[Page]:
+    """One page for all tests here: each opens its folder on it. Loading it takes longer than they do."""
+    with first_visit(page_server), new_page(context) as opened:
+        open_page(opened, page_server.url)
+        yield opened
+
+
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     """A copy of the demo's pictures and captions."""
@@ -42,7 +51,8 @@ def images(tmp_path: Path) -> Path:
 
 def bench(page: Page, server: Server, folder: Path) -> None:
     """Open the tab on a folder and wait for its pictures."""
-    open_page(page, server.url)
+    if not page.url.startswith(server.url):
+        open_page(page, server.url)
     tab(page, "captions")
     expect(page.locator("#bench-grid figure").first).to_be_visible(timeout=WAIT_MS)  # those of the data set
     page.fill("#bench-folder", str(folder))
