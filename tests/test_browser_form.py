@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from engine.errors import PresetError
 from engine.preset import BY_PATH, ROOT, SETTINGS, Preset, load
 from engine.settings import Setting
-from tests.browser import Server
-from tests.pages import WAIT_MS, load_preset, open_page, tab, until
+from tests.browser import Server, new_page
+from tests.pages import WAIT_MS, first_visit, load_preset, open_page, tab, until
 from tests.setting_rows import ROWS
 from ui.form import field_id, slider_step
 from ui.last import own_presets
@@ -79,96 +80,6 @@ def presets_with_everything_changed() -> list[Preset]:
     return made
 
 
-def test_every_setting_comes_back_from_the_page_as_it_was_put_there(home: Path, server: Server, page: Page) -> None:
-    presets = presets_with_everything_changed()
-    for number, preset in enumerate(presets):
-        preset.model_copy(update={"about": "a <note>"}).save(own_presets() / f"all {number}.json")
-    open_page(page, server.url)
-    for number, preset in enumerate(presets):
-        load_preset(page, f"all {number}")
-        page.fill("#preset-name textarea, #preset-name input", f"again {number}")
-        page.click("#preset-save-as")
-        expect(page.locator("#preset-message")).to_contain_text(f"again {number}", timeout=WAIT_MS)
-        again = load(own_presets() / f"again {number}.json")
-        assert again.values() == preset.values()
-        assert again.about == "a <note>"
-
-
-def test_the_first_visit_shows_the_demo_ready_to_start(home: Path, server: Server, page: Page) -> None:
-    open_page(page, server.url)
-    demo = load(ROOT / "presets" / "demo.json")
-    tab(page, "training")
-    expect(page.locator(f"#{field_id('model.base')} input, #{field_id('model.base')} textarea")).to_have_value(
-        demo.model.base
-    )
-    expect(page.locator("#plan-sentence")).to_contain_text(f"rank {demo.adapter.rank}", timeout=WAIT_MS)
-    expect(page.locator("#plan-sentence .blocked")).to_have_count(0)
-
-
-def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(
-    home: Path, server: Server, page: Page
-) -> None:
-    open_page(page, server.url)
-    tab(page, "training")
-    rank, rate = page.locator(f"#{field_id('adapter.rank')}"), page.locator(f"#{field_id('optimizer.unet_rate')}")
-    rank.locator("input").fill("0")
-    expect(rank.locator(".problem-text")).to_contain_text("from 1 to 1024 (got 0)", timeout=WAIT_MS)
-    rate.locator("input, textarea").fill("fast")
-    expect(rate.locator(".problem-text")).to_contain_text("'fast'", timeout=WAIT_MS)
-
-    page.click("#start")
-    message = page.locator("#start-message")
-    expect(message).to_contain_text("Rank", timeout=WAIT_MS)
-    expect(message).to_contain_text("Learning rate, UNet")
-    assert not (home / "runs").exists()
-
-    rank.locator("input").fill("4")
-    rate.locator("input, textarea").fill("2e-4")
-    expect(page.locator("#plan-sentence")).to_contain_text("rank 4", timeout=WAIT_MS)
-    expect(rank.locator(".problem-text")).to_be_hidden()
-    top = page.locator("#rate-chart svg.chart text.y").last  # the picture of the learning rate follows the form
-    expect(top).to_have_text("2e-4", timeout=WAIT_MS)
-
-
-def test_a_recipe_shows_what_it_changes_and_is_undone_and_a_file_comes_in_and_goes_out(
-    home: Path, server: Server, page: Page
-) -> None:
-    open_page(page, server.url)
-    tab(page, "presets")
-    page.locator("#preset-choice input").click()
-    page.get_by_role("option", name="product").click()
-    expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
-    expect(page.locator("#preset-about")).to_contain_text("80_name")
-    page.click("#preset-load")
-    expect(page.locator("#preset-changes")).to_contain_text("holds these settings already", timeout=WAIT_MS)
-    page.click("#preset-undo")
-    expect(page.locator("#preset-message")).to_contain_text("as before", timeout=WAIT_MS)
-    expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
-
-    theirs = home / "theirs.json"
-    theirs.write_text(json.dumps({"sdxl": True, "network_dim": 48, "netwerk": 3}), encoding="utf-8")
-    page.locator("#preset-import input[type=file], input[type=file]").last.set_input_files(str(theirs))
-    expect(page.locator("#preset-receipt")).to_contain_text("netwerk", timeout=WAIT_MS)
-    expect(page.locator("#preset-choice input")).to_have_value("theirs (yours)", timeout=WAIT_MS)
-    assert load(own_presets() / "theirs.json").adapter.rank == 48
-    with page.expect_download(timeout=WAIT_MS) as download:
-        page.click("#preset-export")
-    demo = load(ROOT / "presets" / "demo.json")
-    content = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
-    assert content["network_dim"] == demo.adapter.rank and content["output_name"] == demo.run.name
-
-
-def test_the_form_is_kept_when_the_page_is_loaded_again(home: Path, server: Server, page: Page) -> None:
-    open_page(page, server.url)
-    tab(page, "training")
-    rank = page.locator(f"#{field_id('adapter.rank')} input")
-    rank.fill("48")
-    expect(page.locator("#plan-sentence")).to_contain_text("rank 48", timeout=WAIT_MS)
-    open_page(page, server.url)
-    tab(page, "training")
-    expect(rank).to_have_value("48", timeout=WAIT_MS)
-
-
 FOCUSED = """() => {
   const entry = document.activeElement;
   if (!entry || entry === document.body) return null;
@@ -218,19 +129,47 @@ def test_every_tab_is_walked_by_keyboard_and_the_focus_is_always_seen(home: Path
     expect(help_text).to_be_hidden()
 
 
-def test_levels_and_conditions_show_and_hide_fields(home: Path, server: Server, page: Page) -> None:
+def test_every_setting_comes_back_from_the_page_as_it_was_put_there(home: Path, server: Server, page: Page) -> None:
+    presets = presets_with_everything_changed()
+    for number, preset in enumerate(presets):
+        preset.model_copy(update={"about": "a <note>"}).save(own_presets() / f"all {number}.json")
     open_page(page, server.url)
-    tab(page, "training")
-    vae, steps = page.locator(f"#{field_id('model.vae')}"), page.locator(f"#{field_id('run.steps')}")
-    expect(vae).to_be_hidden()
-    page.get_by_label("Advanced", exact=True).click()
-    expect(vae).to_be_visible(timeout=WAIT_MS)
+    for number, preset in enumerate(presets):
+        load_preset(page, f"all {number}")
+        page.fill("#preset-name textarea, #preset-name input", f"again {number}")
+        page.click("#preset-save-as")
+        expect(page.locator("#preset-message")).to_contain_text(f"again {number}", timeout=WAIT_MS)
+        again = load(own_presets() / f"again {number}.json")
+        assert again.values() == preset.values()
+        assert again.about == "a <note>"
 
-    expect(steps).to_be_hidden()
-    page.locator(f"#{field_id('run.length')} input").click()
-    page.get_by_role("option", name="steps").click()
-    expect(steps).to_be_visible(timeout=WAIT_MS)
-    expect(page.locator(f"#{field_id('run.epochs')}")).to_be_hidden()
+
+def test_a_recipe_shows_what_it_changes_and_is_undone_and_a_file_comes_in_and_goes_out(
+    home: Path, server: Server, page: Page
+) -> None:
+    open_page(page, server.url)
+    tab(page, "presets")
+    page.locator("#preset-choice input").click()
+    page.get_by_role("option", name="product").click()
+    expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
+    expect(page.locator("#preset-about")).to_contain_text("80_name")
+    page.click("#preset-load")
+    expect(page.locator("#preset-changes")).to_contain_text("holds these settings already", timeout=WAIT_MS)
+    page.click("#preset-undo")
+    expect(page.locator("#preset-message")).to_contain_text("as before", timeout=WAIT_MS)
+    expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
+
+    theirs = home / "theirs.json"
+    theirs.write_text(json.dumps({"sdxl": True, "network_dim": 48, "netwerk": 3}), encoding="utf-8")
+    page.locator("#preset-import input[type=file], input[type=file]").last.set_input_files(str(theirs))
+    expect(page.locator("#preset-receipt")).to_contain_text("netwerk", timeout=WAIT_MS)
+    expect(page.locator("#preset-choice input")).to_have_value("theirs (yours)", timeout=WAIT_MS)
+    assert load(own_presets() / "theirs.json").adapter.rank == 48
+    with page.expect_download(timeout=WAIT_MS) as download:
+        page.click("#preset-export")
+    demo = load(ROOT / "presets" / "demo.json")
+    content = json.loads(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert content["network_dim"] == demo.adapter.rank and content["output_name"] == demo.run.name
 
 
 def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, server: Server, page: Page) -> None:
@@ -272,45 +211,110 @@ def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, ser
     assert hosts == {"127.0.0.1"}, json.dumps(sorted(requests), indent=1)
 
 
-def test_a_setting_is_found_by_its_kohya_name_and_sections_tell_what_was_changed(
-    home: Path, server: Server, page: Page
-) -> None:
-    open_page(page, server.url)
+@pytest.fixture(scope="module")
+def shown(page_server: Server, context: BrowserContext) -> Iterator[Page]:
+    """One page for the tests below, from a first visit on. Loading it takes longer than they do."""
+    with first_visit(page_server), new_page(context) as opened:
+        open_page(opened, page_server.url)
+        yield opened
+
+
+def basic_form(page: Page) -> None:
+    """The form on its basic level, all of it."""
     tab(page, "training")
-    warmup, rank = page.locator(f"#{field_id('captions.token_warmup')}"), page.locator(f"#{field_id('adapter.rank')}")
+    page.fill("#find-setting", "")
+    page.get_by_label("Basic", exact=True).click()
+
+
+def test_the_first_visit_shows_the_demo_ready_to_start(shown: Page) -> None:
+    demo = load(ROOT / "presets" / "demo.json")
+    tab(shown, "training")
+    expect(shown.locator(f"#{field_id('model.base')} input, #{field_id('model.base')} textarea")).to_have_value(
+        demo.model.base
+    )
+    expect(shown.locator("#plan-sentence")).to_contain_text(f"rank {demo.adapter.rank}", timeout=WAIT_MS)
+    expect(shown.locator("#plan-sentence .blocked")).to_have_count(0)
+
+
+def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(shown: Page, page_server: Server) -> None:
+    basic_form(shown)
+    rank, rate = shown.locator(f"#{field_id('adapter.rank')}"), shown.locator(f"#{field_id('optimizer.unet_rate')}")
+    rank.locator("input").fill("0")
+    expect(rank.locator(".problem-text")).to_contain_text("from 1 to 1024 (got 0)", timeout=WAIT_MS)
+    rate.locator("input, textarea").fill("fast")
+    expect(rate.locator(".problem-text")).to_contain_text("'fast'", timeout=WAIT_MS)
+
+    shown.click("#start")
+    message = shown.locator("#start-message")
+    expect(message).to_contain_text("Rank", timeout=WAIT_MS)
+    expect(message).to_contain_text("Learning rate, UNet")
+    assert not (page_server.folder / "home" / "runs").exists()
+
+    rank.locator("input").fill("4")
+    rate.locator("input, textarea").fill("2e-4")
+    expect(shown.locator("#plan-sentence")).to_contain_text("rank 4", timeout=WAIT_MS)
+    expect(rank.locator(".problem-text")).to_be_hidden()
+    top = shown.locator("#rate-chart svg.chart text.y").last  # the picture of the learning rate follows the form
+    expect(top).to_have_text("2e-4", timeout=WAIT_MS)
+
+
+def test_levels_and_conditions_show_and_hide_fields(shown: Page) -> None:
+    basic_form(shown)
+    vae, steps = shown.locator(f"#{field_id('model.vae')}"), shown.locator(f"#{field_id('run.steps')}")
+    expect(vae).to_be_hidden()
+    shown.get_by_label("Advanced", exact=True).click()
+    expect(vae).to_be_visible(timeout=WAIT_MS)
+
+    expect(steps).to_be_hidden()
+    shown.locator(f"#{field_id('run.length')} input").click()
+    shown.get_by_role("option", name="steps").click()
+    expect(steps).to_be_visible(timeout=WAIT_MS)
+    expect(shown.locator(f"#{field_id('run.epochs')}")).to_be_hidden()
+
+
+def test_a_setting_is_found_by_its_kohya_name_and_sections_tell_what_was_changed(shown: Page) -> None:
+    basic_form(shown)
+    warmup, rank = shown.locator(f"#{field_id('captions.token_warmup')}"), shown.locator(f"#{field_id('adapter.rank')}")
     expect(warmup).to_be_hidden()
-    page.fill("#find-setting", "token_warmup steps")
+    shown.fill("#find-setting", "token_warmup steps")
     expect(warmup).to_be_visible(timeout=WAIT_MS)  # an expert's setting is found on the basic level
     expect(rank).to_be_hidden()
-    page.fill("#find-setting", "")
+    shown.fill("#find-setting", "")
     expect(rank).to_be_visible()
 
-    count = page.locator('#section-list [data-section="noise"] i')
+    count = shown.locator('#section-list [data-section="noise"] i')
     expect(count).to_have_text("")
-    page.get_by_label("Advanced", exact=True).click()
-    page.locator(f"#{field_id('noise.offset')} input").first.fill("0.1")
+    shown.get_by_label("Advanced", exact=True).click()
+    shown.locator(f"#{field_id('noise.offset')} input").first.fill("0.1")
     expect(count).to_have_text("1", timeout=WAIT_MS)
-    page.click('#section-list [data-section="sharing"]')
-    expect(page.locator("#section-sharing")).to_be_in_viewport()
+    shown.click('#section-list [data-section="sharing"]')
+    expect(shown.locator("#section-sharing")).to_be_in_viewport()
 
 
-def test_a_changed_field_goes_back_by_key_and_the_page_speaks_chinese_when_asked(
-    home: Path, server: Server, page: Page
-) -> None:
-    open_page(page, server.url)
-    tab(page, "training")
-    rank = page.locator(f"#{field_id('adapter.rank')}")
+def test_the_form_is_kept_when_the_page_is_loaded_again(shown: Page, page_server: Server) -> None:
+    basic_form(shown)
+    rank = shown.locator(f"#{field_id('adapter.rank')} input")
+    rank.fill("48")
+    expect(shown.locator("#plan-sentence")).to_contain_text("rank 48", timeout=WAIT_MS)
+    open_page(shown, page_server.url)
+    tab(shown, "training")
+    expect(rank).to_have_value("48", timeout=WAIT_MS)
+
+
+def test_a_changed_field_goes_back_by_key_and_the_page_speaks_chinese_when_asked(shown: Page) -> None:
+    basic_form(shown)
+    rank = shown.locator(f"#{field_id('adapter.rank')}")
     rank.locator("input").fill("7")
     back = rank.get_by_role("button", name="Rank: back to 16, as in the preset")
     expect(back).to_be_visible(timeout=WAIT_MS)
 
-    page.select_option("#language-choice", "zh")
-    expect(page.locator("#start")).to_have_text("开始训练", timeout=WAIT_MS)
-    expect(page.locator("#plan-sentence")).to_contain_text("秩 7", timeout=WAIT_MS)
-    tab(page, "training")
-    page.fill("#find-setting", "alpha size of the adapter")  # also found by its English words
+    shown.select_option("#language-choice", "zh")
+    expect(shown.locator("#start")).to_have_text("开始训练", timeout=WAIT_MS)
+    expect(shown.locator("#plan-sentence")).to_contain_text("秩 7", timeout=WAIT_MS)
+    tab(shown, "training")
+    shown.fill("#find-setting", "alpha size of the adapter")  # also found by its English words
     expect(rank).to_be_hidden()
-    page.fill("#find-setting", "size of the adapter")
+    shown.fill("#find-setting", "size of the adapter")
     expect(rank).to_contain_text("网络的大小")
     rank.locator(".reset").press("Enter")
     expect(rank.locator("input")).to_have_value("16", timeout=WAIT_MS)
