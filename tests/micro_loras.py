@@ -48,9 +48,7 @@ def filled(adapter: Adapter, seed: int = 3, size: float = 0.1) -> Adapter:
     return adapter
 
 
-def save_lora(
-    path: Path, recipe: Recipe, parts: tuple[str, ...] = ("unet",), **metadata: str
-) -> Path:
+def save_lora(path: Path, recipe: Recipe, parts: tuple[str, ...] = ("unet",), **metadata: str) -> Path:
     models = {part: micro_models()[part] for part in parts}
     adapter = filled(attach(models, recipe, device="cpu"))
     save_adapter(path, adapter, "fp32", metadata)
