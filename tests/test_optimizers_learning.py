@@ -79,7 +79,7 @@ def task(facts, tmp_path_factory) -> Task:
     text = TextSource(encoders, "demo", None, text_reading(preset))
     (batch,) = BatchMaker(preset, plan, (latents, None, text), CPU).batches(0)
     batch = dataclasses.replace(batch, timesteps=torch.tensor([300, 700]))
-    known = KnownText(text.encode(batch.words))
+    known: Any = KnownText(text.encode(batch.words))
     objective = Objective(sdxl_schedule(False), "epsilon", LossTerms())
     unet = checkpoint.load_unet(facts, torch.float32, CPU)
     with torch.no_grad():

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -42,7 +43,7 @@ def started(monkeypatch):
     return calls
 
 
-def picture(home: Path, name: str = "2026-11-21/00001-7.png", **values) -> Path:
+def picture(home: Path, name: str = "2026-11-21/00001-7.png", **values: Any) -> Path:
     path = home / "pictures" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     preset = DrawingPreset().changed({"picture.prompt": "a fox", **values})
@@ -158,7 +159,8 @@ def test_what_is_drawn_is_followed_from_the_events(home, started):
 
 
 def test_a_failed_request_says_why_beside_the_setting(home, started):
-    events.EventLog(desk().ask(DrawingPreset()) and desk().events).emit(
+    desk().ask(DrawingPreset())
+    events.EventLog(desk().events).emit(
         events.Answered("r", "failed", 0, 0.0, "", [{"where": "model.base", "message": "no base model is chosen."}])
     )
     desk().cancel()
@@ -177,7 +179,8 @@ def test_a_training_that_starts_gets_the_graphics_card(home, monkeypatch):
 
 
 def test_the_settings_of_a_kept_picture_are_told_and_used(home):
-    told = ask("about", path=str(picture(home, **{"sampling.steps": 11})))
+    values: dict[str, Any] = {"sampling.steps": 11}
+    told = ask("about", path=str(picture(home, **values)))
     assert (told["source"], told["prompt"], told["notes"]) == ("Atelier", "a fox", [])
     assert ["Steps", "11"] in told["rows"] and told["values"]["picture.seed"] == 7
     updates = sample_form.updates(told["values"])
