@@ -98,6 +98,7 @@ def test_stopped_by_request_and_by_signal_it_ends_in_the_same_weights(fifty, tmp
     made = RunFolder(tmp_path / "stopped")
     process = start_engine("train", tmp_path / "preset.json", "--run", made.path)
     wait_for_step(made, 12, process)
+    made.request("pause")  # so that what follows has time, and to be stopped while it is held
     assert main(["train", str(made.path)]) == 2  # two processes never work in one run folder
     assert "another process" in capsys.readouterr().err
     assert main(["train", str(tmp_path / "preset.json"), "--run", str(made.path)]) == 2

@@ -54,7 +54,7 @@ def test_text_weights_are_those_of_diffusers_converters(model: Model, stored: di
 
 def test_the_projection_is_x_at_p(model: Model, stored: dict):
     projection = stored[keys.TEXT_2_PREFIX + "text_projection"]
-    x = torch.randn(3, 40, dtype=STORED)
+    x = torch.eye(40, dtype=STORED)  # one product a number: no order of adding up can differ
     assert torch.equal(model.text.two.text_projection(x), x @ projection)
 
 

@@ -40,6 +40,12 @@ def test_every_sentence_of_the_engine_is_there_in_chinese() -> None:
     assert [text for text in filled if english_in(text)] == [], "write them into ui/languages/zh_told.json"
 
 
+@pytest.mark.parametrize("path", ["/a/b.safetensors", "/my files/ü/b.safetensors", "C:\\my files\\b.c"])
+def test_the_file_before_a_sentence_stays_whatever_its_name(path: str) -> None:
+    with speaking("zh"):
+        assert retold(f"{path}: there is no such file.") == f"{path}: 没有这个文件。"
+
+
 def test_what_every_broken_rule_and_faulty_form_says_is_chinese() -> None:
     said: list[str] = []
     for values, _ in BROKEN.values():

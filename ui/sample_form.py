@@ -14,8 +14,9 @@ from gradio.components import Component
 from engine.atomic import write_text_whole
 from engine.drawing.desk import desk
 from engine.drawing.lora_lines import read_lora_lines
+from engine.drawing.plan import plan_drawing
 from engine.drawing.settings import BY_PATH, DRAWING_SETTINGS, build
-from engine.errors import PresetError, Problem, UserError
+from engine.errors import Problem, UserError
 from engine.preset import BY_PATH as TRAINING
 from engine.preset import Preset, load, resolve
 from ui import form as forms
@@ -76,10 +77,10 @@ def updates(values: Mapping[str, Any]) -> list[Any]:
 
 
 def problems(content: Mapping[str, Any]) -> list[Problem]:
-    """What is wrong with the form, all at once."""
+    """What is wrong with the form and the files that it names, all at once."""
     try:
-        build(content)
-    except PresetError as error:
+        plan_drawing(build(content))
+    except UserError as error:
         return list(error.problems)
     return []
 

@@ -15,7 +15,7 @@ import gradio as gr
 from engine.drawing.desk import desk
 from engine.drawing.plan import plan_drawing
 from engine.drawing.settings import DRAWING_SETTINGS, GROUPS, build
-from engine.errors import PresetError, UserError
+from engine.errors import UserError
 from engine.preset import load
 from ui import run_list, sample_answers, sample_form, served_functions
 from ui.data_page import problem_list
@@ -133,7 +133,7 @@ def _draw(*shown: Any) -> list[Any]:
     except UserError as error:
         found = list(error.problems)
         told = problem_list(sample_form.labelled(found), "problem")
-        marks = sample_form.marks(content, found if isinstance(error, PresetError) else [])
+        marks = sample_form.marks(content, found)
         return [f'<div class="fault"><p>{say("Not started. Please correct:")}</p>{told}</div>', marks]
     return ["", sample_form.marks(content, [])]
 

@@ -20,7 +20,7 @@ SENTENCES, PHRASES = "told", "phrases"
 _ANYTHING = {"{#": r"([\d.,]+)", **{f"{{{digit}": "(.+?)" for digit in range(1, 10)}}
 _ENDS = re.compile(r"(?<=[.…])\s+(?=[A-Z(`1-9])")
 _GOT = re.compile(r"^(?P<what>.+?) \(got (?P<value>.*)\)(?P<end>[.:]?)$", re.DOTALL)
-_ABOUT = re.compile(r"(\S*[/.]\S*:) (.+)", re.DOTALL)  # a file or setting before what is told of it
+_ABOUT = re.compile(r"((?:(?!: ).)*[/.](?:(?!: ).)*:) (.+)", re.DOTALL)  # a file or setting before what is told of it
 _SETTING = re.compile(rf"(?<![\w./-])({'|'.join(SECTIONS)})\.([a-z_0-9]+)(?![\w/])")
 
 
