@@ -23,13 +23,15 @@ window.atelierBench = (() => {
   };
 
   // Look at the folder anew; an answer that a later question overtook is dropped.
-  let question = 0;
+  let question = 0, answered = 0;
   bench.look = async ({ first = state.first, at = null, quiet = false } = {}) => {
     if (!state.folder) return bench.drawAll();
+    if (quiet && answered !== question) return; // a page that was asked for meanwhile comes with all this
     const mine = ++question;
     if (!quiet) bench.root.classList.add("is-busy");
     const answer = await bench.ask("view", { filter: state.filter, tag_search: state.tagSearch, sort: state.sort, first, at });
     if (mine !== question) return;
+    answered = mine;
     bench.root.classList.remove("is-busy");
     state.fault = answer.error || "";
     if (!answer.error) {
