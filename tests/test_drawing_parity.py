@@ -14,24 +14,8 @@ from engine.drawing.draw import draw_batch
 from engine.drawing.plan import plan_drawing
 from engine.drawing.settings import DrawingPreset
 from engine.sdxl.tokenizer import Tokenizers
+from tests.test_sdxl_samplers import PUBLISHED
 
-# the scheduler file of SDXL base 1.0, as published
-PUBLISHED: dict[str, Any] = {
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "clip_sample": False,
-    "interpolation_type": "linear",
-    "num_train_timesteps": 1000,
-    "prediction_type": "epsilon",
-    "sample_max_value": 1.0,
-    "set_alpha_to_one": False,
-    "skip_prk_steps": True,
-    "steps_offset": 1,
-    "timestep_spacing": "leading",
-    "trained_betas": None,
-    "use_karras_sigmas": False,
-}
 # (sampler, noise levels) → class of diffusers and what diffusers' users set
 SHARED: dict[tuple[str, str], tuple[str, dict[str, Any]]] = {
     ("euler", "normal"): ("EulerDiscreteScheduler", {}),

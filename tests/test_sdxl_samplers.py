@@ -15,7 +15,7 @@ from engine.sdxl.text import TextFeatures
 
 SIZE_PX = (40, 64)
 # the scheduler file of SDXL base 1.0, as published
-PUBLISHED = {
+PUBLISHED: dict[str, Any] = {
     "beta_end": 0.012,
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
