@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -37,10 +37,36 @@ ROOT = Path(__file__).resolve().parent.parent
 VERSION = 1
 
 
-class Preset(BaseModel):
-    """All settings of a run. Frozen; unknown keys are refused; build it with `load`, `build` or `changed`."""
+class Sectioned(BaseModel):
+    """Settings in sections, as presets of runs and of drawings have them. Frozen; unknown keys are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    guide: ClassVar[str] = "docs/settings.md"
+
+    def get(self, path: str) -> Any:
+        """The value of "section.name"."""
+        section, name = path.split(".")
+        return getattr(getattr(self, section), name)
+
+    def content_with(self, values: Mapping[str, Any], known: Collection[str]) -> tuple[dict[str, Any], list[Problem]]:
+        """The nested content with other values by "section.name", and a problem for each path that is not `known`."""
+        content = self.model_dump()
+        problems: list[Problem] = []
+        for path, value in values.items():
+            if path not in known:
+                problems.append(Problem(path, "there is no such setting." + nearest(path, known, self.guide)))
+                continue
+            section, name = path.split(".")
+            content[section][name] = value
+        return content, problems
+
+    def save(self, path: Path) -> None:
+        """Write the preset as JSON, whole or not at all."""
+        write_text_whole(path, self.model_dump_json(indent=2) + "\n")
+
+
+class Preset(Sectioned):
+    """All settings of a run. Build it with `load`, `build` or `changed`."""
 
     version: int = VERSION
     about: str = ""
@@ -59,30 +85,13 @@ class Preset(BaseModel):
     logging: Logging = Logging()
     sharing: Sharing = Sharing()
 
-    def get(self, path: str) -> Any:
-        """The value of "section.name"."""
-        section, name = path.split(".")
-        return getattr(getattr(self, section), name)
-
     def values(self) -> dict[str, Any]:
         """All values by "section.name"."""
         return {item.path: self.get(item.path) for item in SETTINGS}
 
     def changed(self, values: Mapping[str, Any]) -> Preset:
         """A copy with other values by "section.name"; raises PresetError with every fault."""
-        content = self.model_dump()
-        problems: list[Problem] = []
-        for path, value in values.items():
-            if path not in BY_PATH:
-                problems.append(Problem(path, "there is no such setting." + _nearest(path, BY_PATH)))
-                continue
-            section, name = path.split(".")
-            content[section][name] = value
-        return build(content, problems)
-
-    def save(self, path: Path) -> None:
-        """Write the preset as JSON, whole or not at all."""
-        write_text_whole(path, self.model_dump_json(indent=2) + "\n")
+        return build(*self.content_with(values, BY_PATH))
 
 
 SETTINGS: tuple[Setting, ...] = settings_of(Preset)
@@ -169,7 +178,7 @@ def _problem_of(fault: Any) -> Problem:
     got = fault.get("input")
     if fault["type"] == "extra_forbidden":
         known = SECTIONS if len(fault["loc"]) == 1 else BY_PATH
-        return Problem(where, "there is no such setting." + _nearest(where, known))
+        return Problem(where, "there is no such setting." + nearest(where, known))
     if where in BY_PATH:
         return Problem(where, f"must be {BY_PATH[where].limits_text} (got {got!r}).")
     if where in SECTIONS:
@@ -191,10 +200,11 @@ def _rest(content: Mapping[str, Any], error: ValidationError, value_for: Callabl
     return Preset.model_validate(rest)
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
+def nearest(name: str, known: Iterable[str], guide: str = Sectioned.guide) -> str:
+    """The end of a sentence on a name that there is not: the one that was meant, or where all of them stand."""
     names = list(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if not close and "." in name:
         tails = {item.split(".")[-1]: item for item in names}
         close = [tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, n=1, cutoff=0.6)]
-    return f" Did you mean {close[0]}?" if close else " See docs/settings.md for all of them."
+    return f" Did you mean {close[0]}?" if close else f" See {guide} for all of them."

@@ -5,18 +5,17 @@ As a run's preset (engine/preset.py): made by `load`, `build` or `changed`; rela
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from engine.atomic import write_text_whole
 from engine.drawing.groups import Hires, Image, Loras, Model, Picture, Preview, Refiner, Sampling, Tiling
 from engine.drawing.lora_lines import read_lora_lines
 from engine.errors import PresetError, Problem, UserError
+from engine.preset import Sectioned, nearest
 from engine.settings import Setting, settings_of
 
 VERSION = 1
@@ -26,10 +25,10 @@ SPREAD_SAMPLERS = ("euler", "heun", "dpmpp_2m", "dpmpp_2m_sde", "dpmpp_3m_sde", 
 """The samplers whose noise levels can be spread otherwise than by the time steps."""
 
 
-class DrawingPreset(BaseModel):
-    """All settings of a picture. Frozen; unknown keys are refused."""
+class DrawingPreset(Sectioned):
+    """All settings of a picture."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    guide: ClassVar[str] = "docs/sampling.md"
 
     kind: str = KIND
     version: int = VERSION
@@ -43,30 +42,13 @@ class DrawingPreset(BaseModel):
     tiling: Tiling = Tiling()
     preview: Preview = Preview()
 
-    def get(self, path: str) -> Any:
-        """The value of "group.name"."""
-        group, name = path.split(".")
-        return getattr(getattr(self, group), name)
-
     def values(self) -> dict[str, Any]:
         """All values by "group.name"."""
         return {item.path: self.get(item.path) for item in DRAWING_SETTINGS}
 
     def changed(self, values: Mapping[str, Any]) -> DrawingPreset:
         """A copy with other values by "group.name"; raises PresetError with every fault."""
-        content = self.model_dump()
-        problems: list[Problem] = []
-        for path, value in values.items():
-            if path not in BY_PATH:
-                problems.append(Problem(path, "there is no such setting." + _nearest(path)))
-                continue
-            group, name = path.split(".")
-            content[group][name] = value
-        return build(content, problems)
-
-    def save(self, path: Path) -> None:
-        """Write the preset as JSON, whole or not at all."""
-        write_text_whole(path, self.model_dump_json(indent=2) + "\n")
+        return build(*self.content_with(values, BY_PATH))
 
 
 DRAWING_SETTINGS: tuple[Setting, ...] = settings_of(DrawingPreset)
@@ -166,7 +148,7 @@ def _problem_of(fault: Any) -> Problem:
     where = ".".join(str(part) for part in fault["loc"])
     got = fault.get("input")
     if fault["type"] == "extra_forbidden":
-        return Problem(where, "there is no such setting." + _nearest(where))
+        return Problem(where, "there is no such setting." + nearest(where, [*BY_PATH, *GROUPS], DrawingPreset.guide))
     if where in BY_PATH:
         return Problem(where, f"must be {BY_PATH[where].limits_text} (got {got!r}).")
     if where in GROUPS:
@@ -186,11 +168,3 @@ def _rest(content: Mapping[str, Any], error: ValidationError) -> DrawingPreset:
             if item := BY_PATH.get(".".join(map(str, fault["loc"]))):
                 place[item.name] = item.nearest(got)
     return DrawingPreset.model_validate(rest)
-
-
-def _nearest(name: str) -> str:
-    close = difflib.get_close_matches(name, [*BY_PATH, *GROUPS], n=1, cutoff=0.6)
-    if not close:
-        tails = {path.split(".")[-1]: path for path in BY_PATH}
-        close = [tails[tail] for tail in difflib.get_close_matches(name.split(".")[-1], tails, n=1, cutoff=0.6)]
-    return f" Did you mean {close[0]}?" if close else " See docs/sampling.md for all of them."
