@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from engine import events
 from engine.preset import ROOT, load
 from engine.run import RunFolder
 from tests.browser import Server, free_port
+from ui.form import field_id
 from ui.last import keep_first_steps, own_presets
 
 WAIT_MS = 120_000
@@ -100,6 +101,11 @@ def open_page(page: Page, url: str) -> None:
     expect(page.locator("#status .status")).to_be_visible(timeout=WAIT_MS)
 
 
+def entry(page: Page, path: str) -> Locator:
+    """What a field is entered in, by the path of its setting."""
+    return page.locator(f"#entry-{field_id(path)}")
+
+
 def tab(page: Page, name: str) -> None:
     page.click(f"#tab-{name}-button")
 
@@ -107,8 +113,7 @@ def tab(page: Page, name: str) -> None:
 def load_preset(page: Page, title: str) -> None:
     """Load a preset on its tab, by the name in the list."""
     tab(page, "presets")
-    page.locator("#preset-choice input").click()
-    page.get_by_role("option", name=f"{title} (yours)").click()
+    page.select_option("#preset-choice", label=f"{title} (yours)")
     page.click("#preset-load")
     expect(page.locator("#preset-message")).to_contain_text(f"“{title}” is in the form now", timeout=WAIT_MS)
 

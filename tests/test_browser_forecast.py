@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser import Server
-from tests.pages import WAIT_MS, open_page, tab
+from tests.pages import WAIT_MS, entry, open_page, tab
 
 pytestmark = pytest.mark.browser
 
@@ -19,7 +19,7 @@ def test_a_file_is_chosen_by_keyboard_and_what_fits_is_applied_and_undone(
     open_page(page, page_server.url)
     tab(page, "training")
     base = page.locator("#field-model-base")
-    box = base.locator("input, textarea")
+    box = base.locator("input")
     expect(box).to_have_value("demo/model.safetensors", timeout=WAIT_MS)
     expect(page.locator("#forecast")).to_contain_text("Steps", timeout=WAIT_MS)
 
@@ -43,7 +43,7 @@ def test_a_file_is_chosen_by_keyboard_and_what_fits_is_applied_and_undone(
     assert Path(box.input_value()).is_absolute() and Path(box.input_value()).name == "model.safetensors"
     expect(page.locator("#plan-sentence")).to_contain_text("rank 16", timeout=WAIT_MS)
 
-    page.locator("#field-run-batch_size input[type=number]").first.fill("64")
+    entry(page, "run.batch_size").fill("64")
     page.keyboard.press("Tab")
     expect(page.locator("#plan-sentence")).to_contain_text("÷ batch 64", timeout=WAIT_MS)
     page.locator("#fit-gb input").fill("1")

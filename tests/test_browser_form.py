@@ -16,10 +16,10 @@ from engine.errors import PresetError
 from engine.preset import BY_PATH, ROOT, SETTINGS, Preset, load
 from engine.settings import Setting
 from tests.browser import Server, new_page
-from tests.pages import WAIT_MS, first_visit, load_preset, open_page, tab, until
+from tests.pages import WAIT_MS, entry, first_visit, load_preset, open_page, tab, until
 from tests.setting_rows import ROWS
 from ui.form import field_id, slider_step
-from ui.last import own_presets
+from ui.last import own_presets, remember
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
@@ -80,6 +80,36 @@ def presets_with_everything_changed() -> list[Preset]:
     return made
 
 
+def test_an_edit_is_asked_once_and_a_tab_without_news_asks_nothing(home: Path, server: Server, page: Page) -> None:
+    faulty = load(ROOT / "presets" / "demo.json").model_dump()
+    faulty["adapter"]["rank"] = 0
+    remember(faulty, "basic", "")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.post_data or "") if request.method == "POST" else None)
+
+    def questions(what: str) -> int:
+        return sum(rf'ask\":\"{what}\"' in text for text in asked)
+
+    open_page(page, server.url)
+    page.click("#plan-sentence a[data-field]")  # to a field whose tab was not opened yet
+    rank = entry(page, "adapter.rank")
+    expect(rank).to_be_focused(timeout=WAIT_MS)
+    looks = questions("look")
+    for text in ("3", "31", "32"):
+        rank.fill(text)
+    expect(page.locator("#plan-sentence")).to_contain_text("rank 32", timeout=WAIT_MS)
+    assert questions("look") == looks + 1
+
+    for count in (1, 2):
+        for _ in range(2):
+            tab(page, "presets")
+            expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
+            tab(page, "training")
+        assert questions("presets") == count
+        rank.fill("33")
+        expect(page.locator("#plan-sentence")).to_contain_text("rank 33", timeout=WAIT_MS)
+
+
 FOCUSED = """() => {
   const entry = document.activeElement;
   if (!entry || entry === document.body) return null;
@@ -136,7 +166,7 @@ def test_every_setting_comes_back_from_the_page_as_it_was_put_there(home: Path, 
     open_page(page, server.url)
     for number, preset in enumerate(presets):
         load_preset(page, f"all {number}")
-        page.fill("#preset-name textarea, #preset-name input", f"again {number}")
+        page.fill("#preset-name", f"again {number}")
         page.click("#preset-save-as")
         expect(page.locator("#preset-message")).to_contain_text(f"again {number}", timeout=WAIT_MS)
         again = load(own_presets() / f"again {number}.json")
@@ -149,8 +179,7 @@ def test_a_recipe_shows_what_it_changes_and_is_undone_and_a_file_comes_in_and_go
 ) -> None:
     open_page(page, server.url)
     tab(page, "presets")
-    page.locator("#preset-choice input").click()
-    page.get_by_role("option", name="product").click()
+    page.select_option("#preset-choice", label="product")
     expect(page.locator("#preset-changes")).to_contain_text("Loading changes", timeout=WAIT_MS)
     expect(page.locator("#preset-about")).to_contain_text("80_name")
     page.click("#preset-load")
@@ -161,9 +190,9 @@ def test_a_recipe_shows_what_it_changes_and_is_undone_and_a_file_comes_in_and_go
 
     theirs = home / "theirs.json"
     theirs.write_text(json.dumps({"sdxl": True, "network_dim": 48, "netwerk": 3}), encoding="utf-8")
-    page.locator("#preset-import input[type=file], input[type=file]").last.set_input_files(str(theirs))
+    page.locator("#preset-import").set_input_files(str(theirs))
     expect(page.locator("#preset-receipt")).to_contain_text("netwerk", timeout=WAIT_MS)
-    expect(page.locator("#preset-choice input")).to_have_value("theirs (yours)", timeout=WAIT_MS)
+    expect(page.locator("#preset-choice option:checked")).to_have_text("theirs (yours)", timeout=WAIT_MS)
     assert load(own_presets() / "theirs.json").adapter.rank == 48
     with page.expect_download(timeout=WAIT_MS) as download:
         page.click("#preset-export")
@@ -191,7 +220,7 @@ def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, ser
     page.on("request", lambda request: requests.append(request.url))
 
     open_page(page, server.url)
-    page.locator(f"#{field_id('data.folder')}").locator("input, textarea").fill(str(home / "pictures"))
+    entry(page, "data.folder").fill(str(home / "pictures"))
     mine = page.locator(".pictures figure", has_text=attack)
     expect(mine).to_have_count(2, timeout=WAIT_MS)
     until(lambda: mine.locator("img").first.evaluate("image => image.naturalWidth > 0"), "a thumbnail")
@@ -200,8 +229,7 @@ def test_no_request_leaves_this_machine_and_no_text_becomes_html(home: Path, ser
         page.wait_for_timeout(300)
     expect(mine).to_have_count(2)
     tab(page, "presets")
-    page.locator("#preset-choice input").click()
-    page.get_by_role("option", name="<b>hostile<b> (yours)").click()
+    page.select_option("#preset-choice", label="<b>hostile<b> (yours)")
     expect(page.locator("#preset-about")).to_contain_text(f"by {attack}", timeout=WAIT_MS)
     page.click("#preset-load")
     expect(page.locator("#preset-message")).to_contain_text("“<b>hostile<b>” is in the form now", timeout=WAIT_MS)
@@ -229,9 +257,7 @@ def basic_form(page: Page) -> None:
 def test_the_first_visit_shows_the_demo_ready_to_start(shown: Page) -> None:
     demo = load(ROOT / "presets" / "demo.json")
     tab(shown, "training")
-    expect(shown.locator(f"#{field_id('model.base')} input, #{field_id('model.base')} textarea")).to_have_value(
-        demo.model.base
-    )
+    expect(entry(shown, "model.base")).to_have_value(demo.model.base)
     expect(shown.locator("#plan-sentence")).to_contain_text(f"rank {demo.adapter.rank}", timeout=WAIT_MS)
     expect(shown.locator("#plan-sentence .blocked")).to_have_count(0)
 
@@ -241,7 +267,7 @@ def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(show
     rank, rate = shown.locator(f"#{field_id('adapter.rank')}"), shown.locator(f"#{field_id('optimizer.unet_rate')}")
     rank.locator("input").fill("0")
     expect(rank.locator(".problem-text")).to_contain_text("from 1 to 1024 (got 0)", timeout=WAIT_MS)
-    rate.locator("input, textarea").fill("fast")
+    rate.locator("input").fill("fast")
     expect(rate.locator(".problem-text")).to_contain_text("'fast'", timeout=WAIT_MS)
 
     shown.click("#start")
@@ -251,7 +277,7 @@ def test_a_fault_is_named_beside_its_field_while_typing_and_start_names_all(show
     assert not (page_server.folder / "home" / "runs").exists()
 
     rank.locator("input").fill("4")
-    rate.locator("input, textarea").fill("2e-4")
+    rate.locator("input").fill("2e-4")
     expect(shown.locator("#plan-sentence")).to_contain_text("rank 4", timeout=WAIT_MS)
     expect(rank.locator(".problem-text")).to_be_hidden()
     top = shown.locator("#rate-chart svg.chart text.y").last  # the picture of the learning rate follows the form
@@ -266,8 +292,7 @@ def test_levels_and_conditions_show_and_hide_fields(shown: Page) -> None:
     expect(vae).to_be_visible(timeout=WAIT_MS)
 
     expect(steps).to_be_hidden()
-    shown.locator(f"#{field_id('run.length')} input").click()
-    shown.get_by_role("option", name="steps").click()
+    entry(shown, "run.length").select_option("steps")
     expect(steps).to_be_visible(timeout=WAIT_MS)
     expect(shown.locator(f"#{field_id('run.epochs')}")).to_be_hidden()
 
@@ -285,7 +310,7 @@ def test_a_setting_is_found_by_its_kohya_name_and_sections_tell_what_was_changed
     count = shown.locator('#section-list [data-section="noise"] i')
     expect(count).to_have_text("")
     shown.get_by_label("Advanced", exact=True).click()
-    shown.locator(f"#{field_id('noise.offset')} input").first.fill("0.1")
+    entry(shown, "noise.offset").fill("0.1")
     expect(count).to_have_text("1", timeout=WAIT_MS)
     shown.click('#section-list [data-section="sharing"]')
     expect(shown.locator("#section-sharing")).to_be_in_viewport()

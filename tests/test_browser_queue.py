@@ -14,7 +14,7 @@ from engine.preset import ROOT, load
 from engine.queue import Queue, preset_of
 from engine.run import create
 from tests.browser import Server
-from tests.pages import WAIT_MS, open_page, tab, until
+from tests.pages import WAIT_MS, entry, open_page, tab, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
 HOSTILE = "<img src=x onerror=document.title='hacked'> & ${document.title='hacked'}"
@@ -54,8 +54,7 @@ def test_the_queue_and_the_history(page_server: Server, past: Path, page: Page) 
     page.locator("#queue-list li").first.get_by_role("button", name="Load it").click()
     expect(page.locator("#start-message")).to_contain_text("is in the form", timeout=30_000)
     tab(page, "training")
-    page.locator("#field-adapter-rank input[type=number]").first.fill("5")
-    page.locator("#field-adapter-rank input[type=number]").first.blur()
+    entry(page, "adapter.rank").fill("5")
     expect(page.locator("#plan-sentence")).to_contain_text("rank 5", timeout=WAIT_MS)
     page.click("#queue-add")
     until(lambda: preset_of(queue.get(second.id)).adapter.rank == 5, "a changed entry")

@@ -15,7 +15,7 @@ from engine.queue import Queue
 from engine.tools import jobs
 from tests.browser import Server
 from tests.captioning_models import BLUE, RED, picture, write_tagger
-from tests.pages import WAIT_MS, open_page, tab
+from tests.pages import WAIT_MS, entry, open_page, tab
 from ui.form import field_id
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -49,7 +49,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def choose_folder(page: Page, folder: Path) -> None:
-    page.locator(f"#{field_id('data.folder')}").locator("input, textarea").fill(str(folder))
+    entry(page, "data.folder").fill(str(folder))
     expect(page.locator("#plan-sentence")).to_contain_text("images", timeout=WAIT_MS)
 
 
@@ -105,8 +105,7 @@ def test_each_tool_shows_what_it_would_do_and_what_arranging_made_is_taken_over(
     page.click("#prepare-use", timeout=WAIT_MS)
     made = pictures.with_name("set-arranged")
     for path, folder in (("data.folder", "train"), ("data.regularization_folder", "regularization")):
-        entry = page.locator(f"#{field_id(path)}").locator("input, textarea")
-        expect(entry).to_have_value(str(made / folder), timeout=WAIT_MS)
+        expect(entry(page, path)).to_have_value(str(made / folder), timeout=WAIT_MS)
     assert contents(pictures) == before
 
 
@@ -125,7 +124,7 @@ def test_a_captioner_is_tried_put_into_the_queue_and_then_writes(
     model = page.locator(f"#{field_id('tool.caption.model')}")
     expect(model.locator(".problem-text")).to_be_visible(timeout=WAIT_MS)
 
-    model.locator("input, textarea").fill(str(tagger))
+    model.locator("input").fill(str(tagger))
     page.locator(f"#{field_id('tool.caption.trigger')} input").fill("zkt")
     page.click("#caption-try")
     tried = page.locator("#caption-state .tried figcaption")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import gradio as gr
 import pytest
 
-from engine.preset import BY_PATH, SETTINGS, Preset
-from ui import field_reset, form, last, preset_files, presets_tab
+from engine.preset import BY_PATH, Preset
+from ui import field_reset, form, form_answers, last, preset_files
 from ui.applying import value_of
 from ui.last import SHIPPED
 
@@ -19,22 +18,24 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def shown_with(preset: Preset, **changes: object) -> list[object]:
-    """What the widgets show of a preset, with some settings ("section__name") typed over."""
-    shown = form.show_all(preset)
-    for name, value in changes.items():
-        shown[[item.path for item in SETTINGS].index(name.replace("__", "."))] = value
-    return shown
+def shown_with(preset: Preset, **changes: object) -> dict[str, object]:
+    """What the fields show of a preset, with some settings ("section__name") typed over."""
+    return form.show_all(preset) | {name.replace("__", "."): value for name, value in changes.items()}
 
 
-def changed(shown: list[object]) -> dict[str, str]:
-    return field_reset.changed(form.read_all(shown), field_reset.loaded())
+def put_back(shown: dict[str, object]) -> dict[str, object]:
+    """What the buttons beside the changed fields put back."""
+    marked = field_reset.changed(form.read_all(shown), field_reset.loaded())
+    return {path: had["shown"] for path, had in marked.items()}
 
 
-def pressed(path: object) -> dict[str, object]:
-    """What the fields get when the button of this one is pressed; only those that get anything."""
-    got = field_reset.put_back(gr.EventData(None, {"setting": path}))
-    return {item.path: value for item, value in zip(SETTINGS, got, strict=True) if value != gr.skip()}
+def changed(shown: dict[str, object]) -> dict[str, str]:
+    marked = field_reset.changed(form.read_all(shown), field_reset.loaded())
+    return {path: had["text"] for path, had in marked.items()}
+
+
+def asked(what: str, shown: dict[str, object], **more: object) -> dict[str, object]:
+    return form_answers.answer({"ask": what, "form": shown, **more})["shown"]
 
 
 def test_before_anything_was_loaded_a_field_is_compared_with_its_default() -> None:
@@ -54,26 +55,17 @@ def words_of(path: str) -> str:
 @pytest.mark.parametrize("name", ["product", "12-GB-card"])
 def test_what_was_loaded_is_not_changed_and_each_field_goes_back_to_it(name: str) -> None:
     path = SHIPPED / f"{name}.json"
-    presets_tab._load(str(path), False, str(path), *form.show_all(Preset()))
+    asked("load", form.show_all(Preset()), chosen=str(path), keep=False, keep_for=str(path))
     preset = preset_files.load_listed(str(path))
     assert changed(form.show_all(preset)) == {}
     assert changed(shown_with(preset, adapter__rank=3)) == {"adapter.rank": str(preset.adapter.rank)}
-    assert pressed("adapter.rank") == {"adapter.rank": preset.adapter.rank}
-    assert pressed("optimizer.unet_rate") == {"optimizer.unet_rate": form.show_all(preset)[rate_place()]}
-
-
-def rate_place() -> int:
-    return [item.path for item in SETTINGS].index("optimizer.unet_rate")
-
-
-@pytest.mark.parametrize("path", ["", "nowhere.rank", None, 3])
-def test_a_button_of_no_field_changes_nothing(path: object) -> None:
-    assert pressed(path) == {}
+    mine = shown_with(preset, adapter__rank=3, optimizer__unet_rate="fast")
+    assert mine | put_back(mine) == form.show_all(preset)
 
 
 def test_a_saved_form_is_what_is_compared_with_next() -> None:
     shown = shown_with(Preset(), adapter__rank=7)
-    presets_tab._saver(overwrite=False)("mine", *shown)
+    form_answers.answer({"ask": "save", "form": shown, "name": "mine", "over": False})
     assert changed(shown) == {}
     assert changed(form.show_all(Preset())) == {"adapter.rank": "7"}
 
@@ -82,9 +74,9 @@ def test_undoing_a_load_brings_back_what_the_form_was_compared_with() -> None:
     last.keep_loaded(Preset().changed({"adapter.rank": 5}).model_dump())
     before = shown_with(Preset(), adapter__rank=7)
     path = str(SHIPPED / "product.json")
-    _, _, _, *loaded = presets_tab._load(path, False, path, *before)
+    loaded = asked("load", before, chosen=path, keep=False, keep_for=path)
     assert changed(loaded) == {}
-    _, _, *again = presets_tab._undo(*loaded)
+    again = asked("undo", loaded)
     assert changed(again)["adapter.rank"] == "5" and value_of(form.read_all(again), "adapter.rank") == 7
-    _, _, *redone = presets_tab._undo(*again)
+    redone = asked("undo", again)
     assert changed(redone) == {}

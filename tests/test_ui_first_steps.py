@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import pytest
 from PIL import Image
 
 from engine.preset import BY_PATH, ROOT, Preset, build
-from ui import first_steps, form, last, plan_bar, preset_files
+from ui import first_steps, form, form_answers, last, plan_bar, preset_files
 from ui.check import check
 from ui.first_steps_answers import BY_CARD, BY_SUBJECT, FIELDS, TRIAL, answer
 
@@ -33,14 +32,8 @@ def picture(path: Path, caption: str = "") -> None:
         path.with_suffix(".txt").write_text(caption, encoding="utf-8")
 
 
-def pressed(**data: Any) -> gr.EventData:
-    return gr.EventData(None, data)
-
-
-def filled(answers: list[Any], before: list[Any]) -> list[Any]:
-    """What the fields show after an answer; what is skipped stays."""
-    return [old if isinstance(new, dict) and new.get("__type__") == "update" else new
-            for new, old in zip(answers[2:], before, strict=True)]  # fmt: skip
+def filled(before: dict[str, Any], **wanted: str) -> dict[str, Any]:
+    return form_answers.answer({"ask": "recipe", "form": before, **wanted})
 
 
 def test_a_model_is_told_by_name_kind_and_size() -> None:
@@ -94,32 +87,26 @@ def test_what_a_recipe_takes_is_what_the_form_says_after_it_was_chosen(name: str
     recipe = str(last.SHIPPED / f"{name}.json")
     told = answer({"ask": "takes", "recipe": recipe, "model": MODEL, "folder": PICTURES})
     before = form.show_all(Preset())
-    message, chosen, *_ = given = first_steps.fill(pressed(recipe=recipe, model=MODEL, folder=PICTURES), *before)
-    found = check(form.read_all(filled(given, before)))
-    assert (message, chosen, found.problems) == ("", recipe, ())
+    given = filled(before, recipe=recipe, model=MODEL, folder=PICTURES)
+    found = check(form.read_all(given["shown"]))
+    assert (given["message"], given["preset"], found.problems) == ("", recipe, ())
     assert found.plan and told["steps"] == f"{found.plan.steps:,} steps"
     assert found.sentence.endswith(f", {told['takes']}.")
     assert last.loaded() and last.before()  # marks tell what was changed since, and Undo works
-
-
-def test_a_path_goes_into_its_field_alone() -> None:
-    before = form.show_all(Preset())
-    after = build(form.read_all(filled(first_steps.fill(pressed(model=MODEL), *before), before)))
-    assert after == Preset().changed({"model.base": MODEL})
 
 
 def test_a_recipe_leaves_the_users_own_folder_and_takes_the_demos_where_it_was_wanted() -> None:
     before = form.show_all(Preset().changed({"run.name": "mine"}))
     recipe = str(last.SHIPPED / "style.json")
     demo = answer({"ask": "beginning"})["demo"]
-    after = build(form.read_all(filled(first_steps.fill(pressed(recipe=recipe, **demo), *before), before)))
+    after = build(form.read_all(filled(before, recipe=recipe, **demo)["shown"]))
     assert (after.model.base, after.data.folder, after.run.name) == (demo["model"], demo["folder"], "mine")
 
 
 def test_a_recipe_that_is_gone_is_a_sentence_and_changes_nothing() -> None:
     before = form.show_all(Preset())
-    message, *rest = first_steps.fill(pressed(recipe="/etc/passwd"), *before)
-    assert "no longer there" in message and filled([message, *rest], before) == before
+    told = filled(before, recipe="/etc/passwd")
+    assert "no longer there" in told["message"] and "shown" not in told
     assert "error" in answer({"ask": "takes", "recipe": "/etc/passwd"})
 
 
@@ -139,7 +126,7 @@ def test_only_the_page_itself_may_ask() -> None:
 
 def test_the_last_step_hears_what_the_bar_says() -> None:
     faulty = check(form.read_all(form.show_all(Preset().changed({"model.base": "nowhere.safetensors"}))))
-    told = json.loads(plan_bar.marks(faulty, {}))
+    told = plan_bar.marks(faulty, {})
     assert [item["field"] for item in told["blocking"]] == [problem.where for problem in faulty.problems]
     assert told["sentence"] == "" and all(item["label"] and item["message"] for item in told["blocking"])
     assert set(FIELDS.values()) <= set(BY_PATH)

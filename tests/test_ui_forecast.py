@@ -12,7 +12,7 @@ from engine import events, run
 from engine.errors import UserError
 from engine.preset import Preset
 from tests.training import DEMO, small_preset
-from ui import forecast_panel, form, measuring, run_list
+from ui import forecast_panel, form, form_answers, measuring, run_list
 from ui.check import check
 
 
@@ -24,11 +24,8 @@ def preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Preset:
     return small_preset(tmp_path, model__base=DEMO, run__batch_size=4, memory__precision="bf16")
 
 
-def shown_after(answer: list[Any]) -> Preset:
-    """The preset that the form holds after an answer which filled it."""
-    found = check(form.read_all(answer[4:])).preset
-    assert found is not None
-    return found
+def asked(what: str, shown: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return form_answers.answer({"ask": what, "form": shown, **more})
 
 
 def test_the_table_tells_the_forecast_and_nothing_of_an_empty_form(preset: Preset) -> None:
@@ -40,18 +37,21 @@ def test_the_table_tells_the_forecast_and_nothing_of_an_empty_form(preset: Prese
 
 def test_what_is_ticked_is_applied_and_undone(preset: Preset) -> None:
     shown = form.show_all(preset)
-    _, changes, apply, _ = forecast_panel._propose(0.688, *shown)
-    assert apply["visible"] and changes["choices"]
-    first = changes["choices"][0][1]
-    applied = forecast_panel._apply([first], *shown)
-    assert {path: shown_after(applied).get(path) for path in json.loads(first)} == json.loads(first)
-    undone = forecast_panel._undo(*applied[4:])
-    assert shown_after(undone) == preset
+    first = asked("fit", shown, gb="0.688")["changes"][0][1]
+    applied = asked("fit_apply", shown, changes=[first])["shown"]
+    after = check(form.read_all(applied)).preset
+    assert after and {path: after.get(path) for path in json.loads(first)} == json.loads(first)
+    assert asked("fit_undo", applied)["shown"] == shown
 
 
-@pytest.mark.parametrize("gb", [0, None, -3, 1e9])
-def test_a_card_that_cannot_be_is_a_sentence(preset: Preset, gb: float | None) -> None:
-    assert "from 1" in forecast_panel._propose(gb, *form.show_all(preset))[0]
+@pytest.mark.parametrize("gb", ["0", None, "-3", "1e9", "", "many"])
+def test_a_card_that_cannot_be_is_a_sentence(preset: Preset, gb: str | None) -> None:
+    assert "from 1" in asked("fit", form.show_all(preset), gb=gb)["message"]
+
+
+def test_a_form_with_faults_gets_no_changes(preset: Preset) -> None:
+    told = asked("fit_apply", form.show_all(preset) | {"adapter.rank": 0}, changes=[])
+    assert "has faults now" in told["message"] and "shown" not in told
 
 
 class Started:

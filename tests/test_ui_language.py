@@ -12,7 +12,7 @@ import pytest
 
 from engine.preset import BY_PATH, ROOT, load
 from tests import page_sentences
-from ui import app, data_page, form, language, page_language, theme, words
+from ui import app, data_page, language, page_language, theme, words
 from ui.check import check
 from ui.language import LanguageOfRequest, catalogue, chosen, say, speaking, spoken
 
@@ -34,6 +34,7 @@ def test_every_sentence_of_the_page_is_there_in_chinese(kind: str) -> None:
 
 def test_no_translation_is_stale_and_none_is_there_twice() -> None:
     used = set().union(*(getattr(page_sentences, kind)() for kind in ("helps", "choices", "drawn", "said", "told")))
+    used |= page_sentences.shown_choices()
     parts = [language.read_part("zh", part) for part in language.PARTS]
     assert sorted(set().union(*parts) - used) == [], "take them out of ui/languages/zh_*.json"
     assert sum(map(len, parts)) == len(set().union(*parts))
@@ -95,16 +96,15 @@ def test_the_page_is_sent_in_the_language_of_the_request_and_its_values_stay() -
     with speaking("zh"):
         told = blocks.config
     fields = {item["props"].get("elem_id"): item["props"] for item in told["components"]}
-    rank, length = fields[form.field_id("adapter.rank")], fields[form.field_id("run.length")]
-    assert (rank["label"], rank["info"][:5]) == (BY_PATH["adapter.rank"].zh, "网络的大小")
-    assert length["choices"] == [["轮", "epochs"], ["步", "steps"]]
-    assert fields[form.field_id("run.save_every_epochs")]["label"] == "每 N 轮保存"  # the unit is in the name
-    assert fields["start"]["value"] == "开始训练"
-    assert fields[form.field_id("data.folder")]["value"] == BY_PATH["data.folder"].default
+    drawn = fields["training"]["value"]
+    assert f">{BY_PATH['adapter.rank'].zh}<" in drawn and ">网络的大小" in drawn
+    assert '<option value="epochs" selected>轮</option><option value="steps">步</option>' in drawn
+    assert ">每 N 轮保存<" in drawn  # the unit is in the name
+    assert ">开始训练<" in fields["plan-bar"]["value"]
     assert 'atelierLanguage = "zh"' in str(told["head"]) and "\\u64a4\\u9500" in str(told["head"])
     assert [item["id"] for item in told["components"]] == [item["id"] for item in blocks.config["components"]]
     english = {item["props"].get("elem_id"): item["props"] for item in blocks.config["components"]}
-    assert english["start"]["value"] == "Start training" and 'atelierLanguage = "en"' in str(blocks.config["head"])
+    assert ">Start training<" in english["plan-bar"]["value"] and 'atelierLanguage = "en"' in str(blocks.config["head"])
 
 
 def test_what_is_said_while_the_page_runs_follows_the_request_and_text_of_users_is_left_alone() -> None:

@@ -4,8 +4,10 @@ exact and can be undone, files of others come in with a receipt, and no key gets
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from engine import kohya
 from engine.errors import PresetError, UserError
 from engine.preset import BY_PATH, ROOT, SETTINGS, VERSION, Preset, load
-from ui import applying, form, last, preset_files, preset_views, presets_tab
+from ui import applying, form, form_answers, last, preset_files, preset_views, presets_tab
 
 SHIPPED = [load(path) for path in sorted((ROOT / "presets").glob("*.json"))]
 DEMO = load(ROOT / "presets" / "demo.json")
@@ -81,7 +83,11 @@ def test_the_form_is_remembered_even_with_faults_and_a_damaged_memory_is_a_first
     assert last.recall().content == {}
 
 
-def loaded(shown: list[Any], preset: Preset, keep: bool = True) -> list[Any]:
+def asked(what: str, shown: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return form_answers.answer({"ask": what, "form": shown, **more})
+
+
+def loaded(shown: dict[str, Any], preset: Preset, keep: bool = True) -> dict[str, Any]:
     """What the form shows after a preset is loaded into what it shows now."""
     return form.show_content(applying.applied(preset, form.read_all(shown), keep)[0])
 
@@ -118,8 +124,7 @@ def test_a_preset_s_own_folders_win_over_the_form_s() -> None:
 
 
 def test_faulty_fields_of_the_user_s_are_kept_as_they_are() -> None:
-    shown = form.show_all(Preset())
-    shown[[item.path for item in SETTINGS].index("run.name")] = "a/b"
+    shown = form.show_all(Preset()) | {"run.name": "a/b"}
     assert applying.applied(SHIPPED[0], form.read_all(shown), True)[0]["run"]["name"] == "a/b"
 
 
@@ -148,29 +153,29 @@ def test_what_loading_changes_is_told_before_it_is_done() -> None:
 
 def test_a_load_is_undone_and_done_again() -> None:
     before, style = form.show_all(Preset().changed(MINE)), str(ROOT / "presets" / "style.json")
-    after = presets_tab._load(style, True, style, *before)[3:]
+    after = asked("load", before, chosen=style, keep=True, keep_for=style)["shown"]
     assert after != before
-    undone = presets_tab._undo(*after)[2:]
+    undone = asked("undo", after)["shown"]
     assert undone == before
-    assert presets_tab._undo(*undone)[2:] == after
+    assert asked("undo", undone)["shown"] == after
 
 
 def test_a_click_ahead_of_the_box_loads_an_own_preset_exactly() -> None:
     """The box still stands for the recipe that was chosen before."""
     path = str(preset_files.save(Preset().changed({"adapter.rank": 3}), "bare", overwrite=False))
     mine, style = form.show_all(Preset().changed(MINE)), str(ROOT / "presets" / "style.json")
-    assert presets_tab._load(path, True, style, *mine)[3:] == form.show_all(load(Path(path)))
-    assert presets_tab._load(path, True, path, *mine)[3:] != form.show_all(load(Path(path)))
+    assert asked("load", mine, chosen=path, keep=True, keep_for=style)["shown"] == form.show_all(load(Path(path)))
+    assert asked("load", mine, chosen=path, keep=True, keep_for=path)["shown"] != form.show_all(load(Path(path)))
 
 
 def test_before_the_first_load_there_is_nothing_to_undo() -> None:
-    assert last.before() is None and "Nothing was loaded" in presets_tab._undo(*form.show_all(Preset()))[0]
+    assert last.before() is None and "Nothing was loaded" in asked("undo", form.show_all(Preset()))["message"]
 
 
-def written(tmp_path: Path, name: str, content: Any) -> Path:
-    path = tmp_path / name
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
-    return path
+def brought(name: str, content: Any) -> dict[str, Any]:
+    """What is told of a file that the browser brings."""
+    text = content if isinstance(content, str) else json.dumps(content)
+    return asked("import", {}, name=name, data=base64.b64encode(text.encode()).decode())
 
 
 FOREIGN = {
@@ -183,16 +188,14 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_a_file_of_another_trainer_becomes_a_preset_of_the_user_s(tmp_path: Path, name: str) -> None:
+def test_a_file_of_another_trainer_becomes_a_preset_of_the_user_s(name: str) -> None:
     for number in (1, 2):
-        file = written(tmp_path, name, FOREIGN[name])
-        message, receipt, chosen = presets_tab._import(str(file))
-        assert not file.exists()  # an upload may hold a key
-        path = Path(chosen["value"])
-        assert "Saved as" in message and load(path).adapter.rank == 48
-        assert str(path) in [listed for _, listed in chosen["choices"]]
-        assert path.stem == file.stem + ("" if number == 1 else "-2")
-        assert ("details" in receipt) == (name != "ours.json")
+        told = brought(name, FOREIGN[name])
+        path = Path(told["chosen"])
+        assert "Saved as" in told["message"] and load(path).adapter.rank == 48
+        assert str(path) in [listed for _, listed in asked("presets", {})["items"]]
+        assert path.stem == Path(name).stem + ("" if number == 1 else "-2")
+        assert ("details" in told["receipt"]) == (name != "ours.json")
 
 
 @pytest.mark.parametrize(
@@ -204,16 +207,24 @@ def test_a_file_of_another_trainer_becomes_a_preset_of_the_user_s(tmp_path: Path
         (" " * 5_000_000, "too large"),
     ],
 )
-def test_what_is_no_preset_is_refused_in_a_sentence_without_the_place_of_the_upload(tmp_path, content, words) -> None:
-    message, receipt, _ = presets_tab._import(str(written(tmp_path, "theirs.json", content)))
-    assert words in message and str(tmp_path) not in message and receipt == ""
+def test_what_is_no_preset_is_refused_in_a_sentence_without_the_place_where_it_was_kept(content, words) -> None:
+    told = brought("theirs.json", content)
+    assert words in told["message"] and tempfile.gettempdir() not in told["message"] and "receipt" not in told
     assert [item for item in preset_files.preset_files() if item.own] == []
 
 
-def test_an_import_with_faults_shows_its_receipt_and_saves_nothing(tmp_path: Path) -> None:
-    file = written(tmp_path, "theirs.json", {"sdxl": True, "output_name": "a/b", "network_dim": 4})
-    message, receipt, _ = presets_tab._import(str(file))
-    assert "Nothing was saved" in message and "network_dim" in receipt
+@pytest.mark.parametrize("name", ["", "../../up.json", "..", "C:\\x\\up.json", "a\0b.json", "x" * 400])
+def test_the_name_of_a_file_that_comes_in_leads_nowhere_and_its_bytes_are_kept_nowhere(tmp_path, name) -> None:
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    told = brought(name, {"version": VERSION, "adapter": {"rank": 48}})
+    assert told["message"] and set(Path(tempfile.gettempdir()).iterdir()) <= before | {tmp_path}
+    assert "chosen" not in told or Path(told["chosen"]).parent == last.own_presets()
+    assert asked("import", {}, name="a.json", data="no base64!")["message"]
+
+
+def test_an_import_with_faults_shows_its_receipt_and_saves_nothing() -> None:
+    told = brought("theirs.json", {"sdxl": True, "output_name": "a/b", "network_dim": 4})
+    assert "Nothing was saved" in told["message"] and "network_dim" in told["receipt"]
     assert [item for item in preset_files.preset_files() if item.own] == []
 
 
@@ -227,10 +238,9 @@ def test_a_receipt_shows_every_group_and_renders_nothing_of_the_file() -> None:
 
 def test_the_file_for_kohya_ss_holds_the_form_and_tells_what_it_cannot() -> None:
     preset = Preset().changed({"adapter.rank": 48, "captions.trigger": "<zoe>", "run.name": "zoe"})
-    message, told, made = presets_tab._export("", *form.show_all(preset))
-    file = json.loads(made)
-    assert file["name"] == "zoe kohya_ss.json" and json.loads(file["text"])["network_dim"] == 48
-    assert "&lt;zoe&gt;" in told and "Trigger word" in told and "downloads" in message
+    told = asked("export", form.show_all(preset), name="")
+    assert told["file"] == "zoe kohya_ss.json" and json.loads(told["text"])["network_dim"] == 48
+    assert "&lt;zoe&gt;" in told["receipt"] and "Trigger word" in told["receipt"] and "downloads" in told["message"]
 
 
 TEXTS = [*(item.path for item in SETTINGS if item.type is str and not item.choices), "about", "author"]
@@ -238,10 +248,8 @@ TEXTS = [*(item.path for item in SETTINGS if item.type is str and not item.choic
 
 @pytest.mark.parametrize("path", TEXTS)
 def test_a_planted_token_is_refused_by_name_and_kept_nowhere(tmp_path: Path, path: str) -> None:
-    shown = form.show_all(Preset())
-    place = [*(item.path for item in SETTINGS), "about", "author"].index(path)
-    shown[place] = f"see {TOKEN}"
-    message = presets_tab._saver(False)("mine", *shown)[0]
+    shown = form.show_all(Preset()) | {path: f"see {TOKEN}"}
+    message = asked("save", shown, name="mine", over=False)["message"]
     assert "key or token" in message and TOKEN not in message
     content = form.read_all(shown)
     last.remember(content, "basic", "x")

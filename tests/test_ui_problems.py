@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
 
 from engine.preset import BY_PATH, ROOT, load
-from ui import app, form, plan_bar, run_list
+from ui import form, form_answers, plan_bar, run_list
 from ui.check import check
 
 TABLE: list[tuple[dict[str, Any], list[str]]] = [
@@ -51,13 +50,9 @@ def no_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_list, "start", started)
 
 
-def faulty(changes: dict[str, Any]) -> list[Any]:
+def faulty(changes: dict[str, Any]) -> dict[str, Any]:
     """The demo's form with some fields entered wrongly."""
-    shown = form.show_all(load(ROOT / "presets" / "demo.json"))
-    places = {path: index for index, path in enumerate(BY_PATH)}
-    for path, value in changes.items():
-        shown[places[path]] = value
-    return shown
+    return form.show_all(load(ROOT / "presets" / "demo.json")) | changes
 
 
 @pytest.mark.parametrize(
@@ -65,16 +60,16 @@ def faulty(changes: dict[str, Any]) -> list[Any]:
 )
 def test_each_fault_stands_beside_its_field_and_in_what_start_says(changes, fields: list[str]) -> None:
     found = check(form.read_all(faulty(changes)))
-    beside = json.loads(plan_bar.marks(found, {}))["problems"]
+    beside = plan_bar.marks(found, {})["problems"]
     assert sorted(beside) == sorted(fields)
     for sentences in beside.values():
         assert len(set(sentences)) == len(sentences)
         for text in sentences:
             assert len(text.split()) > 3 and text.rstrip().endswith((".", "…")), text
             assert "Errno" not in text and "Traceback" not in text, text
-    message, tab = app._start(*faulty(changes))
-    assert all(plan_bar.escape(text) in message for sentences in beside.values() for text in sentences)
-    assert isinstance(tab, dict)  # the page stays where it is
+    told = form_answers.answer({"ask": "start", "form": faulty(changes)})
+    assert all(plan_bar.escape(text) in told["message"] for sentences in beside.values() for text in sentences)
+    assert "tab" not in told  # the page stays where it is
 
 
 @pytest.mark.slow

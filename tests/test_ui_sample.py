@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from engine.errors import UserError
 from engine.locks import locked
 from engine.preset import ROOT, load
 from engine.run import RunFolder
-from ui import drawing_view, pictures, run_list, sample_answers, sample_form, sample_tab, served
+from ui import drawing_view, pictures, run_list, sample_answers, sample_form, sample_form_answers, served
 
 DEMO = {"model": {"base": "demo/model.safetensors"}}
 
@@ -93,16 +92,16 @@ def test_a_damaged_kept_form_is_no_fault(home, kept):
 
 def test_faults_stand_beside_their_fields_and_what_does_not_apply_is_off(home):
     content = {**DrawingPreset().model_dump(), "picture": {"width_px": 1001}, "image": {"mask": "m.png"}}
-    told = json.loads(sample_form.marks(content, sample_form.problems(content)))
+    told = sample_form.marks(content, sample_form.problems(content))
     assert set(told["problems"]) == {"drawing.picture.width_px", "drawing.image.mask"}
     assert "drawing.hires.scale" in told["off"] and told["source"] == "drawing"
     content["hires"]["on"] = True
-    assert "drawing.hires.scale" not in json.loads(sample_form.marks(content, []))["off"]
+    assert "drawing.hires.scale" not in sample_form.marks(content, [])["off"]
 
 
 def test_generate_orders_the_pictures_and_starts_the_process_once(home, started):
     shown = sample_form.show_content({**DEMO, "picture": {"prompt": "a fox", "seed": 5}})
-    assert sample_tab._draw(*shown)[0] == ""
+    assert ask("draw", form=shown)["message"] == ""
     [request] = desk().waiting()
     assert desk().preset_of(request).picture.seed == 5
     assert started == [desk().command()]
@@ -111,21 +110,21 @@ def test_generate_orders_the_pictures_and_starts_the_process_once(home, started)
 
 def test_generate_names_all_that_is_in_the_way(home, started):
     shown = sample_form.show_content({"picture": {"width_px": 1001}, "sampling": {"steps": 0}})
-    message, marks = sample_tab._draw(*shown)
-    assert "Width" in message and "Sampling" not in message and "Steps" in message
-    assert len(json.loads(marks)["problems"]) == 2 and desk().waiting() == [] and started == []
+    told = ask("draw", form=shown)
+    assert "Width" in told["message"] and "Sampling" not in told["message"] and "Steps" in told["message"]
+    assert len(told["marks"]["problems"]) == 2 and desk().waiting() == [] and started == []
 
 
 def test_what_is_wrong_with_files_is_named_before_anything_starts(home, started):
     content = {"model": {"base": "missing.safetensors"}, "loras": {"files": "gone.safetensors"}}
-    message, marks = sample_tab._draw(*sample_form.show_content(content))
-    assert set(json.loads(marks)["problems"]) == {"drawing.model.base", "drawing.loras.files"}
-    assert "missing.safetensors" in message and desk().waiting() == []
+    told = ask("draw", form=sample_form.show_content(content))
+    assert set(told["marks"]["problems"]) == {"drawing.model.base", "drawing.loras.files"}
+    assert "missing.safetensors" in told["message"] and desk().waiting() == []
 
 
 def test_a_process_that_ends_without_an_answer_is_told_with_its_log(home, started, monkeypatch):
     monkeypatch.setattr(drawing_view.psutil, "pid_exists", lambda number: False)
-    sample_tab._draw(*sample_form.show_content(DEMO))
+    ask("draw", form=sample_form.show_content(DEMO))
     desk().log.write_text("no module named torch")
     live = ask("look", seen={})["parts"]["live"]["content"]
     assert live["message"] == "no module named torch" and not live["busy"] and desk().waiting() == []
@@ -134,7 +133,7 @@ def test_a_process_that_ends_without_an_answer_is_told_with_its_log(home, starte
 
 def test_what_is_drawn_is_followed_from_the_events(home, started):
     here = desk()
-    sample_tab._draw(*sample_form.show_content(DEMO))
+    ask("draw", form=sample_form.show_content(DEMO))
     [request] = here.waiting()
     (here.previews / "a.webp").parent.mkdir()
     Image.new("RGB", (8, 8)).save(here.previews / "a.webp")
@@ -183,9 +182,9 @@ def test_the_settings_of_a_kept_picture_are_told_and_used(home):
     told = ask("about", path=str(picture(home, **values)))
     assert (told["source"], told["prompt"], told["notes"]) == ("Atelier", "a fox", [])
     assert ["Steps", "11"] in told["rows"] and told["values"]["picture.seed"] == 7
-    updates = sample_form.updates(told["values"])
-    at = [item.path for item in DRAWING_SETTINGS].index("sampling.steps")
-    assert updates[at] == 11 and len(updates) == len(DRAWING_SETTINGS)
+    shown = ask("fill", values=told["values"], form={})["shown"]
+    assert shown["sampling.steps"] == 11 and set(shown) <= set(BY_PATH)
+    assert ask("fill", values={"sampling.steps": "many", "no.setting": 1}, form={})["shown"] == {}
 
 
 def test_settings_are_read_from_a_picture_that_is_sent(home):
@@ -238,13 +237,14 @@ def test_loras_are_added_once_and_a_checkpoint_brings_its_runs_model(home):
     (home / "loras" / "ink.safetensors").touch()
     groups = ask("loras")["groups"]
     assert [[item["title"] for item in group["items"]] for group in groups] == [["mine-000002"], ["ink.safetensors"]]
+    assert ask("fill", lora=str(lora), form={"loras.files": "# none"})["shown"] == {"loras.files": f"# none\n{lora}: 1"}
     once = sample_form.with_lora("# none", str(lora))
     assert once == f"# none\n{lora}: 1" == sample_form.with_lora(once, str(lora))
-    values = sample_tab._for_checkpoint(str(lora))
+    values = sample_form_answers.for_checkpoint(str(lora))
     assert values["loras.files"] == f"{lora}: 1" and values["model.base"] == "demo/model.safetensors"
     assert set(values) <= set(BY_PATH)
     with pytest.raises(UserError):
-        sample_tab._for_checkpoint(str(home / "loras" / "ink.safetensors"))
+        sample_form_answers.for_checkpoint(str(home / "loras" / "ink.safetensors"))
 
 
 def test_unknown_questions_are_answered(home):

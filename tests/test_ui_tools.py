@@ -29,20 +29,16 @@ def fields_of(tool: str) -> ToolFields:
     return ToolFields(tool, settings_table(tool, TOOLS[tool].Settings))
 
 
-def defaults(fields: ToolFields) -> list[object]:
-    return [item.default for item in fields.items.values()]
-
-
 @pytest.mark.parametrize("tool", TOOLS)
 def test_the_fields_of_every_tool_are_its_settings(tool: str) -> None:
     fields = fields_of(tool)
-    values = fields.values(defaults(fields), "/training")
+    values = fields.values(fields.defaults(), "/training")
     assert fields.settings(values).folder == ("" if tool == "download" else "/training")
 
 
 def test_only_the_chosen_captioners_fields_make_sense() -> None:
     fields = fields_of("caption")
-    values = fields.values(defaults(fields), "/training") | {"captioner": "blip", "wd.general_threshold": "no number"}
+    values = fields.values(fields.defaults(), "/training") | {"captioner": "blip", "wd.general_threshold": "no number"}
     off = fields.off(values)
     assert "wd.general_threshold" in off
     assert not any(name.startswith("blip.") for name in off)
@@ -51,7 +47,7 @@ def test_only_the_chosen_captioners_fields_make_sense() -> None:
 
 def test_a_fault_is_marked_beside_its_field_and_a_relative_path_starts_at_the_program() -> None:
     fields = fields_of("arrange")
-    values = fields.values(["demo/images", *defaults(fields)[1:]], "/training") | {"repeats": -1}
+    values = fields.values({"folder": "demo/images"}, "/training") | {"repeats": -1}
     assert values["folder"] == str(ROOT / "demo" / "images")
     with pytest.raises(PresetError) as caught:
         fields.settings(values)
@@ -113,6 +109,7 @@ def test_a_flat_folder_is_told_and_its_arranged_folder_is_found(
     Image.new("RGB", (64, 64)).save(folder / "a.png")
     layout = layout_help.layout_of(str(folder))
     assert layout is not None and layout.shape == "flat"
+    assert layout_help.told(str(folder))["arrange"] == {"folder": "", "repeats": 10}
     job = jobs.create("arrange", ArrangeSettings(folder=str(folder), repeats=10))
     assert work(job) == 0
     view = tool_jobs.find(str(job.path), ["arrange"])
@@ -150,8 +147,26 @@ def test_speed_is_told_by_the_times_of_progress() -> None:
     assert tool_page.rate(times[:1]) == 0.0
 
 
+def test_a_panel_gets_its_own_fields_out_of_the_content_of_all() -> None:
+    fields = fields_of("rename")
+    groups = {"form": {"data.folder": "/pictures"}, "tool.rename": {"pattern": "{n}"}, "tool.crop": {"folder": "x"}}
+    given = json.dumps(groups)
+    values = fields.values(tool_handlers.group(given, fields.group), tool_handlers.training_folder(given))
+    assert (values["folder"], values["pattern"]) == ("/pictures", "{n}")
+    assert [tool_handlers.group(text, "form") for text in ("", "[]", '{"form": 3}')] == [{}, {}, {}]
+
+
+def test_what_a_job_made_goes_into_the_fields_that_it_tells_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tool_jobs, "find", lambda *given: given)
+    monkeypatch.setattr(tool_jobs, "made_settings", lambda view: {"data.folder": "/made"})
+    panel: Any = SimpleNamespace(names=("arrange",), fields={})
+    fields = {path: f"form/{path}" for path in ("data.folder", "captions.extension")}
+    use = tool_handlers.user(panel, fields)
+    assert json.loads(use("a job")) == {"form": {"data.folder": "/made"}}
+
+
 def test_marks_are_json_of_one_source() -> None:
     fields = fields_of("rename")
-    marks = tool_handlers.marks_of(fields, (), fields.values(defaults(fields), ""))
+    marks = tool_handlers.marks_of(fields, (), fields.values({}, ""))
     assert json.loads(json.dumps(marks))["source"] == "tool-rename"
     assert report_job.PATHS[0] == "data.folder"

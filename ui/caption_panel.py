@@ -13,7 +13,6 @@ from captioning.catalogue import MODELS
 from captioning.tools import TOOLS
 from engine.errors import PresetError, UserError
 from ui import tool_handlers, tool_jobs, tool_panel
-from ui.form import Form
 from ui.handlers import QUIET
 from ui.language import say
 from ui.words import escape
@@ -77,24 +76,23 @@ def _size(rough_gb: float | None) -> str:
     return say("about {size} GB", size=f"{rough_gb:g}") if rough_gb else say("size not known")
 
 
-def connect(panel: CaptionPanel, form: Form, look_at_form: dict[str, Any]) -> list[tuple[dict[str, Any], gr.Tab]]:
+def connect(panel: CaptionPanel, bridge: tool_panel.Bridge) -> list[tuple[dict[str, Any], gr.Tab]]:
     """Wire the panels; returns the looks at each, as `tool_panel.connect` does, and its tab."""
     tools = panel.tools
-    looks = tool_panel.connect(tools, form, look_at_form)
+    looks = tool_panel.connect(tools, bridge)
     begun = [tools.message, tools.looked, tools.marks, tools.job, tools.done_rows.first]
-    given = [form.fields["data.folder"], *tools.inputs]
-    panel.trial.click(_trier(tools), given, begun, **QUIET).then(**looks["mark"]).then(**looks["follow"])
-    model = tools.fields[TOOL].components["model"]
-    download = tool_panel.connect(panel.download, form, look_at_form, model)
+    tried = panel.trial.click(_trier(tools), [bridge.given], begun, js=tool_panel.GIVEN, **QUIET)
+    tried.then(**looks["mark"]).then(**looks["follow"])
+    download = tool_panel.connect(panel.download, bridge, f"{tools.fields[TOOL].group}/model")
     return [(looks, panel.part), (download, panel.download_part)]
 
 
 def _trier(tools: tool_panel.ToolPanel):
     """Begin a job that captions a few pictures and writes nothing."""
 
-    def try_it(training_folder: str, *shown: Any) -> list[Any]:
+    def try_it(given: str) -> list[Any]:
         fields = tools.fields[TOOL]
-        values = {**tools.values(TOOL, training_folder or "", shown), "preview": TRIED_IMAGES}
+        values = {**tools.values(TOOL, given), "preview": TRIED_IMAGES}
         try:
             settings = fields.settings(values)
             if problems := TOOLS[TOOL].propose(settings).problems:

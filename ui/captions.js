@@ -139,11 +139,11 @@ window.atelierBench = (() => {
     bench.focusOn((state.view.items[target - state.first] || state.view.items[0]).id);
   };
 
-  bench.fieldValue = (id) => document.querySelector(`#${id} :is(textarea, input)`)?.value ?? "";
+  bench.fieldValue = (path) => String(window.atelierFields.values("form")[path] ?? "");
   // Until the user opens another folder here, the tab shows that of the data set.
   function follow() {
-    state.separator = bench.fieldValue("field-captions-separator") || ",";
-    const folder = bench.fieldValue("field-data-folder"), extension = bench.fieldValue("field-captions-extension");
+    state.separator = bench.fieldValue("captions.separator") || ",";
+    const folder = bench.fieldValue("data.folder"), extension = bench.fieldValue("captions.extension");
     if (state.own || !folder) return bench.drawAll();
     if (folder !== state.folder || extension !== state.extension) bench.open(folder, extension);
     else bench.look({ quiet: true });
@@ -155,7 +155,7 @@ window.atelierBench = (() => {
 
   // Where the second text encoder reads captions of its own, the ending of those that are not shown.
   bench.otherExtension = () => {
-    const first = bench.fieldValue("field-captions-extension") || ".txt", second = bench.fieldValue("field-captions-second_extension");
+    const first = bench.fieldValue("captions.extension") || ".txt", second = bench.fieldValue("captions.second_extension");
     return !second || second === first ? "" : state.extension === second ? first : second;
   };
   bench.useOtherCaptions = () => {

@@ -199,7 +199,7 @@
       delete target.dataset.src;
     }
   }, { rootMargin: "500px" });
-  bench.tokenLimit = () => Number(bench.fieldValue("field-captions-max_tokens")) || 75;
+  bench.tokenLimit = () => Number(bench.fieldValue("captions.max_tokens")) || 75;
 
   bench.drawGrid = () => {
     const items = state.view?.items || [], focused = bench.item(), limit = bench.tokenLimit();

@@ -25,15 +25,10 @@ window.atelierChooser = (() => {
   const kept = (name) => { try { return localStorage.getItem(KEPT + name) || ""; } catch { return ""; } };
   const keep = (name, value) => { try { localStorage.setItem(KEPT + name, value); } catch { /* it is only a comfort */ } };
 
-  // A button beside each field of a path; the fields of tabs that are drawn later get theirs then.
-  new MutationObserver(() => {
-    document.querySelectorAll(".field.path-file, .field.path-folder").forEach((place) => {
-      if (place.querySelector(":scope > .choose-path") || !inputOf(place)) return;
-      const name = say("Choose…");
-      place.append(make("button", { type: "button", class: "choose-path", text: name, "aria-label":
-        `${name} ${place.querySelector('[data-testid="block-info"]')?.textContent.trim() || ""}`, onclick: () => open(place) }));
-    });
-  }).observe(document.documentElement, { childList: true, subtree: true });
+  document.addEventListener("click", ({ target }) => {
+    const button = target.closest?.(".field .choose-path");
+    if (button) open(button.closest(".field"));
+  });
 
   async function look(path, isOpened) {
     try {
@@ -112,7 +107,9 @@ window.atelierChooser = (() => {
   function choose(path) {
     keep(field.id, shown.path);
     keep("last", shown.path);
-    window.atelier.putInto(inputOf(field), path);
+    const input = inputOf(field);
+    input.value = path;
+    input.dispatchEvent(new Event("input", { bubbles: true }));
     dialog.close();
   }
 

@@ -7,125 +7,86 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.components import Component
 
 from captioning.tools import TOOLS
 from engine.plan_images import ImagePlan
-from ui import data_page, layout_help, report_tab, tool_panel
+from engine.preset import BY_PATH
+from ui import data_page, fields, report_tab, tool_panel
 from ui.check import Check
 from ui.data_page import PAGE_IMAGES
-from ui.form import Form
 from ui.language import say
+from ui.parts import Part, same
 
 FIELDS = ("data.folder", "data.regularization_folder", "captions.extension")  # the fields that live on this tab
 PREPARING = ("arrange", "rename", "name_captions", "clean", "crop", "balance", "similarity")  # in this order
-_ALL = "All folders"
 
 
 @dataclass
 class DataTab:
-    notes: gr.HTML
-    folders: gr.HTML
-    buckets: gr.HTML
-    subset: gr.Dropdown
-    number: gr.Number
-    where: gr.HTML
-    gallery: gr.HTML
-    back: gr.Button
-    forth: gr.Button
-    layout: layout_help.LayoutHelp
+    """What handlers of Gradio speak to; form.js fills the rest."""
+
     parts: gr.Tabs
     prepare: tool_panel.ToolPanel
     prepare_part: gr.Tab
     report: report_tab.ReportTab
     report_part: gr.Tab
 
-    @property
-    def outputs(self) -> list[Component]:
-        pages = [self.subset, self.number, self.where, self.back, self.forth]
-        return [self.notes, self.folders, self.buckets, *pages, self.gallery]
 
-
-def build(form: Form, timers: Sequence[gr.Timer]) -> DataTab:
+def build(timers: Sequence[gr.Timer]) -> DataTab:
     """Draw the tab. `timers`: for the tools and for the report; they stand outside of all tabs."""
-    with gr.Row(elem_classes="fields", equal_height=False):
-        for path in FIELDS:
-            form.add(path)
-    notes = gr.HTML(elem_id="data-notes")
-    layout = layout_help.build()
+    fields.html(_head, "data-head")
     with gr.Tabs(elem_id="data-parts", elem_classes="parts") as parts:
         with gr.Tab("Pictures", id="pictures", elem_id="part-pictures"):
-            folders, buckets, pages = _pictures()
+            fields.html(_pictures, "data-pictures")
         with gr.Tab("Report", id="report", elem_id="part-report", render_children=True) as report_part:
             report = report_tab.build(timers[1])
         with gr.Tab("Prepare", id="prepare", elem_id="part-prepare", render_children=True) as prepare_part:
             prepare = tool_panel.build("prepare", [name for name in PREPARING if name in TOOLS], timers[0])
-    subset, back, where, forth, number, gallery = pages
-    tools = (layout, parts, prepare, prepare_part, report, report_part)
-    return DataTab(notes, folders, buckets, subset, number, where, gallery, back, forth, *tools)
+    return DataTab(parts, prepare, prepare_part, report, report_part)
 
 
-def _pictures() -> tuple[gr.HTML, gr.HTML, tuple[Any, ...]]:
-    with gr.Row(equal_height=False, elem_id="data-tables"):
-        folders = gr.HTML(elem_id="data-folders")
-        buckets = gr.HTML(elem_id="data-buckets")
-    with gr.Row(elem_id="data-pages", equal_height=True):
-        subset = gr.Dropdown(
-            [_ALL],
-            value=_ALL,
-            label="Pictures of",
-            show_label=False,
-            filterable=False,
-            container=False,
-            elem_id="data-subset",
-            visible=False,
-        )
-        back = gr.Button("‹ Back", size="sm", min_width=80, visible=False)
-        where = gr.HTML(elem_id="data-where")
-        forth = gr.Button("More ›", size="sm", min_width=80, visible=False)
-        number = gr.Number(0, visible="hidden")
-    gallery = gr.HTML(elem_id="data-gallery")
-    return folders, buckets, (subset, back, where, forth, number, gallery)
+def _head() -> str:
+    places = '<div id="data-notes"></div><div id="layout-help" class="confirm" hidden></div>'
+    return f'<div class="drawn">{fields.of_form(BY_PATH[path] for path in FIELDS)}{places}</div>'
 
 
-def show(check: Check, subset: str, first: int, seen: dict[str, Any]) -> list[Any]:
-    """What `outputs` get; parts that did not change since `seen` are left alone."""
+def _pictures() -> str:
+    pages = (
+        f'<select id="data-subset" aria-label="{say("Pictures of")}" hidden></select>'
+        f'<button type="button" id="data-back" hidden>{say("‹ Back")}</button>'
+        '<span id="data-where" class="quiet"></span>'
+        f'<button type="button" id="data-forth" hidden>{say("More ›")}</button>'
+    )
+    return (
+        '<div class="drawn"><div id="data-tables"><div id="data-folders"></div><div id="data-buckets"></div></div>'
+        f'<div id="data-pages">{pages}</div><div id="data-gallery"></div></div>'
+    )
+
+
+def shown(check: Check, subset: str, first: int) -> dict[str, Part]:
+    """The parts of the tab. `subset`: whose pictures are wanted, "" for all; `first`: the number of the first one."""
     plan = check.plan
     names = list(dict.fromkeys(item.name for item in plan.subsets)) if plan else []
-    chosen = subset if subset in names else _ALL
-    images = [image for image in plan.images if chosen in (_ALL, image.subset)] if plan else []
+    chosen = subset if subset in names else ""
+    images = [image for image in plan.images if chosen in ("", image.subset)] if plan else []
     first = first if 0 <= first < len(images) else 0
-    more = first + PAGE_IMAGES < len(images)
     pictures = tuple((str(image.path), image.caption, image.bucket_px) for image in images[first:][:PAGE_IMAGES])
-    parts: dict[str, tuple[Any, Any]] = {
-        "notes": _text(data_page.notes(check)),
-        "folders": _text(data_page.folders(plan)),
-        "buckets": _text(data_page.buckets(plan)),
-        "subset": (
-            (names, chosen),
-            gr.update(choices=[(say("All folders"), _ALL), *names], value=chosen, visible=len(names) > 1),
-        ),
-        "number": (first, first),
-        "where": _text(_where(images, first)),
-        "back": ((len(images), first > 0), gr.update(visible=len(images) > PAGE_IMAGES, interactive=first > 0)),
-        "forth": ((len(images), more), gr.update(visible=len(images) > PAGE_IMAGES, interactive=more)),
+    pages: dict[str, Any] = {
+        "names": [["", say("All folders")], *([name, name] for name in names)] if len(names) > 1 else [],
+        "chosen": chosen,
+        "first": first,
+        "where": _where(images, first),
+        "back": max(0, first - PAGE_IMAGES) if first > 0 else None,
+        "forth": first + PAGE_IMAGES if first + PAGE_IMAGES < len(images) else None,
+        "turns": len(images) > PAGE_IMAGES,
     }
-    changed = [_unless_seen(seen, name, signature, value) for name, (signature, value) in parts.items()]
-    if seen.get("pictures") == pictures:
-        return [*changed, gr.skip()]
-    seen["pictures"] = pictures
-    return [*changed, data_page.gallery(images, first)]
-
-
-def _text(content: str) -> tuple[str, str]:
-    return content, content
-
-
-def _unless_seen(seen: dict[str, Any], name: str, signature: Any, value: Any) -> Any:
-    if seen.get(name, ...) == signature:
-        return gr.skip()
-    seen[name] = signature
-    return value
+    return {
+        "notes": same(data_page.notes(check)),
+        "folders": same(data_page.folders(plan)),
+        "buckets": same(data_page.buckets(plan)),
+        "pages": same(pages),
+        "gallery": (pictures, lambda: data_page.gallery(images, first)),
+    }
 
 
 def _where(images: list[ImagePlan], first: int) -> str:
@@ -133,4 +94,4 @@ def _where(images: list[ImagePlan], first: int) -> str:
         return ""
     last = min(first + PAGE_IMAGES, len(images))
     numbers = {"first": f"{first + 1:,}", "last": f"{last:,}", "total": f"{len(images):,}"}
-    return f'<span class="quiet">{say("Pictures {first} to {last} of {total}", **numbers)}</span>'
+    return say("Pictures {first} to {last} of {total}", **numbers)

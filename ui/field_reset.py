@@ -1,23 +1,13 @@
-"""The button ↺ beside a changed field: it puts back what the loaded preset has there."""
+"""What was changed since a preset was loaded, with what the button ↺ beside each changed field puts back."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-import gradio as gr
-
 from engine.preset import BY_PATH, SETTINGS, Preset
 from ui import form, last
 from ui.applying import value_of
-
-# page.js draws the buttons and tells here which one was pressed (something called "path" would be a file to Gradio)
-_ON_LOAD = "window.atelier.whenReset((setting) => trigger('submit', { setting }))"
-
-
-def build() -> gr.HTML:
-    """The part that hears of the buttons; page.css hides it, being empty (one that is not visible would not hear)."""
-    return gr.HTML("", elem_id="put-back", js_on_load=_ON_LOAD)
 
 
 def loaded() -> Mapping[str, Any]:
@@ -25,13 +15,14 @@ def loaded() -> Mapping[str, Any]:
     return last.loaded() or Preset().model_dump()
 
 
-def changed(content: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, str]:
-    """The settings that differ from `base` ("section.name"), each with what `base` has there, as people read it."""
+def changed(content: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The settings that differ from `base` ("section.name"), each with what `base` has there: "text" as people read
+    it, "shown" as the field shows it."""
     paths = (item.path for item in SETTINGS if value_of(content, item.path) != value_of(base, item.path))
-    return {path: form.text_of(BY_PATH[path], value_of(base, path)) for path in paths}
+    return {path: _told(path, value_of(base, path)) for path in paths}
 
 
-def put_back(pressed: gr.EventData) -> list[Any]:
-    """What the fields get, in the order of the settings: one its value, the others nothing."""
-    path, base = str(getattr(pressed, "setting", "")), loaded()
-    return [form.show(item, value_of(base, path)) if item.path == path else gr.skip() for item in SETTINGS]
+def _told(path: str, value: Any) -> dict[str, Any]:
+    item = BY_PATH[path]
+    shown = form.show(item, value if form.fits(item, value) else item.default)
+    return {"text": form.text_of(item, value), "shown": shown}

@@ -5,7 +5,7 @@ window.atelierFirstSteps = (() => {
   const TYPING_MS = 400;
   const STEPS = [say("Base model"), say("Pictures"), say("Recipe"), say("Start")];
   const state = {
-    root: null, key: "", server: null, trigger: null, at: -1, model: "", folder: "", recipe: "", demo: {},
+    root: null, key: "", server: null, at: -1, model: "", folder: "", recipe: "", demo: {},
     found: { model: null, folder: null }, recipes: null, takes: {}, told: null,
   };
   const asked = { model: 0, folder: 0, takes: 0 }; // an answer to an older question is dropped
@@ -18,9 +18,9 @@ window.atelierFirstSteps = (() => {
     }
   }
 
-  async function start(element, server, trigger) {
+  async function start(element, server) {
     const root = element.querySelector("#first-steps");
-    Object.assign(state, { root, server, trigger, key: root.dataset.key });
+    Object.assign(state, { root, server, key: root.dataset.key });
     const beginning = await ask("beginning");
     if (beginning.seen === false) open(beginning);
   }
@@ -54,9 +54,16 @@ window.atelierFirstSteps = (() => {
   };
 
   // Into the form; the marks that come back tell what the whole of it says then.
-  function fill(values) {
+  async function fill({ recipe, ...paths }) {
     state.told = null;
-    state.trigger("submit", values);
+    const named = Object.entries(paths).map(([name, value]) => [name === "model" ? "model.base" : "data.folder", value]);
+    if (!recipe) {
+      window.atelierFields.show("form", Object.fromEntries(named));
+      return window.atelierForm.look();
+    }
+    const { message } = await window.atelierForm.act("recipe", { recipe, ...paths });
+    if (message) document.getElementById("start-message").innerHTML = message;
+    else document.dispatchEvent(new CustomEvent("atelier-recipe"));
   }
   document.addEventListener("atelier-marks", (event) => {
     state.told = event.detail;
@@ -223,7 +230,7 @@ window.atelierFirstSteps = (() => {
   function startButton(disabled) {
     return el("button", { type: "button", class: "primary", id: "step-start", text: say("Start training"), disabled, onclick: () => {
       leave();
-      document.querySelector("button#start, #start button")?.click();
+      document.getElementById("start")?.click();
     } });
   }
 

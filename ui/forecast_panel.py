@@ -1,15 +1,13 @@
-"""The part of the tab Training that looks ahead: the forecast, "measure now", and "make it fit"."""
+"""The part of the tab Training that looks ahead: the forecast, "measure now", and "make it fit". See forecast.js."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-import gradio as gr
-
 from engine.cards import cards
-from engine.errors import PresetError, Problem, UserError
+from engine.errors import Problem, UserError
 from engine.fit import Fit
 from engine.forecast_commands import fit_into
 from engine.forecast_words import change_words, fit_lines, rows
@@ -18,63 +16,35 @@ from ui import form as forms
 from ui import last, measuring
 from ui.check import Check, check
 from ui.data_page import problem_list
-from ui.form import Form
-from ui.handlers import QUIET
 from ui.language import say
 from ui.told import retold
 from ui.words import escape
 
-TICK_SECONDS = 1.0
 _USUAL_GB = 12
+Asked = Mapping[str, Any]
+Answer = dict[str, Any]
 
 
-@dataclass
-class ForecastPanel:
-    forecast: gr.HTML
-    measure: gr.Button
-    cancel: gr.Button
-    gb: gr.Number
-    fit: gr.Button
-    message: gr.HTML
-    changes: gr.CheckboxGroup
-    apply: gr.Button
-    undo: gr.Button
-    timer: gr.Timer
-
-
-def build(timer: gr.Timer) -> ForecastPanel:
-    """Draw the part. The timer stands outside of all tabs."""
+def drawn() -> str:
+    """The part as HTML; form.js fills in the table, forecast.js the rest."""
     card = next(iter(cards()), None)
-    gb = float(card_gb(card.memory_bytes)) if card else _USUAL_GB
-    with gr.Column(elem_id="forecast-panel", elem_classes="sheet"):
-        gr.HTML("<h4>Forecast</h4>")
-        forecast = gr.HTML(elem_id="forecast")
-        with gr.Row(elem_classes="buttons", equal_height=True):
-            measure = gr.Button("Measure three steps now", elem_id="measure", min_width=200, scale=0)
-            cancel = gr.Button("Cancel", visible=False, elem_id="measure-cancel", min_width=120, scale=0)
-            number = gr.Number(gb, label="Card's memory in GB", minimum=1, elem_id="fit-gb", min_width=120, scale=0)
-            fit = gr.Button("Make it fit", elem_id="fit", min_width=140, scale=0)
-        message = gr.HTML(elem_id="forecast-message")
-        changes = gr.CheckboxGroup([], visible=False, show_label=False, container=False, elem_id="fit-changes")
-        with gr.Row(elem_classes="buttons"):
-            apply = gr.Button("Apply what is ticked", variant="primary", visible=False, elem_id="fit-apply", scale=0)
-            undo = gr.Button("Undo", visible=False, elem_id="fit-undo", scale=0)
-    return ForecastPanel(forecast, measure, cancel, number, fit, message, changes, apply, undo, timer)
-
-
-def connect(panel: ForecastPanel, form: Form, check_after: dict[str, Any]) -> None:
-    """Wire the buttons. `check_after` is the look at the form that follows a change."""
-    followed = [panel.message, panel.timer, panel.measure, panel.cancel]
-    panel.measure.click(_measure, form.inputs, followed, **QUIET)
-    panel.cancel.click(_cancel, None, followed, **QUIET)
-    ended = panel.timer.tick(_follow, None, followed, **QUIET)
-    ended.then(_show_forecast, form.inputs, [panel.forecast], **QUIET)
-    proposed = [panel.message, panel.changes, panel.apply, panel.undo]
-    panel.fit.click(_propose, [panel.gb, *form.inputs], proposed, **QUIET)
-    applied = panel.apply.click(_apply, [panel.changes, *form.inputs], [*proposed, *form.inputs], **QUIET)
-    undone = panel.undo.click(_undo, form.inputs, [*proposed, *form.inputs], **QUIET)
-    for event in (applied, undone):
-        event.then(**check_after)
+    gb = card_gb(card.memory_bytes) if card else _USUAL_GB
+    memory = escape(say("Card's memory in GB"))
+    buttons = (
+        f'<button type="button" id="measure">{say("Measure three steps now")}</button>'
+        f'<button type="button" id="measure-cancel" hidden>{say("Cancel")}</button>'
+        f'<label id="fit-gb">{memory} <input type="number" min="1" value="{gb}"></label>'
+        f'<button type="button" id="fit">{say("Make it fit")}</button>'
+    )
+    after = (
+        f'<button type="button" id="fit-apply" class="primary" hidden>{say("Apply what is ticked")}</button>'
+        f'<button type="button" id="fit-undo" hidden>{say("Undo")}</button>'
+    )
+    return (
+        f'<div id="forecast-panel" class="sheet"><h4>{say("Forecast")}</h4><div id="forecast"></div>'
+        f'<div class="buttons">{buttons}</div><div id="forecast-message" role="status"></div>'
+        f'<div id="fit-changes" hidden></div><div class="buttons">{after}</div></div>'
+    )
 
 
 def table(found: Check) -> str:
@@ -86,90 +56,66 @@ def table(found: Check) -> str:
     return f'<table class="plain forecast"><tbody>{body}</tbody></table>'
 
 
-def _show_forecast(*shown: Any) -> Any:
-    return gr.skip() if measuring.goes_on() else table(check(forms.read_all(shown)))
-
-
-def _measure(*shown: Any) -> list[Any]:
-    found = check(forms.read_all(shown))
+def measure(_: Asked, content: Asked) -> Answer:
+    """Begin to measure three steps of what the form says."""
+    found = check(content)
     if found.preset is None or found.problems:
-        return _told(problem_list(found.problems, "problem"), False)
+        return {"message": problem_list(found.problems, "problem"), "goes_on": False}
     try:
         measuring.start(found.preset)
     except UserError as error:
-        return _told(problem_list(error.problems, "problem"), measuring.goes_on())
-    return _follow()
+        return {"message": problem_list(error.problems, "problem"), "goes_on": measuring.goes_on()}
+    return measured(_, content)
 
 
-def _cancel() -> list[Any]:
+def cancel(_: Asked, content: Asked) -> Answer:
     measuring.cancel()
-    return _follow()
+    return measured(_, content)
 
 
-def _follow() -> list[Any]:
+def measured(_: Asked, __: Asked) -> Answer:
+    """How a measurement goes: {"message", "goes_on"}."""
     seen = measuring.look()
     style = "fault" if seen.is_fault else "quiet" if seen.goes_on else "done"
-    return _told(f'<p class="{style}" role="status">{escape(seen.words)}</p>' if seen.words else "", seen.goes_on)
+    message = f'<p class="{style}">{escape(seen.words)}</p>' if seen.words else ""
+    return {"message": message, "goes_on": seen.goes_on}
 
 
-def _told(message: str, goes_on: bool) -> list[Any]:
-    return [message, gr.Timer(active=goes_on), gr.update(interactive=not goes_on), gr.update(visible=goes_on)]
-
-
-def _propose(gb: float | None, *shown: Any) -> list[Any]:
-    """What makes the form fit, each change to be ticked."""
-    found = check(forms.read_all(shown))
-    hidden = [gr.update(visible=False)] * 3
+def propose(asked: Asked, content: Asked) -> Answer:
+    """What makes the form fit into "gb": {"message", "changes": [[words, values as JSON]]}, each to be ticked."""
+    found = check(content)
     if found.preset is None or found.plan is None or not found.plan.steps:
-        return [problem_list(found.problems, "problem"), *hidden]
+        return {"message": problem_list(found.problems, "problem"), "changes": []}
     try:
-        answer = fit_into(found.preset, found.plan, float(gb or 0))
-    except UserError:
-        return [
-            problem_list([Problem("", say("Give the card's memory as a number of GB, from 1."))], "problem"),
-            *hidden,
-        ]
+        answer = fit_into(found.preset, found.plan, float(asked.get("gb") or 0))
+    except (UserError, TypeError, ValueError):
+        sentence = say("Give the card's memory as a number of GB, from 1.")
+        return {"message": problem_list([Problem("", sentence)], "problem"), "changes": []}
     lines = [retold(line) for line in fit_lines(answer)]
     first, end = lines[0], lines[-1] if answer.changes else ""
     message = f'<p class="{"done" if answer.fits else "fault"}">{escape(first)} {escape(end)}</p>'
-    if not answer.changes:
-        return [message, *hidden]
-    choices = _choices(answer)
-    return [
-        message,
-        gr.update(choices=choices, value=[value for _, value in choices], visible=True),
-        gr.update(visible=True),
-        gr.update(visible=False),
-    ]
+    return {"message": message, "changes": _choices(answer)}
 
 
-def _choices(answer: Fit) -> list[tuple[str, str]]:
-    return [(retold(change_words(change)), json.dumps(dict(change.values))) for change in answer.changes]
+def _choices(answer: Fit) -> list[list[str]]:
+    return [[retold(change_words(change)), json.dumps(dict(change.values))] for change in answer.changes]
 
 
-def _apply(ticked: list[str] | None, *shown: Any) -> list[Any]:
-    """The ticked changes go into the form; the form before is kept, as before a preset is loaded."""
-    nothing = [gr.skip()] * len(shown)
-    present = forms.read_all(shown)
-    try:
-        values = {path: value for text in ticked or () for path, value in json.loads(text).items()}
-        changed = check(present).preset
-        if changed is None:
-            raise UserError(say("the form was changed and has faults now. Mend them, then ask again."))
-        changed = changed.changed(values)
-        last.keep_before(present)
-    except (PresetError, UserError) as error:
-        return [problem_list(error.problems, "problem"), gr.skip(), gr.skip(), gr.skip(), *nothing]
-    message = f'<p class="done">{say("Applied. The bar below tells what the run takes now.")}</p>'
-    hidden = gr.update(visible=False)
-    return [message, hidden, hidden, gr.update(visible=True), *forms.show_all(changed)]
+def apply(asked: Asked, content: Asked) -> Answer:
+    """The ticked "changes" go into the form; that before is kept, as before a preset is loaded. Raises UserError."""
+    values = {path: value for text in asked.get("changes") or () for path, value in json.loads(text).items()}
+    changed = check(content).preset
+    if changed is None:
+        raise UserError(say("the form was changed and has faults now. Mend them, then ask again."))
+    changed = changed.changed(values)
+    last.keep_before(content)
+    done = say("Applied. The bar below tells what the run takes now.")
+    return {"message": f'<p class="done">{done}</p>', "shown": forms.show_all(changed)}
 
 
-def _undo(*shown: Any) -> list[Any]:
+def undo(_: Asked, __: Asked) -> Answer:
     """The form as it was before the changes."""
     before = last.before()
-    hidden = gr.update(visible=False)
     if before is None:
-        return ["", hidden, hidden, hidden, *[gr.skip()] * len(shown)]
-    message = f'<p class="done">{say("The form is as before.")}</p>'
-    return [message, hidden, hidden, hidden, *forms.show_content(before)]
+        return {"message": ""}
+    return {"message": f'<p class="done">{say("The form is as before.")}</p>', "shown": forms.show_content(before)}

@@ -21,7 +21,6 @@ window.atelier = (() => {
   }
 
   const idOf = (path) => "field-" + path.replaceAll(".", "-");
-  const pathOf = (id) => id.replace("field-", "").replace("-", ".");
   const fieldOf = (path) => document.getElementById(idOf(path));
 
   // el("div", {class: "x", onclick: f, text: "…"}, child, …)
@@ -42,12 +41,13 @@ window.atelier = (() => {
     document.body.dataset.level = level || "basic";
   }
 
-  // marks: JSON of {problems: {path: [sentences]}, off: [paths], changed: {path: what the preset has}}; each source (the form, a panel of
-  // tools) marks its own fields. Kept for fields whose tab is drawn later.
+  // marks: {problems: {path: [sentences]}, off: [paths], changed: {path: what the preset has, as text and as shown}}, or
+  // JSON of it; each source (the form, a tool) marks its own fields. Kept for fields whose tab is drawn later.
   const sources = {};
   let marked = { problems: {}, off: new Set(), changed: new Map() };
   function showMarks(marks) {
-    if (marks) [].concat(JSON.parse(marks)).forEach((item) => (sources[item.source || "form"] = item));
+    const told = typeof marks === "string" ? JSON.parse(marks || "[]") : marks;
+    [].concat(told).forEach((item) => (sources[item.source || "form"] = item));
     const all = Object.values(sources);
     const byId = (name) => all.flatMap((item) => Object.entries(item[name] || {})).map(([path, of]) => [idOf(path), of]);
     const off = new Set(all.flatMap((item) => item.off || []).map(idOf));
@@ -62,7 +62,6 @@ window.atelier = (() => {
   function markFields(fields) {
     const { problems, off, changed } = marked;
     fields.forEach((field) => {
-      field.dataset.marked = "1";
       field.classList.toggle("is-off", off.has(field.id));
       markChanged(field, changed.get(field.id));
       const text = (problems[field.id] || []).join(" ");
@@ -71,25 +70,19 @@ window.atelier = (() => {
       if (text && !place) {
         place = document.createElement("div");
         place.className = "problem-text";
+        place.id = "problem-" + field.id;
         place.setAttribute("role", "alert");
         field.append(place);
       }
       if (place && place.textContent !== text) place.textContent = text;
       if (place) place.hidden = text === "";
-      const entry = field.querySelector("input:not([type=range]), textarea");
+      const entry = field.querySelector("[data-entry]");
+      const about = [`help-${field.id}`, ...(text ? [place.id] : [])].join(" ");
+      if (entry && entry.getAttribute("aria-describedby") !== about) entry.setAttribute("aria-describedby", about);
       if (entry && entry.hasAttribute("aria-invalid") !== (text !== "")) entry.toggleAttribute("aria-invalid", text !== "");
-      describe(field, entry);
-      addKohyaName(field);
     });
   }
-  // The help is what the entry is described by: screen readers tell it, and as a tooltip it comes with the focus.
-  function describe(field, entry) {
-    const help = field.querySelector(".info-text");
-    if (!entry || !help || help.id) return;
-    help.id = `${field.id}-help`;
-    help.setAttribute("role", "tooltip");
-    entry.setAttribute("aria-describedby", help.id);
-  }
+  // The help is what each entry is described by: screen readers tell it, and as a tooltip it comes with the focus.
   const HELP = "atelier.help";
   function showHelp(asTip) {
     document.body.toggleAttribute("data-help-tips", asTip);
@@ -114,10 +107,11 @@ window.atelier = (() => {
   // A changed field is told from the preset, and has a button that puts the preset's value back.
   let reset = () => {};
   const whenReset = (told) => (reset = told);
-  function markChanged(field, value) {
-    const isChanged = value !== undefined;
+  function markChanged(field, had) {
+    const isChanged = had !== undefined;
+    const value = had?.text;
     field.classList.toggle("is-changed", isChanged);
-    const label = field.querySelector('[data-testid="block-info"], .label-text');
+    const label = field.querySelector(".label-text");
     const about = isChanged ? say("Changed; the preset has: {value}", { value }) : "";
     if (label && label.title !== about) label.title = about;
     let button = field.querySelector(":scope > .reset");
@@ -125,30 +119,19 @@ window.atelier = (() => {
     if (!button) {
       button = document.createElement("button");
       Object.assign(button, { className: "reset", type: "button", textContent: "↺" });
-      button.addEventListener("click", () => {
-        reset(pathOf(field.id));
-        field.tabIndex = -1; // not its entry: a list would open, and not show what is put back
-        field.focus({ preventScroll: true });
-      });
       field.append(button);
     }
+    button.onclick = () => {
+      field.tabIndex = -1; // not its entry: a list would open, and not show what is put back
+      field.focus({ preventScroll: true });
+      reset(field.dataset.name, had.shown);
+    };
     const name = say("{label}: back to {value}, as in the preset", { label: label?.textContent.trim() || "", value });
     if (button.title !== name) Object.assign(button, { title: name, ariaLabel: name });
   }
 
-  function addKohyaName(field) {
-    const name = (window.atelierKohyaNames || {})[field.id];
-    if (!name || field.querySelector(":scope > .kohya-name")) return;
-    const place = document.createElement("div");
-    place.className = "kohya-name";
-    place.textContent = "kohya_ss: " + name;
-    field.append(place);
-  }
-
-  // The fields of the chosen tool of a panel, and what that tool is for. Kept for panels that are drawn later.
-  const chosenTools = {};
+  // The fields of the chosen tool of a panel, and what that tool is for.
   function showTool(key, tool) {
-    chosenTools[key] = tool;
     const panel = document.getElementById(key + "-panel");
     panel?.querySelectorAll(".tool-fields").forEach((item) => item.classList.toggle("chosen", item.id === "tool-" + tool));
     panel?.querySelectorAll(".tool-about").forEach((item) => (item.hidden = item.dataset.tool !== tool));
@@ -158,30 +141,37 @@ window.atelier = (() => {
     document.getElementById(`tab-${name}-button`)?.click();
   }
 
-  function goToField(path) {
-    const field = fieldOf(path);
+  function openSection(section) {
+    if (section) section.open = true;
+  }
+  // Gradio draws a tab when it is first opened: what is looked for in one is waited for.
+  async function drawnPlace(selector, seconds = 5) {
+    for (let tries = seconds * 20; tries > 0; tries--) {
+      const found = document.querySelector(selector);
+      if (found) return found;
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+    return null;
+  }
+  async function goToField(path) {
+    if (!fieldOf(path)) openTab(path.startsWith("drawing.") ? "sample" : "training");
+    const field = await drawnPlace(`#${CSS.escape(idOf(path))}`);
     if (!field) return;
     field.classList.add("called"); // also where its level is not shown
     const tab = field.closest(".tabitem")?.id?.replace("tab-", "");
     if (tab) openTab(tab);
-    field.closest(".section")?.querySelector(":scope > .label-wrap:not(.open)")?.click();
+    openSection(field.closest(".section"));
     setTimeout(() => {
       field.scrollIntoView({ block: "center", behavior: "smooth" });
-      field.querySelector("input, textarea")?.focus({ preventScroll: true });
+      field.querySelector("[data-entry]")?.focus({ preventScroll: true });
     }, 80);
   }
 
-  // As if it were typed: Gradio hears of it, and the form is looked at.
+  // As if it were typed: the form is looked at.
   function fillField(path, value) {
-    const input = fieldOf(path)?.querySelector("input, textarea");
-    if (!input) return;
-    putInto(input, value);
+    window.atelierFields.show("form", { [path]: value });
+    window.atelierForm.look();
     goToField(path);
-  }
-  function putInto(input, value) {
-    Object.getOwnPropertyDescriptor(Object.getPrototypeOf(input), "value").set.call(input, value);
-    input.dispatchEvent(new Event("input", { bubbles: true }));
-    input.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true }));
   }
 
   document.addEventListener("click", (event) => {
@@ -192,16 +182,6 @@ window.atelier = (() => {
     else if (target.dataset.more) document.getElementById(target.dataset.more)?.classList.toggle("all");
     else if (target.dataset.tab) openTab(target.dataset.tab);
     else showFull(target);
-  });
-
-  // Gradio 6 takes a text field for changed when a key makes a letter, so that what is pasted or deleted goes unseen.
-  // After each pause in typing such a key is sent.
-  let pause = 0;
-  document.addEventListener("input", (event) => {
-    const typed = event.target;
-    if (!event.isTrusted || !typed.closest?.(".field") || !/^text/.test(typed.type)) return;
-    clearTimeout(pause);
-    pause = setTimeout(() => typed.dispatchEvent(new KeyboardEvent("keypress", { bubbles: true })), 250);
   });
 
   // Full-size picture; arrow keys go along the row (steps), Escape closes.
@@ -299,12 +279,6 @@ window.atelier = (() => {
   }, true);
   let followed = 0;
   new MutationObserver(() => {
-    const drawn = document.querySelectorAll(".field:not([data-marked])");
-    markFields(drawn);
-    if (drawn.length) {
-      tellMarks();
-      Object.entries(chosenTools).forEach(([key, tool]) => showTool(key, tool));
-    }
     document.querySelectorAll("details[data-keep]:not([open])").forEach((item) => {
       if (opened.has(item.dataset.keep)) item.open = true;
     });
@@ -346,5 +320,7 @@ window.atelier = (() => {
   setInterval(lookForServer, 4000);
 
   showLevel("basic");
-  return { el, say, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, goToField, fillField, putInto };
+  return {
+    el, say, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, tellMarks, goToField, fillField, openSection, openTab, drawnPlace,
+  };
 })();

@@ -13,14 +13,9 @@ from typing import Any
 
 import gradio as gr
 
-from engine.drawing.settings import BY_PATH as DRAWING
-from engine.preset import BY_PATH
-from engine.settings import Setting
-from engine.tools.tool import settings_table
 from ui import theme
-from ui.form import field_id, label_of
+from ui.fields import redrawn
 from ui.language import COOKIE, LANGUAGES, built, catalogue, say, speaking, spoken
-from ui.tool_table import TOOLS
 
 _TEXTS = ("label", "info", "placeholder")  # of any component
 _SAYING = ("button", "uploadbutton", "downloadbutton")  # components whose value is what they say
@@ -71,13 +66,15 @@ def sentences(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _props(component: Mapping[str, Any], change: Change) -> dict[str, Any]:
     props = dict(component["props"])
-    setting = _SETTINGS.get(str(props.get("elem_id")))
     for name in _TEXTS:
         if isinstance(props.get(name), str):
-            props[name] = label_of(setting) if setting and name == "label" else _text(props[name], change)
+            props[name] = _text(props[name], change)
     if component["type"] in _SAYING and isinstance(props.get("value"), str):
         props["value"] = _text(props["value"], change)
-    if component["type"] == "html" and isinstance(props.get("value"), str):
+    drawn = redrawn.get(str(props.get("elem_id")))
+    if drawn is not None:  # it says its sentences itself
+        props["value"] = drawn()
+    elif component["type"] == "html" and isinstance(props.get("value"), str):
         props["value"] = fixed_html(props["value"], change)
     if isinstance(props.get("choices"), list):
         props["choices"] = [[_text(str(shown), change), value] for shown, value in props["choices"]]
@@ -111,16 +108,3 @@ def _translated(text: str) -> str:
             **{name: _translated(value) if isinstance(value, str) else value for name, value in values.items()},
         )
     return catalogue(spoken()).get(text, text)
-
-
-def _settings() -> dict[str, Setting]:
-    """The settings of the form and of the tools by the id of their field."""
-    found = {field_id(path): item for path, item in BY_PATH.items()}
-    found |= {field_id(f"drawing.{path}"): item for path, item in DRAWING.items()}
-    for tool, about in TOOLS.items():
-        table = settings_table(tool, about.Settings)
-        found |= {field_id(f"tool.{tool}.{name}"): item for name, item in table.items()}
-    return found
-
-
-_SETTINGS = _settings()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from typing import Any
 
 import gradio as gr
 
-from engine.errors import Problem
+from engine.errors import Problem, UserError
 from engine.preset import BY_PATH
-from ui.check import Check
+from ui import fields, measuring, run_list
+from ui.check import Check, check
 from ui.data_page import problem_list
 from ui.language import say
 from ui.told import retold
@@ -19,30 +19,35 @@ from ui.words import escape, place, plural
 MOST_BLOCKING = 20  # problems that the walk of the first visit lists
 
 
-@dataclass
-class PlanBar:
-    message: gr.HTML
-    plan: gr.HTML
-    start: gr.Button
-    add: gr.Button
-    edit: gr.Button
-    edited: gr.Textbox
-    marks: gr.Textbox
+def build() -> gr.HTML:
+    """Draw the bar; form.js fills it and hears its buttons."""
+    return fields.html(_bar, "plan-bar")
 
 
-def build() -> PlanBar:
-    """Draw the bar. `marks` carries to the page's script what to mark in the form; `edited` is the entry of the queue
-    that the form was loaded from, to be changed by "Add to queue"."""
-    with gr.Column(elem_id="plan-bar"):
-        message = gr.HTML(elem_id="start-message")
-        with gr.Row(equal_height=True):
-            plan = gr.HTML(elem_id="plan-sentence")
-            add = gr.Button("Add to queue", elem_id="queue-add", min_width=160, scale=0)
-            start = gr.Button("Start training", variant="primary", elem_id="start", min_width=180, scale=0)
-        edited = gr.Textbox(visible="hidden", elem_id="queue-edited")
-        edit = gr.Button(visible="hidden", elem_id="queue-edit")
-        marks = gr.Textbox(visible="hidden", elem_id="form-marks")
-    return PlanBar(message, plan, start, add, edit, edited, marks)
+def _bar() -> str:
+    buttons = (
+        f'<button type="button" id="queue-add">{say("Add to queue")}</button>'
+        f'<button type="button" id="start" class="primary">{say("Start training")}</button>'
+    )
+    return (
+        '<div class="drawn"><div id="start-message" role="status"></div>'
+        f'<div class="row"><div id="plan-sentence"></div>{buttons}</div></div>'
+    )
+
+
+def start(_: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
+    """Start names everything that is in its way; otherwise the run begins and the page turns to it."""
+    found: Check = check(content, anew=True)
+    if found.preset is None or found.problems:
+        return {"message": blocked(found.problems)}
+    if measuring.goes_on():
+        sentence = say("three steps are being measured now. Wait for them, or cancel on the tab Training.")
+        return {"message": blocked([Problem("", sentence)])}
+    try:
+        run_list.start(found.preset)
+    except UserError as error:
+        return {"message": blocked(error.problems)}
+    return {"message": "", "tab": "run"}
 
 
 def sentence(check: Check) -> str:
@@ -71,8 +76,8 @@ def _model(check: Check) -> str:
     return say("on {name}: SDXL {kind}, {prediction} prediction", **kind) + snr
 
 
-def marks(check: Check, changed: Mapping[str, str]) -> str:
-    """JSON for page.js: the sentences beside each field, what makes no sense now, what is not as in the preset.
+def marks(check: Check, changed: Mapping[str, Any]) -> dict[str, Any]:
+    """For page.js: the sentences beside each field, what makes no sense now, what is not as in the preset.
 
     `changed`: by setting what the preset has there (`field_reset.changed`). The sentence of the run, and what is in its
     way, go along.
@@ -82,7 +87,7 @@ def marks(check: Check, changed: Mapping[str, str]) -> str:
         if problem.where in BY_PATH:
             beside.setdefault(problem.where, []).append(retold(problem.message))
     told = {"sentence": check.sentence, "blocking": blocking(check)}
-    return json.dumps({"problems": beside, "off": check.off, "changed": changed, **told}, ensure_ascii=False)
+    return {"problems": beside, "off": check.off, "changed": changed, **told}
 
 
 def blocking(check: Check) -> list[dict[str, str]]:

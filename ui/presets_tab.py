@@ -1,10 +1,15 @@
-"""Tab "Presets": load (and undo it), save, import from other trainers, export to kohya_ss, compare, delete."""
+"""Tab "Presets": load (and undo it), save, import from other trainers, export to kohya_ss, compare, delete.
+
+Drawn here once in each language; presets.js fills it and asks what is answered below.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,178 +17,107 @@ import gradio as gr
 
 from engine import kohya
 from engine.errors import UserError
-from engine.preset import BY_PATH, Preset
+from engine.preset import Preset
 from engine.preset import build as build_preset
-from ui import applying, last, preset_files
+from engine.settings import Setting
+from ui import applying, fields, last, preset_files
 from ui import form as forms
 from ui import preset_views as views
 from ui.data_page import problem_list
-from ui.form import Form
-from ui.handlers import QUIET
-from ui.language import say
+from ui.language import say, word
 from ui.words import escape, plural
 
+Asked = Mapping[str, Any]
+Answer = dict[str, Any]
+
 _PRESENT = "present form"
-# Hands the browser a file that was made of the form; nothing is written on the server
-_DOWNLOAD = """(made) => {
-  if (!made) return;
-  const {name, text} = JSON.parse(made);
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], {type: "application/json"}));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
-}"""
+_ABOUT_ITSELF = (
+    Setting("", "about", str, "", word("What it is for; kept in the preset."), "说明", "Note", kind="lines"),
+    Setting("", "author", str, "", "", "作者", "Author"),
+)
 
 
-@dataclass
-class PresetsTab:
-    tab: gr.Tab
-    chosen: gr.Dropdown
-    about_chosen: gr.HTML
-    keep: gr.Checkbox
-    keep_for: gr.Textbox
-    changes: gr.HTML
-    load: gr.Button
-    undo: gr.Button
-    delete: gr.Button
-    upload: gr.UploadButton
-    name: gr.Textbox
-    save: gr.Button
-    save_as: gr.Button
-    export: gr.Button
-    made: gr.Textbox
-    message: gr.HTML
-    receipt: gr.HTML
-    left: gr.Dropdown
-    right: gr.Dropdown
-    differences: gr.HTML
-
-
-def build(form: Form, tab: gr.Tab) -> PresetsTab:
+def build() -> gr.HTML:
     """Draw the tab."""
-    message = gr.HTML(elem_id="preset-message", render=False)
-    receipt = gr.HTML(elem_id="preset-receipt", render=False)
-    with gr.Row(equal_height=False):
-        with gr.Column(elem_classes="sheet"):
-            gr.HTML("<h4>Load</h4>")
-            chosen = gr.Dropdown([], label="Preset", elem_id="preset-choice")
-            about_chosen = gr.HTML(elem_id="preset-about")
-            keep = gr.Checkbox(
-                True,
-                label="Keep my model, folders and names",
-                info="Where the preset has none of its own.",
-                elem_id="preset-keep",
-            )
-            keep_for = gr.Textbox(visible="hidden", elem_id="preset-keep-for")
-            with gr.Row():
-                load = gr.Button("Load into the form", variant="primary", elem_id="preset-load")
-                undo = gr.Button("Undo the last load", interactive=False, elem_id="preset-undo")
-            changes = gr.HTML(elem_id="preset-changes")
-            with gr.Row():
-                upload = gr.UploadButton(
-                    "Import a file…", file_types=[".json", ".toml"], elem_id="preset-import", variant="secondary"
-                )
-                delete = gr.Button("Delete", interactive=False, elem_id="preset-delete")
-            gr.HTML('<p class="quiet">Files of kohya_ss, sd-scripts and OneTrainer become presets of yours.</p>')
-        with gr.Column(elem_classes="sheet"):
-            gr.HTML("<h4>Save the present form</h4>")
-            name = gr.Textbox(label="Name", placeholder="my style, 12 GB", max_lines=1, elem_id="preset-name")
-            form.about = gr.Textbox(label="Note", info="What it is for; kept in the preset.", lines=3, interactive=True)
-            form.author = gr.Textbox(label="Author", max_lines=1, interactive=True)
-            with gr.Row():
-                save_as = gr.Button("Save as new", variant="primary", elem_id="preset-save-as")
-                save = gr.Button("Save over", elem_id="preset-save")
-            export = gr.Button("Download for kohya_ss", elem_id="preset-export")
-            made = gr.Textbox(visible="hidden", elem_id="preset-made")
-    message.render()
-    receipt.render()
-    with gr.Column(elem_classes="sheet"):
-        gr.HTML("<h4>Compare</h4>")
-        with gr.Row():
-            left = gr.Dropdown([], label="Left", elem_id="compare-left")
-            right = gr.Dropdown([], label="Right", elem_id="compare-right")
-        differences = gr.HTML(elem_id="differences")
-    return PresetsTab(
-        tab, chosen, about_chosen, keep, keep_for, changes, load, undo, delete, upload, name, save, save_as, export,
-        made, message, receipt, left, right, differences,
-    )  # fmt: skip
+    return fields.html(_tab, "presets", js_on_load="window.atelierPresets.start(element)")
 
 
-def connect(tab: PresetsTab, form: Form, check_after: dict[str, Any]) -> None:
-    """Wire the buttons. `check_after` is the look at the form that follows a load."""
-    lists: dict[str, Any] = {
-        "fn": choices_update,
-        "inputs": [tab.chosen, tab.left, tab.right],
-        "outputs": [tab.chosen, tab.left, tab.right],
-        **QUIET,
-    }
-    keep = propose(tab)
-    refresh = look(tab, form)
-    tab.chosen.input(**keep).then(**refresh)
-    gr.on([tab.keep.input, tab.tab.select], **refresh)
-    loads = [tab.chosen, tab.keep, tab.keep_for, *form.inputs]
-    loaded = tab.load.click(_load, loads, [tab.message, tab.receipt, tab.name, *form.inputs], **QUIET)
-    undone = tab.undo.click(_undo, form.inputs, [tab.message, tab.receipt, *form.inputs], **QUIET)
-    for event in (loaded, undone):
-        event.then(**check_after).then(**refresh)
-    for button, overwrite in ((tab.save_as, False), (tab.save, True)):
-        saved = button.click(_saver(overwrite), [tab.name, *form.inputs], [tab.message, tab.name, tab.chosen], **QUIET)
-        saved.then(**lists).then(**keep).then(**check_after).then(**refresh)
-    tab.delete.click(_delete, [tab.chosen], [tab.message], **QUIET).then(**lists).then(**keep).then(**refresh)
-    brought = tab.upload.upload(
-        _import, [tab.upload], [tab.message, tab.receipt, tab.chosen], **{**QUIET, "preprocess": True}
+def _tab() -> str:
+    kohya_too = say("Files of kohya_ss, sd-scripts and OneTrainer become presets of yours.")
+    load = (
+        f'<section class="sheet"><h4>{say("Load")}</h4>{_choice("preset-choice", say("Preset"))}'
+        '<div id="preset-about"></div><label class="checkbox-container">'
+        '<input type="checkbox" id="preset-keep" checked>'
+        f"<span>{say('Keep my model, folders and names')} "
+        f'<span class="quiet">{say("Where the preset has none of its own.")}</span></span></label>'
+        f'<div class="buttons">{_button("load", say("Load into the form"), "primary")}'
+        f'{_button("undo", say("Undo the last load"))}</div><div id="preset-changes"></div>'
+        f'<div class="buttons"><label class="file-button">{say("Import a file…")}'
+        f'<input type="file" id="preset-import" accept=".json,.toml"></label>{_button("delete", say("Delete"))}</div>'
+        f'<p class="quiet">{kohya_too}</p></section>'
     )
-    brought.then(**lists).then(**keep).then(**refresh)
-    exported = tab.export.click(_export, [tab.name, *form.inputs], [tab.message, tab.receipt, tab.made], **QUIET)
-    exported.then(None, [tab.made], js=_DOWNLOAD, api_visibility="private")
-    gr.on([tab.left.input, tab.right.input], compare, [tab.left, tab.right, *form.inputs], [tab.differences], **QUIET)
+    about = "".join(fields.field(item, fields.Place(item.name, fields.FORM, item.name)) for item in _ABOUT_ITSELF)
+    save = (
+        f'<section class="sheet"><h4>{say("Save the present form")}</h4>'
+        f'<label class="label-text" for="preset-name">{say("Name")}</label>'
+        f'<input type="text" id="preset-name" placeholder="{say("my style, 12 GB")}" autocomplete="off">{about}'
+        f'<div class="buttons">{_button("save-as", say("Save as new"), "primary")}{_button("save", say("Save over"))}'
+        f"{_button('export', say('Download for kohya_ss'))}</div></section>"
+    )
+    compare = (
+        f'<section class="sheet"><h4>{say("Compare")}</h4><div class="two">{_choice("compare-left", say("Left"))}'
+        f'{_choice("compare-right", say("Right"))}</div><div id="differences"></div></section>'
+    )
+    told = '<div id="preset-message" role="status"></div><div id="preset-receipt"></div>'
+    return f'<div class="drawn"><div class="two">{load}{save}</div>{told}{compare}</div>'
 
 
-def look(tab: PresetsTab, form: Form) -> dict[str, Any]:
-    """The look at the chosen preset beside the form, as an event's arguments."""
-    return {
-        "fn": describe,
-        "inputs": [tab.chosen, tab.keep, tab.left, tab.right, *form.inputs],
-        "outputs": [tab.about_chosen, tab.changes, tab.delete, tab.undo, tab.differences],
-        **QUIET,
-    }
+def _choice(name: str, label: str) -> str:
+    return f'<div><label class="label-text" for="{name}">{label}</label><select id="{name}"></select></div>'
 
 
-def propose(tab: PresetsTab) -> dict[str, Any]:
-    """What the box proposes for the chosen preset, as an event's arguments."""
-    return {
-        "fn": lambda chosen: [keeps_yours(chosen), chosen],
-        "inputs": [tab.chosen],
-        "outputs": [tab.keep, tab.keep_for],
-        **QUIET,
-    }
+def _button(what: str, text: str, style: str = "") -> str:
+    return f'<button type="button" id="preset-{what}" class="{style}">{text}</button>'
 
 
-def choices_update(chosen: str | None, left: str | None, right: str | None) -> list[Any]:
-    """The lists of presets as they are on disk now; what was chosen stays chosen while it exists."""
+def look(asked: Asked, content: Asked) -> Answer:
+    """What the tab shows of "chosen", "left" and "right" (paths) beside the form; "keep" is null where the box is to
+    propose. {"items", "with_form": [[title, path]], "chosen", "left", "right", "keep", "about", "changes",
+    "differences", "deletes", "undoes"}."""
     items = _listed()
     paths = [path for _, path in items]
-    first = paths[0] if paths else None
-    with_form = [(say("What the form holds now"), _PRESENT), *items]
-    return [
-        gr.update(choices=items, value=chosen if chosen in paths else first),
-        gr.update(choices=with_form, value=left if left in paths else _PRESENT),
-        gr.update(choices=with_form, value=right if right in (*paths, _PRESENT) else first),
-    ]
+    first = paths[0] if paths else ""
+    chosen, left, right = (str(asked.get(name) or "") for name in ("chosen", "left", "right"))
+    chosen = chosen if chosen in paths else first
+    left, right = left if left in paths else _PRESENT, right if right in (*paths, _PRESENT) else first
+    keep = asked.get("keep")
+    keep = keeps_yours(chosen) if keep is None or asked.get("keep_for") != chosen else bool(keep)
+    shown = {"items": items, "with_form": [[say("What the form holds now"), _PRESENT], *items], "chosen": chosen}
+    shown |= {"left": left, "right": right, "keep": keep, "undoes": last.before() is not None}
+    return {**shown, **_described(chosen, keep, content), "differences": compare(left, right, content)}
 
 
-def _listed() -> list[tuple[str, str]]:
-    """All presets as a list shows them: (title, path)."""
+def _described(chosen: str, keep: bool, present: Asked) -> Answer:
+    """The chosen preset's note and what it would change; whether it may be deleted."""
+    if not chosen:
+        what = f'<p class="quiet">{say("No preset is here yet. Save one on the right.")}</p>'
+        return {"about": what, "changes": "", "deletes": False}
+    own = any(item.own and str(item.path) == chosen for item in preset_files.preset_files())
+    try:
+        preset = preset_files.load_listed(chosen)
+    except UserError as error:
+        return {"about": problem_list(error.problems, "problem"), "changes": "", "deletes": own}
+    content, kept = applying.applied(preset, present, keep)
+    changes = views.changes(applying.changes(present, content), kept)
+    return {"about": views.about(preset, own), "changes": changes, "deletes": own}
+
+
+def _listed() -> list[list[str]]:
+    """All presets as a list shows them: [title, path]."""
     return [
-        (say("{title} (yours)", title=item.title) if item.own else say(item.title), str(item.path))
+        [say("{title} (yours)", title=item.title) if item.own else say(item.title), str(item.path)]
         for item in preset_files.preset_files()
     ]
-
-
-def _chosen(path: Path) -> Any:
-    """The list with a preset that was just written, chosen."""
-    return gr.update(choices=_listed(), value=str(path))
 
 
 def keeps_yours(chosen: str | None) -> bool:
@@ -191,29 +125,10 @@ def keeps_yours(chosen: str | None) -> bool:
     return not any(item.own and str(item.path) == chosen for item in preset_files.preset_files())
 
 
-def describe(chosen: str | None, keep: bool, left: str, right: str, *shown: Any) -> list[Any]:
-    """The chosen preset's note and what it would change; whether it may be deleted, and a load be undone."""
-    undo = gr.update(interactive=last.before() is not None)
-    differences = compare(left, right, *shown)
-    if not chosen:
-        what = f'<p class="quiet">{say("No preset is here yet. Save one on the right.")}</p>'
-        return [what, "", gr.update(interactive=False), undo, differences]
-    own = any(item.own and str(item.path) == chosen for item in preset_files.preset_files())
-    delete = gr.update(interactive=own)
-    try:
-        preset = preset_files.load_listed(chosen)
-    except UserError as error:
-        return [problem_list(error.problems, "problem"), "", delete, undo, differences]
-    present = forms.read_all(shown)
-    content, kept = applying.applied(preset, present, bool(keep))
-    changes = views.changes(applying.changes(present, content), kept)
-    return [views.about(preset, own), changes, delete, undo, differences]
-
-
-def compare(left: str, right: str, *shown: Any) -> str:
+def compare(left: str, right: str, present: Asked) -> str:
     """The settings that differ, as a table."""
     try:
-        rows = preset_files.differences(_preset(left, shown), _preset(right, shown))
+        rows = preset_files.differences(_preset(left, present), _preset(right, present))
     except UserError as error:
         return problem_list(error.problems, "problem")
     if not rows:
@@ -222,93 +137,83 @@ def compare(left: str, right: str, *shown: Any) -> str:
     return f'<p class="quiet">{plural(len(rows), "difference")}</p>{table}'
 
 
-def _preset(chosen: str, shown: Sequence[Any]) -> Preset:
-    return build_preset(forms.read_all(shown)) if chosen == _PRESENT else preset_files.load_listed(chosen)
+def _preset(chosen: str, present: Asked) -> Preset:
+    return build_preset(present) if chosen == _PRESENT else preset_files.load_listed(chosen)
 
 
-def _load(chosen: str | None, keep: bool, keep_for: str | None, *shown: Any) -> list[Any]:
-    """Load into the form. `keep_for`: the preset that the box stands for; a quick hand may be ahead of it."""
-    nothing = [gr.skip()] * (len(BY_PATH) + 2)
-    present = forms.read_all(shown)
-    try:
-        preset = preset_files.load_listed(chosen or "")
-        last.keep_before(present)
-    except UserError as error:
-        return [problem_list(error.problems, "problem"), gr.skip(), gr.skip(), *nothing]
-    item = preset_files.find(chosen or "")
-    keep = bool(keep) if keep_for == chosen else keeps_yours(chosen)
+def load(asked: Asked, present: Asked) -> Answer:
+    """Load "chosen" into the form. "keep_for": the preset that the box stands for; a quick hand may be ahead of it.
+    Raises UserError."""
+    chosen = str(asked.get("chosen") or "")
+    preset, item = preset_files.load_listed(chosen), preset_files.find(chosen)
+    last.keep_before(present)
+    keep = bool(asked.get("keep")) if asked.get("keep_for") == chosen else keeps_yours(chosen)
     content, kept = applying.applied(preset, present, keep)
-    try:
-        last.keep_loaded(content)
-    except UserError as error:
-        return [problem_list(error.problems, "problem"), gr.skip(), gr.skip(), *nothing]
+    last.keep_loaded(content)
     name = item.title if item.own else say("my {title}", title=say(item.title))
-    return [views.loaded(item.title, kept), "", name, *forms.show_content(content)]
+    shown = forms.show_content(content)
+    return {"message": views.loaded(item.title, kept), "receipt": "", "name": name, "preset": chosen, "shown": shown}
 
 
-def _undo(*shown: Any) -> list[Any]:
-    """The form as it was before the last load; pressed again, as it was after it."""
-    before, from_what, nothing = last.before(), last.loaded_before(), [gr.skip()] * (len(BY_PATH) + 2)
+def undo(_: Asked, present: Asked) -> Answer:
+    """The form as it was before the last load; pressed again, as it was after it. Raises UserError."""
+    before, from_what = last.before(), last.loaded_before()
     if before is None:
-        return [f'<p class="quiet">{say("Nothing was loaded yet.")}</p>', "", *nothing]
-    try:
-        last.keep_before(forms.read_all(shown))
-        last.keep_loaded(from_what)
-    except UserError as error:
-        return [problem_list(error.problems, "problem"), "", *nothing]
+        return {"message": f'<p class="quiet">{say("Nothing was loaded yet.")}</p>', "receipt": ""}
+    last.keep_before(present)
+    last.keep_loaded(from_what)
     done = say("The form is as before. Undo again to go back.")
-    return [f'<p class="done">{done}</p>', "", *forms.show_content(before)]
+    return {"message": f'<p class="done">{done}</p>', "receipt": "", "shown": forms.show_content(before)}
 
 
-def _saver(overwrite: bool):
-    def save(name: str, *shown: Any) -> list[Any]:
-        try:
-            preset = build_preset(forms.read_all(shown))
-            path = preset_files.save(preset, name or "", overwrite)
-            last.keep_loaded(preset.model_dump())
-        except UserError as error:
-            return [problem_list(error.problems, "problem"), gr.skip(), gr.skip()]
-        return [f'<p class="done">{say("Saved as “{name}”.", name=escape(path.stem))}</p>', path.stem, _chosen(path)]
-
-    return save
+def save(asked: Asked, present: Asked) -> Answer:
+    """Save the form as "name"; "over" replaces a preset of that name. Raises UserError."""
+    preset = build_preset(present)
+    path = preset_files.save(preset, str(asked.get("name") or ""), asked.get("over") is True)
+    last.keep_loaded(preset.model_dump())
+    done = say("Saved as “{name}”.", name=escape(path.stem))
+    return {"message": f'<p class="done">{done}</p>', "name": path.stem, "chosen": str(path), "preset": str(path)}
 
 
-def _delete(chosen: str | None) -> str:
-    try:
-        title = preset_files.find(chosen or "").title
-        bin_ = preset_files.delete(chosen or "")
-    except UserError as error:
-        return problem_list(error.problems, "problem")
+def delete(asked: Asked, _: Asked) -> Answer:
+    """Move "chosen", a preset of the user's, into the bin. Raises UserError."""
+    chosen = str(asked.get("chosen") or "")
+    title, bin_ = preset_files.find(chosen).title, preset_files.delete(chosen)
     done = say("“{name}” is deleted; its file lies in {folder}.", name=escape(title), folder=escape(bin_))
-    return f'<p class="done">{done}</p>'
+    return {"message": f'<p class="done">{done}</p>'}
 
 
-def _import(uploaded: str | None) -> list[Any]:
-    """Another trainer's file becomes a preset of the user's; the upload, which may hold a key, is removed."""
-    if not uploaded:
-        return [gr.skip()] * 3
-    file = Path(uploaded)
+def bring(asked: Asked, _: Asked) -> Answer:
+    """Another trainer's file ("name", and "data" in base64) becomes a preset of the user's. Raises UserError."""
     try:
-        path, receipt, problems = preset_files.bring(file)
-    except UserError as error:
-        return [problem_list(error.problems, "problem"), "", gr.skip()]
-    finally:
-        file.unlink(missing_ok=True)
+        data = base64.b64decode(str(asked.get("data") or ""), validate=True)
+    except binascii.Error:
+        data = b""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / (Path(str(asked.get("name") or "").replace("\\", "/")).name.strip() or "preset.json")
+        try:
+            file.write_bytes(data)
+        except (OSError, ValueError) as error:
+            raise UserError(say("this file's name cannot be used. Rename the file, then choose it again.")) from error
+        return _imported(file)
+
+
+def _imported(file: Path) -> Answer:
+    """The receipt of a file that was brought in; it may hold a key, and is removed by who put it there."""
+    path, receipt, problems = preset_files.bring(file)
     shown = views.receipt(receipt, file.name) if receipt else ""
     if path is None:
         what = f'<p class="fault">{say("Nothing was saved: these settings do not go together.")}</p>'
-        return [what + problem_list(problems, "problem"), shown, gr.skip()]
+        return {"message": what + problem_list(problems, "problem"), "receipt": shown}
     done = say("Saved as “{name}”. Look through it, then load it into the form.", name=escape(path.stem))
-    return [f'<p class="done">{done}</p>', shown, _chosen(path)]
+    return {"message": f'<p class="done">{done}</p>', "receipt": shown, "chosen": str(path)}
 
 
-def _export(name: str, *shown: Any) -> list[Any]:
-    try:
-        preset = build_preset(forms.read_all(shown))
-    except UserError as error:
-        return [problem_list(error.problems, "problem"), "", ""]
+def export(asked: Asked, present: Asked) -> Answer:
+    """The form as a file for kohya_ss: {"file": its name, "text"}; nothing is written here. Raises UserError."""
+    preset = build_preset(present)
     made = kohya.export(preset)
-    file = preset_files.file_name(name or preset.run.name) + " kohya_ss.json"
+    file = preset_files.file_name(str(asked.get("name") or "") or preset.run.name) + " kohya_ss.json"
+    done = say("“{file}” goes to your downloads.", file=escape(file))
     text = json.dumps(made.content, ensure_ascii=False, indent=2)
-    message = f'<p class="done">{say("“{file}” goes to your downloads.", file=escape(file))}</p>'
-    return [message, views.export(made), json.dumps({"name": file, "text": text})]
+    return {"message": f'<p class="done">{done}</p>', "receipt": views.export(made), "file": file, "text": text}

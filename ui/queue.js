@@ -84,12 +84,7 @@ window.atelierQueue = (() => {
     return el("li", {}, badge(entry.state), el("b", { text: entry.title }), el("span", { class: "quiet message", text: entry.message || entry.run }), el("span", { class: "buttons" }, ...buttons));
   }
 
-  // The form is Gradio's: a hidden button of its own loads the entry that `edited` names.
-  let editing = "";
-  function edit(id) {
-    editing = id;
-    (document.querySelector("button#queue-edit, #queue-edit button")).click();
-  }
+  const edit = (id) => window.atelierForm.edit(id);
 
   function drawHistory() {
     const words = state.filter.toLowerCase();
@@ -181,5 +176,5 @@ window.atelierQueue = (() => {
     setInterval(look, LOOK_MS);
     document.addEventListener("click", (event) => { if (event.target.closest?.("#tab-queue-button, #queue-add")) setTimeout(() => look(true), 300); });
   }
-  return { start, edited: () => editing };
+  return { start };
 })();

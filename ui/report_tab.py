@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,12 +9,13 @@ import gradio as gr
 
 from engine.errors import PresetError
 from engine.preset import BY_PATH
+from ui import fields, report_job, report_page
 from ui import form as forms
-from ui import report_job, report_page
 from ui.data_page import problem_list
-from ui.form import Form
 from ui.handlers import QUIET
 from ui.language import say
+from ui.tool_handlers import group
+from ui.tool_panel import GIVEN
 
 
 @dataclass
@@ -34,19 +34,19 @@ def build(timer: gr.Timer) -> ReportTab:
     return ReportTab(again, report, timer, gr.State(""))
 
 
-def connect(tab: ReportTab, part: gr.Tab, form: Form) -> None:
+def connect(tab: ReportTab, part: gr.Tab, given: gr.Textbox) -> None:
     """Wire it: the report is made for what the form holds when the part is opened."""
-    inputs = [tab.seen, *(form.fields[path] for path in report_job.PATHS)]
-    shown: dict[str, Any] = {"inputs": inputs, "outputs": [tab.report, tab.timer, tab.seen], **QUIET}
+    outputs = [tab.report, tab.timer, tab.seen]
+    shown: dict[str, Any] = {"inputs": [given, tab.seen], "outputs": outputs, "js": GIVEN, **QUIET}
     part.select(_shower(asks=True), **shown)
     tab.again.click(_shower(asks=True, again=True), **shown)
     tab.timer.tick(_shower(asks=False), **shown)
 
 
 def _shower(asks: bool, again: bool = False):
-    def show(seen: str, *shown: Any) -> list[Any]:
+    def show(given: str, seen: str) -> list[Any]:
         try:
-            preset = report_job.preset_of(_values(shown))
+            preset = report_job.preset_of(_values(group(given, fields.FORM)))
         except PresetError as error:
             return [problem_list(error.problems, "problem"), gr.Timer(active=False), ""]
         job = report_job.ask(preset, again) if asks else report_job.known(preset)
@@ -60,5 +60,5 @@ def _shower(asks: bool, again: bool = False):
     return show
 
 
-def _values(shown: Sequence[Any]) -> dict[str, Any]:
-    return {path: forms.read(BY_PATH[path], value) for path, value in zip(report_job.PATHS, shown, strict=True)}
+def _values(shown: forms.Shown) -> dict[str, Any]:
+    return {path: forms.read(BY_PATH[path], shown.get(path, BY_PATH[path].default)) for path in report_job.PATHS}

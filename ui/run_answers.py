@@ -6,8 +6,7 @@ browsers can look at any number of runs.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -15,11 +14,10 @@ from engine.errors import UserError
 from engine.run import Request, RunFolder, Status
 from ui import checkpoints, failure_page, gallery_view, run_changes, run_list, run_page, stars
 from ui.language import say
+from ui.parts import Part, changed, same
 from ui.run_view import RunView, view_of
 from ui.timeline_view import timeline
 from ui.told import fault
-
-Part = tuple[Any, Callable[[], Any]]  # what its content depends on, and the content, made only when it is sent
 
 
 def answer(asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -83,15 +81,9 @@ def look(chosen: str, active_before: str, seen: Mapping[str, str]) -> dict[str, 
         state = run_list.status(view)
     choices = [list(choice) for choice in run_list.choices(all_of, active)]
     line = run_page.header(active or view, "running" if active else state)
-    parts: dict[str, Part] = {"status": _same(line), "runs": _same({"choices": choices, "shown": shown})}
+    parts: dict[str, Part] = {"status": same(line), "runs": same({"choices": choices, "shown": shown})}
     parts |= _page_parts(view, state) if view and state else _empty_parts()
-    digests = {name: digest(depends) for name, (depends, _) in parts.items()}
-    changed = {
-        name: {"digest": digests[name], "content": make()}
-        for name, (_, make) in parts.items()
-        if seen.get(name) != digests[name]
-    }
-    return {"run": shown, "active": running, "parts": changed}
+    return {"run": shown, "active": running, "parts": changed(parts, seen)}
 
 
 def _shown(chosen: str, begun: str, running: str, paths: list[str]) -> str:
@@ -103,10 +95,6 @@ def _shown(chosen: str, begun: str, running: str, paths: list[str]) -> str:
     return running or (paths[0] if paths else "")
 
 
-def _same(content: Any) -> Part:
-    return content, lambda: content
-
-
 def _page_parts(view: RunView, state: Status) -> dict[str, Part]:
     with view.lock:
         samples, samples_depend_on = gallery_view.samples(view)
@@ -114,14 +102,14 @@ def _page_parts(view: RunView, state: Status) -> dict[str, Part]:
         told = list(view.told)
         path = str(view.run.path)
         return {
-            "can": _same(_able(view, state)),
-            "change": _same(run_changes.shown(view, state)),
+            "can": same(_able(view, state)),
+            "change": same(run_changes.shown(view, state)),
             "timeline": ((path, len(told)), lambda: timeline(told)),
-            "progress": _same(run_page.progress(view, state)),
+            "progress": same(run_page.progress(view, state)),
             "curves": ((path, curves_depend_on), lambda: _curves(view)),
             "samples": ((path, samples_depend_on), lambda: samples),
-            "checkpoints": _same(checkpoints.panel(view)),
-            "log": _same(view.log_tail()),
+            "checkpoints": same(checkpoints.panel(view)),
+            "log": same(view.log_tail()),
         }
 
 
@@ -142,18 +130,13 @@ def _curves(view: RunView) -> str:
 
 
 def _empty_parts() -> dict[str, Part]:
-    empty = {name: _same("") for name in ("curves", "samples", "checkpoints", "timeline", "log")}
-    empty["change"] = _same({"part": "", "run": ""})
+    empty = {name: same("") for name in ("curves", "samples", "checkpoints", "timeline", "log")}
+    empty["change"] = same({"part": "", "run": ""})
     return {
-        "can": _same(dict.fromkeys(("resume", "ask", "continue", "go_on"), False)),
-        "progress": _same(run_page.empty()),
+        "can": same(dict.fromkeys(("resume", "ask", "continue", "go_on"), False)),
+        "progress": same(run_page.empty()),
         **empty,
     }
-
-
-def digest(depends: Any) -> str:
-    """A short text that changes when this does."""
-    return hashlib.blake2b(repr(depends).encode("utf-8", "surrogatepass"), digest_size=9).hexdigest()
 
 
 def request(what: Request, chosen: str) -> str:

@@ -1,11 +1,13 @@
 // The tab "Sample": what is drawn now, the pictures that were, and ways to put something into its form. Prompts and names
 // are only ever put in as text (textContent).
 window.atelierSample = (() => {
-  const { el, say } = window.atelier;
+  const { el, say, showMarks } = window.atelier;
+  const fields = window.atelierFields;
+  const GROUP = "drawing", EDITED_MS = 250;
   const PAUSE_MS = { busy: 500, resting: 2500, hidden: 8000 };
   const HEAD_BYTES = 2 * 1024 * 1024, MOST_BYTES = 11 * 1024 * 1024;
   const PAGE = 60;
-  const state = { server: null, trigger: null, key: "", seen: {}, live: null, pictures: null, most: PAGE, chosen: null, about: null, told: "", binned: "", sizes: [] };
+  const state = { server: null, hasArrived: false, key: "", seen: {}, live: null, pictures: null, most: PAGE, chosen: null, about: null, told: "", binned: "", sizes: [] };
   const byId = (id) => document.getElementById(id);
   const button = (text, onclick, more = {}) => el("button", { type: "button", text, onclick, ...more });
 
@@ -17,7 +19,33 @@ window.atelierSample = (() => {
     }
   }
   // Into the form: {values: {"group.name": value}}, {lora: path}, or {lora, run: true} for all that tries a checkpoint.
-  const fill = (what) => state.trigger("submit", what);
+  async function fill(what) {
+    const { shown, error } = await ask("fill", { ...what, form: fields.values(GROUP) });
+    if (error) return tell(error);
+    fields.show(GROUP, shown);
+    edited();
+  }
+  // The form is kept and marked after each pause; of several answers the last one counts.
+  let pause = 0, number = 0;
+  fields.hear(GROUP, () => {
+    clearTimeout(pause);
+    pause = setTimeout(edited, EDITED_MS);
+  });
+  async function edited() {
+    clearTimeout(pause);
+    if (!state.hasArrived) return; // its fields hold nothing of the user's yet
+    const mine = ++number;
+    const { marks } = await ask("edited", { form: fields.values(GROUP) });
+    if (marks && mine === number) showMarks(marks);
+  }
+  async function draw() {
+    if (!state.hasArrived) return;
+    const { message = "", marks, error } = await ask("draw", { form: fields.values(GROUP) });
+    byId("sample-message").innerHTML = message;
+    tell(error);
+    if (marks) showMarks(marks);
+    look();
+  }
   function tell(text) {
     state.told = text || "";
     drawLive();
@@ -51,12 +79,24 @@ window.atelierSample = (() => {
     }
   }
 
-  function start(element, server, trigger) {
-    Object.assign(state, { server, trigger, key: element.querySelector("#sample-live").dataset.key });
+  let nowArrived = null;
+  const arrived = new Promise((resolve) => { nowArrived = resolve; });
+  async function arrive() {
+    const { shown, marks } = await ask("arrive");
+    if (!shown) return;
+    fields.show(GROUP, shown);
+    showMarks(marks);
+    state.hasArrived = true;
+    nowArrived();
+  }
+  function start(element, server) {
+    Object.assign(state, { server, key: element.querySelector("#sample-live").dataset.key });
     document.addEventListener("visibilitychange", () => document.hidden || look());
     byId("tab-sample-button")?.addEventListener("click", () => setTimeout(look, 50));
+    byId("sample-draw").addEventListener("click", draw);
     drawLive();
     drawHistory();
+    arrive();
     tools();
     look();
   }
@@ -209,12 +249,10 @@ window.atelierSample = (() => {
     reading.readAsDataURL(blob);
   });
 
-  // Below the fields of the form: sizes, LoRAs to choose, pictures from this computer. Gradio draws those parts of the
-  // page when they are opened, so they are looked for until they are there.
+  // Below the fields of the form: sizes, LoRAs to choose, pictures from this computer.
   async function tools() {
     const hello = await ask("hello");
     state.sizes = hello.sizes || [];
-    new MutationObserver(drawTools).observe(byId("sample-form"), { childList: true, subtree: true });
     drawTools();
   }
   function drawTools() {
@@ -239,9 +277,8 @@ window.atelierSample = (() => {
       image.append(picker(say("Upload a picture"), "sample-upload-init", (file) => upload("image.init", file)), picker(say("Upload a mask"), "sample-upload-mask", (file) => upload("image.mask", file)));
     }
   }
-  const numberIn = (path) => Number(document.querySelector(`#field-drawing-${path} input`)?.value);
   function swap() {
-    const [width, height] = [numberIn("picture-width_px"), numberIn("picture-height_px")];
+    const { "picture.width_px": width, "picture.height_px": height } = fields.values(GROUP);
     if (width && height) fill({ values: { "picture.width_px": height, "picture.height_px": width } });
   }
   async function list(choice) {
@@ -261,9 +298,9 @@ window.atelierSample = (() => {
   // "Sample with it" beside a checkpoint of a run.
   document.addEventListener("click", (event) => {
     const pressed = event.target.closest?.("[data-sample]");
-    if (!pressed || !state.trigger) return;
+    if (!pressed) return;
     byId("tab-sample-button")?.click();
-    setTimeout(() => fill({ lora: pressed.dataset.sample, run: true }), 100);
+    arrived.then(() => fill({ lora: pressed.dataset.sample, run: true }));
   });
 
   return { start, look };

@@ -29,10 +29,10 @@ from engine.errors import UserError
 from engine.home import home
 from engine.preset import resolve
 from ui import form as forms
-from ui import pictures, run_list, sample_form, thumbnails
+from ui import pictures, run_list, sample_form, sample_form_answers, thumbnails
 from ui.drawing_view import view_of
 from ui.language import either, say, word
-from ui.run_answers import digest
+from ui.parts import changed, same
 from ui.told import fault as fault_of
 from ui.told import retold
 
@@ -86,12 +86,7 @@ def _look(asked: Mapping[str, Any]) -> Answer:
     parts = {"live": live, "pictures": shown}
     raw = asked.get("seen")
     seen = raw if isinstance(raw, dict) else {}
-    changed = {
-        name: {"digest": digest(content), "content": content}
-        for name, content in parts.items()
-        if seen.get(name) != digest(content)
-    }
-    return {"busy": is_busy, "parts": changed}
+    return {"busy": is_busy, "parts": changed({name: same(content) for name, content in parts.items()}, seen)}
 
 
 def _problem(item: Mapping[str, str]) -> dict[str, str]:
@@ -211,4 +206,8 @@ ANSWERS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
     "delete": _delete,
     "restore": _restore,
     "loras": _loras,
+    "arrive": sample_form_answers.arrive,
+    "edited": sample_form_answers.edited,
+    "draw": sample_form_answers.draw,
+    "fill": sample_form_answers.fill,
 }

@@ -1,15 +1,11 @@
-"""The form of the tab "Sample": one widget per setting of a picture, drawn and read by the training form's own code."""
+"""The form of the tab "Sample": one field per setting of a picture, drawn and read by the training form's own code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import gradio as gr
-from gradio.components import Component
 
 from engine.atomic import write_text_whole
 from engine.drawing.desk import desk
@@ -24,56 +20,33 @@ from ui import last
 from ui.language import either
 from ui.told import retold
 
-KEY = "drawing"  # fields are called "drawing.group.name" on the page
+KEY = "drawing"  # the group of the fields; they are called "drawing.group.name" on the page
 MAIN = ("picture", "sampling")  # shown on top; model.base too
 _FILE = "form.json"
 
 
-@dataclass
-class SampleForm:
-    """The widgets by "group.name"."""
-
-    fields: dict[str, Component] = field(default_factory=dict)
-
-    def add(self, path: str) -> None:
-        """Draw the widget of one setting here."""
-        self.fields[path] = forms.widget(BY_PATH[path], f"{KEY}.{path}")
-
-    @property
-    def inputs(self) -> list[Component]:
-        """All widgets in the order of the settings."""
-        return [self.fields[item.path] for item in DRAWING_SETTINGS]
-
-    @property
-    def triggers(self) -> list[Callable[..., Any]]:
-        return [getattr(component, "input") for component in self.inputs]  # noqa: B009 - added at run time
-
-
-def read_all(shown: Sequence[Any]) -> dict[str, Any]:
-    """The raw values of `SampleForm.inputs` as the nested content that `build` takes."""
+def read_all(shown: Mapping[str, Any]) -> dict[str, Any]:
+    """The raw values of the fields ("group.name") as the nested content that `build` takes."""
     content: dict[str, Any] = {}
-    for item, value in zip(DRAWING_SETTINGS, shown, strict=True):
-        content.setdefault(item.section, {})[item.name] = forms.read(item, value)
+    for item in DRAWING_SETTINGS:
+        content.setdefault(item.section, {})[item.name] = forms.read(item, shown.get(item.path, item.default))
     return content
 
 
-def show_content(content: Mapping[str, Any]) -> list[Any]:
-    """What the widgets show for content that may be incomplete or faulty."""
-    shown: list[Any] = []
+def show_content(content: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fields show for content that may be incomplete or faulty."""
+    shown: dict[str, Any] = {}
     for item in DRAWING_SETTINGS:
         group = content.get(item.section)
         value = group.get(item.name, item.default) if isinstance(group, Mapping) else item.default
-        shown.append(forms.show(item, value if forms.fits(item, value) else item.default))
+        shown[item.path] = forms.show(item, value if forms.fits(item, value) else item.default)
     return shown
 
 
-def updates(values: Mapping[str, Any]) -> list[Any]:
-    """What the widgets get for some new values; the others are left as they are."""
-    fits = {path: value for path, value in values.items() if path in BY_PATH and forms.fits(BY_PATH[path], value)}
-    return [
-        forms.show(item, fits[item.path]) if item.path in fits else gr.skip()  # pyright: ignore[reportUnknownMemberType]
-        for item in DRAWING_SETTINGS
-    ]
+def updates(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What the fields get for some new values, as far as they can show them."""
+    items = {path: BY_PATH[path] for path in values if path in BY_PATH}
+    return {path: forms.show(item, values[path]) for path, item in items.items() if forms.fits(item, values[path])}
 
 
 def problems(content: Mapping[str, Any]) -> list[Problem]:
@@ -85,14 +58,14 @@ def problems(content: Mapping[str, Any]) -> list[Problem]:
     return []
 
 
-def marks(content: Mapping[str, Any], found: Sequence[Problem]) -> str:
-    """JSON for page.js: the sentences beside each field, and what makes no sense now."""
+def marks(content: Mapping[str, Any], found: Sequence[Problem]) -> dict[str, Any]:
+    """For page.js: the sentences beside each field, and what makes no sense now."""
     beside: dict[str, list[str]] = {}
     for problem in found:
         if problem.where in BY_PATH:
             beside.setdefault(f"{KEY}.{problem.where}", []).append(retold(problem.message))
     off = [f"{KEY}.{item.path}" for item in DRAWING_SETTINGS if not _is_on(item.when, content)]
-    return json.dumps({"source": KEY, "problems": beside, "off": off}, ensure_ascii=False)
+    return {"source": KEY, "problems": beside, "off": off}
 
 
 def _is_on(when: Sequence[tuple[str, Any]], content: Mapping[str, Any]) -> bool:

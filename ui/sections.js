@@ -1,6 +1,6 @@
 // The list beside the sections of the tab Training: where one is, what was changed or is wrong there, and the search.
 (() => {
-  const { say, plural } = window.atelier;
+  const { say, plural, openSection } = window.atelier;
   const links = () => document.querySelectorAll("#section-list [data-section]");
   const sectionOf = (name) => document.getElementById("section-" + name);
   let marked = { problems: {}, off: new Set(), changed: new Map() };
@@ -30,13 +30,14 @@
     const words = (document.getElementById("find-setting")?.value || "").toLowerCase().split(/\s+/).filter(Boolean);
     const onlyChanged = document.getElementById("only-changed")?.checked === true;
     const finding = words.length > 0 || onlyChanged;
+    if (!finding && !document.body.hasAttribute("data-finding")) return;
     document.body.toggleAttribute("data-finding", finding);
     let found = 0;
     document.querySelectorAll("#training-sections .field").forEach((field) => {
-      const label = field.querySelector('[data-testid="block-info"], .label-text')?.textContent || "";
+      const label = field.querySelector(".label-text")?.textContent || "";
       const info = field.querySelector(".info-text")?.textContent || "";
-      const facts = [window.atelierKohyaNames, window.atelierSearch].map((of) => (of || {})[field.id] || "");
-      const text = [label, info, ...facts, field.id.replaceAll("-", " ")].join(" ").toLowerCase();
+      const kohya = field.querySelector(".kohya-name")?.textContent || "";
+      const text = [label, info, kohya, (window.atelierSearch || {})[field.id] || "", field.id.replaceAll("-", " ")].join(" ").toLowerCase();
       const fits = finding && words.every((word) => text.includes(word)) &&
         (!onlyChanged || field.classList.contains("is-changed"));
       field.classList.toggle("found", fits);
@@ -45,7 +46,7 @@
     document.querySelectorAll("#training-sections .section").forEach((section) => {
       const any = finding && section.querySelector(".field.found") !== null;
       section.classList.toggle("has-found", any);
-      if (any) section.querySelector(":scope > .label-wrap:not(.open)")?.click();
+      if (any) openSection(section);
     });
     const count = document.getElementById("find-count");
     if (count) {
@@ -62,7 +63,7 @@
     if (!link) return;
     event.preventDefault();
     const section = sectionOf(link.dataset.section);
-    section?.querySelector(":scope > .label-wrap:not(.open)")?.click();
+    openSection(section);
     section?.scrollIntoView({ block: "start", behavior: "smooth" });
   });
 

@@ -99,9 +99,7 @@ def head(is_signed_in: bool = False) -> str:
     The style is not given to Gradio as `css`, which would confine it to the inside of the page's container.
     """
     style, script = _joined("*.css", "controls.css"), _joined("*.js", "page.js")
-    names = {field_id(item.path): item.kohya for item in SETTINGS if item.kohya}
-    facts = f"window.atelierKohyaNames = {_json(names)};\nwindow.atelierSearch = {_json(_search_texts())};"
-    facts += f"\nwindow.atelierSignedIn = {_json(is_signed_in)};"
+    facts = f"window.atelierSearch = {_json(_search_texts())};\nwindow.atelierSignedIn = {_json(is_signed_in)};"
     return f"<style>{style}</style><script>{words('en')}\n{facts}\n{script}</script>"
 
 

@@ -1,55 +1,58 @@
-"""The fields of a tool: drawn from its settings by the form's own code, and read back as its settings."""
+"""The fields of a tool: drawn from its settings as those of the form are, and read back as its settings."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import gradio as gr
-from gradio.components import Component
 
 from engine.errors import Problem
 from engine.preset import ROOT
 from engine.settings import Setting
 from engine.tools.tool import make_settings, settings_table
+from ui import fields as drawing
 from ui import form
-from ui.language import either
+from ui.language import either, say, word
 from ui.told import retold
 from ui.tool_table import TOOLS
+from ui.words import escape
 
 FOLDER = "folder"  # every tool's first setting; left empty it means the training folder of the form
 _OWN_FOLDER = ("download",)  # but not for these: theirs is no folder of images
+_EMPTY = word("empty: the training folder")
 
 
 @dataclass
 class ToolFields:
-    """The widgets of one tool by what `--set` calls them: "name", or "group.name"."""
+    """The fields of one tool by what `--set` calls them: "name", or "group.name"."""
 
     tool: str
     items: dict[str, Setting]
     fixed: dict[str, Any] = field(default_factory=dict)
-    components: dict[str, Component] = field(default_factory=dict)
 
     @property
-    def inputs(self) -> list[Component]:
-        """All widgets in the order of the settings."""
-        return [self.components[name] for name in self.items]
+    def group(self) -> str:
+        """What fields.js calls these fields together."""
+        return f"tool.{self.tool}"
 
     def path(self, name: str) -> str:
         """What a field is called on the page, where all tools' fields are."""
         return f"tool.{self.tool}.{name}"
 
-    def values(self, shown: Sequence[Any], training_folder: str) -> dict[str, Any]:
-        """The raw values of `inputs` as the tool's settings take them; paths are made absolute."""
-        found = {name: form.read(item, value) for (name, item), value in zip(self.items.items(), shown, strict=True)}
+    def values(self, shown: Mapping[str, Any], training_folder: str) -> dict[str, Any]:
+        """The raw values of the fields as the tool's settings take them; paths are made absolute."""
+        found = {name: form.read(item, shown.get(name, item.default)) for name, item in self.items.items()}
         if FOLDER in found and not found[FOLDER] and self.tool not in _OWN_FOLDER:
             found[FOLDER] = training_folder
         for name, item in self.items.items():
             if item.kind in ("folder", "file") and found[name]:
                 found[name] = str((ROOT / Path(found[name]).expanduser()).absolute())
         return {**found, **self.fixed}
+
+    def defaults(self) -> dict[str, Any]:
+        return {name: item.default for name, item in self.items.items()}
 
     def settings(self, values: Mapping[str, Any]) -> Any:
         """The tool's settings; a hidden field keeps its default. Raises PresetError with every fault."""
@@ -95,16 +98,21 @@ def name_of(problem: Problem) -> str:
     return problem.where.removeprefix("--set ").strip()
 
 
-def draw(tool: str, fixed: Mapping[str, Any]) -> ToolFields:
-    """Draw the fields of a tool here; the settings of `fixed` have those values and no field."""
+def fields_of(tool: str, fixed: Mapping[str, Any]) -> ToolFields:
+    """The fields of a tool; the settings of `fixed` have those values and no field."""
     table = settings_table(tool, TOOLS[tool].Settings)
-    fields = ToolFields(tool, {name: item for name, item in table.items() if name not in fixed}, dict(fixed))
-    with gr.Column(elem_id=f"tool-{tool}", elem_classes="tool-fields"):
-        with gr.Row(elem_classes="fields", equal_height=False):
-            for name, item in fields.items.items():
-                fields.components[name] = form.widget(item, fields.path(name))
-                if name == FOLDER and tool not in _OWN_FOLDER:
-                    fields.components[name].placeholder = "empty: the training folder"  # type: ignore[attr-defined]
-        if any(item.level != "basic" for item in fields.items.values()):
-            gr.HTML(f'<a href="#" data-more="tool-{tool}">More settings</a>')
-    return fields
+    return ToolFields(tool, {name: item for name, item in table.items() if name not in fixed}, dict(fixed))
+
+
+def draw(fields: ToolFields, is_chosen: bool) -> str:
+    """The fields of a tool as HTML."""
+    drawn = []
+    for name, item in fields.items.items():
+        empty = _EMPTY if name == FOLDER and fields.tool not in _OWN_FOLDER else ""
+        drawn.append(drawing.field(item, drawing.Place(fields.path(name), fields.group, name, empty)))
+    more = f'<a href="#" data-more="tool-{fields.tool}">{say("More settings")}</a>'
+    more = more if any(item.level != "basic" for item in fields.items.values()) else ""
+    marks = {"source": f"tool-{fields.tool}", **fields.marks((), fields.defaults())}
+    chosen = " chosen" if is_chosen else ""
+    head = f'<div id="tool-{fields.tool}" class="tool-fields drawn{chosen}" data-marks="{escape(json.dumps(marks))}">'
+    return f"{head}{drawing.grid(drawn)}{more}</div>"

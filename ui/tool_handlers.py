@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import gradio as gr
@@ -14,6 +14,7 @@ from engine.tools.jobs import JobFolder
 from engine.tools.tool import Proposal
 from ui import lora_report, tool_fields, tool_jobs, tool_looks, tool_page
 from ui.data_page import problem_list
+from ui.fields import FORM
 from ui.language import say
 from ui.tool_fields import ToolFields, name_of
 from ui.tool_jobs import Direction, JobView
@@ -29,12 +30,19 @@ class Panel(Protocol):
     fields: dict[str, ToolFields]
     queue: gr.Button
 
-    def values(self, tool: str, training_folder: str, shown: Sequence[Any]) -> dict[str, Any]: ...
+    def values(self, tool: str, given: str) -> dict[str, Any]: ...
 
 
-def all_marks(fields: dict[str, ToolFields]) -> str:
-    defaults = {name: {key: item.default for key, item in one.items.items()} for name, one in fields.items()}
-    return json.dumps([marks_of(one, (), defaults[name]) for name, one in fields.items()])
+def group(given: str, name: str) -> Mapping[str, Any]:
+    """The content of one group of fields out of that of all, which is JSON; empty where there is none."""
+    groups = json.loads(given or "{}")
+    found = groups.get(name) if isinstance(groups, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def training_folder(given: str) -> str:
+    """The training folder of the form, absolute."""
+    return str(resolve(str(group(given, FORM).get("data.folder") or "").strip()))
 
 
 def marks_of(fields: ToolFields, problems: Sequence[Problem], values: dict[str, Any]) -> dict[str, Any]:
@@ -42,11 +50,11 @@ def marks_of(fields: ToolFields, problems: Sequence[Problem], values: dict[str, 
     return {"source": f"tool-{fields.tool}", **fields.marks(problems, values)}
 
 
-def editor(fields: ToolFields):
+def editor(panel: Panel):
     """A field was changed: its faults are marked, and what was looked at before is no longer what would be done."""
 
-    def edited(training_folder: str, *shown: Any) -> list[Any]:
-        values = fields.values(shown, str(resolve(training_folder or "")))
+    def edited(given: str, tool: str) -> list[Any]:
+        fields, values = panel.fields[tool], panel.values(tool, given)
         problems: Sequence[Problem] = ()
         settings = None
         try:
@@ -61,9 +69,8 @@ def editor(fields: ToolFields):
 
 
 def looker(panel: Panel):
-    def look(tool: str, training_folder: str, *shown: Any) -> list[Any]:
-        fields = panel.fields[tool]
-        values = panel.values(tool, training_folder or "", shown)
+    def look(given: str, tool: str) -> list[Any]:
+        fields, values = panel.fields[tool], panel.values(tool, given)
         try:
             name = tool_looks.begin(tool, fields.settings(values))
         except UserError as error:
@@ -132,14 +139,18 @@ def director(panel: Panel, direction: Direction):
     return turn
 
 
-def user(panel: Panel, paths: Sequence[str]):
-    """What a job made goes into the fields of these settings; those that it says nothing of stay as they are."""
+def user(panel: Panel, fields: Mapping[str, str]):
+    """What a job made goes into fields ({setting: "group/name"}); what it says nothing of stays as it is."""
 
-    def use(chosen: str | None) -> Any:
+    def use(chosen: str | None) -> str:
         view = tool_jobs.find(chosen, panel.names)
         made = tool_jobs.made_settings(view) if view else {}
-        updates = [made.get(path) or gr.skip() for path in paths]
-        return updates if len(updates) > 1 else updates[0]
+        filled: dict[str, dict[str, Any]] = {}
+        for path, field in fields.items():
+            if made.get(path):
+                group_name, _, name = field.partition("/")
+                filled.setdefault(group_name, {})[name] = made[path]
+        return json.dumps(filled)
 
     return use
 

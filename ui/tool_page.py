@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -245,6 +245,10 @@ def short_path(path: str, folder: str) -> str:
     return path[len(folder.rstrip("/\\")) + 1 :] if inside else path
 
 
-def tools_about(names: Iterable[str]) -> str:
-    """What each tool is for; the script shows that of the chosen one."""
-    return "".join(f'<p class="quiet tool-about" data-tool="{name}">{escape(TOOLS[name].ABOUT)}</p>' for name in names)
+def tools_about(names: Sequence[str]) -> str:
+    """What each tool is for; the script shows that of the chosen one, at first of the first."""
+    return "".join(
+        f'<p class="quiet tool-about" data-tool="{name}"{"" if name == names[0] else " hidden"}>'
+        f"{escape(say(TOOLS[name].ABOUT))}</p>"
+        for name in names
+    )

@@ -13,9 +13,8 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from engine.preset import resolve
+from ui import fields as drawing
 from ui import tool_fields, tool_handlers, tool_jobs, tool_page
-from ui.form import Form
 from ui.handlers import QUIET
 from ui.tool_fields import ToolFields
 from ui.tool_jobs import Direction
@@ -24,6 +23,18 @@ from ui.tool_table import TOOLS
 TICK_SECONDS = 1.0
 _USED = ("data.folder", "data.regularization_folder", "captions.extension")  # what a job can have made, to train it
 _MARKS = "(marks) => window.atelier.showMarks(marks)"
+_FILL = "(filled) => window.atelierForm.filled(filled)"
+_LOOK = "() => window.atelierForm.filesChanged()"  # at the form: files are other files now
+GIVEN = "(_, ...rest) => [window.atelierFields.given(), ...rest]"  # all fields' content as the first input
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """Between Gradio's events and our own fields: `given` is the first input of an event whose `js` is GIVEN, and gets
+    the content of all fields; `filled` is an output, and what fields are to show. Both JSON, {group: {name: value}}."""
+
+    given: gr.Textbox
+    filled: gr.Textbox
 
 
 @dataclass
@@ -51,23 +62,14 @@ class ToolPanel:
     state: gr.HTML
     done_rows: Pages
     ended: gr.Textbox
+    edited: gr.Button
     looked: gr.State = field(default_factory=lambda: gr.State(""))
     seen: gr.State = field(default_factory=lambda: gr.State({}))
 
-    @property
-    def inputs(self) -> list[Component]:
-        """All fields of all tools, in the order of `names`."""
-        return [component for name in self.names for component in self.fields[name].inputs]
-
-    def values(self, tool: str, training_folder: str, shown: Sequence[Any]) -> dict[str, Any]:
-        """The values of one tool out of what `inputs` show; paths are absolute."""
-        at = 0
-        for name in self.names:
-            count = len(self.fields[name].items)
-            if name == tool:
-                return self.fields[name].values(shown[at : at + count], str(resolve(training_folder)))
-            at += count
-        raise KeyError(tool)
+    def values(self, tool: str, given: str) -> dict[str, Any]:
+        """The values of one tool out of the content of all fields; paths are absolute."""
+        fields = self.fields[tool]
+        return fields.values(tool_handlers.group(given, fields.group), tool_handlers.training_folder(given))
 
     @property
     def outputs(self) -> list[Component | gr.Row]:
@@ -119,8 +121,8 @@ def build(
         tool = gr.Radio(
             choices, value=names[0], show_label=False, container=False, elem_id=f"{key}-tool", visible=len(names) > 1
         )
-        gr.HTML(tool_page.tools_about(names))
-        fields = {name: tool_fields.draw(name, fixed) for name in names}
+        fields = {name: tool_fields.fields_of(name, fixed) for name in names}
+        drawing.html(lambda: _drawn(fields), f"{key}-fields")
         with gr.Row(elem_classes="buttons"):
             look = gr.Button(words.look, variant="primary", elem_id=f"{key}-look", min_width=120)
             if beside is not None:
@@ -147,12 +149,21 @@ def build(
             unsure = gr.Button("No", elem_id=f"{key}-unsure", min_width=80)
         state = gr.HTML(elem_id=f"{key}-state")
         done_rows = _pages(f"{key}-done")
-        marks = gr.Textbox(tool_handlers.all_marks(fields), visible="hidden", elem_id=f"{key}-marks")
+        marks = gr.Textbox(visible="hidden", elem_id=f"{key}-marks")
         ended = gr.Textbox(visible="hidden", elem_id=f"{key}-ended")
+        edited = gr.Button(visible="hidden", elem_id=f"{key}-edited")  # fields.js presses it
     return ToolPanel(
         key, tuple(names), timer, tool, fields, look, consent, go, queue, message, marks, proposal, rows, job, controls,
-        confirm, sure, unsure, state, done_rows, ended,
+        confirm, sure, unsure, state, done_rows, ended, edited,
     )  # fmt: skip
+
+
+def _drawn(fields: Mapping[str, ToolFields]) -> str:
+    """What the tools are for, and their fields; those of the first one are seen."""
+    first = next(iter(fields))
+    return tool_page.tools_about(tuple(fields)) + "".join(
+        tool_fields.draw(of, of.tool == first) for of in fields.values()
+    )
 
 
 def _pages(name: str) -> Pages:
@@ -164,13 +175,12 @@ def _pages(name: str) -> Pages:
     return Pages(row, back, where, forth, first)
 
 
-def connect(panel: ToolPanel, form: Form, look_at_form: dict[str, Any], use: Component | None = None) -> dict[str, Any]:
-    """Wire the panel; returns the looks at it by which a page that was opened is filled.
+def connect(panel: ToolPanel, bridge: Bridge, use: str = "") -> dict[str, Any]:
+    """Wire the panel; returns the looks at it.
 
-    `look_at_form` is done where files or the training folder changed. `use`: the field that takes the folder which a
-    job made; where none is given, the fields of the data that it is trained with.
+    `use`: the field ("group/name") that takes the folder which a job made; where none is given, the fields of the data
+    that it is trained with.
     """
-    folder = form.fields["data.folder"]
     follow: dict[str, Any] = {
         "fn": tool_handlers.shower(panel),
         "inputs": [panel.looked, panel.rows.first, panel.job, panel.done_rows.first, panel.seen],
@@ -178,30 +188,15 @@ def connect(panel: ToolPanel, form: Form, look_at_form: dict[str, Any], use: Com
         **QUIET,
     }
     mark: dict[str, Any] = {"fn": None, "inputs": [panel.marks], "js": _MARKS, "api_visibility": "private"}
-    show_tool: dict[str, Any] = {
-        "fn": None,
-        "inputs": [panel.tool],
-        "js": f"(tool) => window.atelier.showTool('{panel.key}', tool)",
-        "api_visibility": "private",
-    }
-    panel.tool.change(**show_tool)
+    show_tool = f"(tool) => window.atelier.showTool('{panel.key}', tool)"
+    panel.tool.change(None, [panel.tool], js=show_tool, api_visibility="private")
     panel.tool.input(lambda: ["", ""], None, [panel.looked, panel.message], **QUIET).then(**follow)
-    for name in panel.names:
-        fields = panel.fields[name]
-        triggers = [getattr(component, "input") for component in fields.inputs]  # noqa: B009 - added at run time
-        edited = gr.on(
-            triggers,
-            tool_handlers.editor(fields),
-            [folder, *fields.inputs],
-            [panel.marks, panel.looked],
-            trigger_mode="always_last",
-            **QUIET,
-        )
-        edited.then(**mark).then(**follow)
-    given = [panel.tool, folder, *panel.inputs]
+    given: dict[str, Any] = {"inputs": [bridge.given, panel.tool], "js": GIVEN, **QUIET}
+    edited = panel.edited.click(tool_handlers.editor(panel), outputs=[panel.marks, panel.looked], **given)
+    edited.then(**mark).then(**follow)
     shown = [panel.message, panel.looked, panel.marks, panel.rows.first]
-    look = {"fn": tool_handlers.looker(panel), "inputs": given, "outputs": shown, **QUIET}
-    panel.look.click(**look).then(**mark).then(**follow)
+    look = panel.look.click(tool_handlers.looker(panel), outputs=shown, **given)
+    look.then(**mark).then(**follow)
     begun = [panel.message, panel.looked, panel.job, panel.done_rows.first]
     for button, starting in ((panel.go, tool_jobs.start), (panel.queue, tool_jobs.enqueue)):
         start = tool_handlers.starter(panel, starting)
@@ -211,14 +206,12 @@ def connect(panel: ToolPanel, form: Form, look_at_form: dict[str, Any], use: Com
             button.click(tool_handlers.turner(count), [pages.first], [pages.first], **QUIET).then(**follow)
     panel.job.input(lambda: 0, None, [panel.done_rows.first], **QUIET).then(**follow)
     panel.timer.tick(**follow)
-    used = {"data.folder": use} if use else {path: form.fields[path] for path in _USED}
-    _connect_controls(panel, used, follow, look_at_form)
-    return {"look": look, "mark": mark, "show_tool": show_tool, "follow": follow}
+    used = {"data.folder": use} if use else {path: f"{drawing.FORM}/{path}" for path in _USED}
+    _connect_controls(panel, used, follow, bridge)
+    return {"mark": mark, "follow": follow}
 
 
-def _connect_controls(
-    panel: ToolPanel, used: dict[str, Component], follow: dict[str, Any], look_at_form: dict[str, Any]
-) -> None:
+def _connect_controls(panel: ToolPanel, used: Mapping[str, str], follow: dict[str, Any], bridge: Bridge) -> None:
     controls = panel.controls
     controls["stop"].click(tool_handlers.stopper(panel), [panel.job], [panel.message], **QUIET).then(**follow)
     controls["undo"].click(lambda: gr.update(visible=True), None, [panel.confirm], **QUIET)
@@ -229,6 +222,6 @@ def _connect_controls(
             tool_handlers.director(panel, direction), [panel.job], [panel.message, panel.confirm], **QUIET
         )
         turn.then(**follow)
-    use = tool_handlers.user(panel, tuple(used))
-    controls["use"].click(use, [panel.job], [*used.values()], **QUIET).then(**look_at_form)
-    panel.ended.change(**look_at_form)  # files are other files now
+    filled = controls["use"].click(tool_handlers.user(panel, used), [panel.job], [bridge.filled], **QUIET)
+    filled.then(None, [bridge.filled], js=_FILL, api_visibility="private")
+    panel.ended.change(None, None, js=_LOOK, api_visibility="private")

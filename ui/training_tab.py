@@ -5,89 +5,92 @@ from __future__ import annotations
 import gradio as gr
 
 from engine.preset import SECTIONS, SETTINGS
-from engine.settings import LEVELS
-from ui import data_tab, forecast_panel
+from engine.settings import LEVELS, Setting
+from ui import data_tab, fields, forecast_panel
 from ui.check import Check
 from ui.data_page import problem_list
-from ui.form import Form
-from ui.language import say
+from ui.language import say, word
 from ui.words import escape
 
 # What a section is about, after its name; a section that is not here is shown with its name alone.
 _ABOUT = {
-    "model": "what is trained on",
-    "data": "size and shape of the pictures (the folders are on the tab Data set)",
-    "captions": "how texts are read",
-    "adapter": "the LoRA itself: its size and which parts of the model it changes",
-    "optimizer": "how fast and in which rhythm it learns",
-    "noise": "what the model practises on",
-    "loss": "how mistakes count",
-    "run": "name, length, batch, checkpoints",
-    "sample": "preview pictures on the way",
-    "validation": "the loss on pictures that are not trained, to see when it has learned enough",
-    "memory": "precision and device",
-    "logging": "what is recorded, and where",
-    "sharing": "what the LoRA file tells about itself, and upload to the Hugging Face hub",
+    "model": word("what is trained on"),
+    "data": word("size and shape of the pictures (the folders are on the tab Data set)"),
+    "captions": word("how texts are read"),
+    "adapter": word("the LoRA itself: its size and which parts of the model it changes"),
+    "optimizer": word("how fast and in which rhythm it learns"),
+    "noise": word("what the model practises on"),
+    "loss": word("how mistakes count"),
+    "run": word("name, length, batch, checkpoints"),
+    "sample": word("preview pictures on the way"),
+    "validation": word("the loss on pictures that are not trained, to see when it has learned enough"),
+    "memory": word("precision and device"),
+    "logging": word("what is recorded, and where"),
+    "sharing": word("what the LoRA file tells about itself, and upload to the Hugging Face hub"),
 }
-_LEVELS = [("Basic", "basic"), ("Advanced", "advanced"), ("Expert", "expert")]
+_LEVELS = {"basic": word("Basic"), "advanced": word("Advanced"), "expert": word("Expert")}
 
 
-Parts = tuple[gr.Radio, gr.HTML, gr.HTML, forecast_panel.ForecastPanel]
+def build() -> gr.HTML:
+    """Draw the tab."""
+    return fields.html(
+        _tab, "training", js_on_load="window.atelier.helpSwitch(element); window.atelierForm.drawn(element)"
+    )
 
 
-def build(form: Form, timer: gr.Timer) -> Parts:
-    """Draw the tab; returns the level switch, the places for problems and the learning rate's picture, the forecast."""
-    with gr.Row(elem_id="level-row", equal_height=True):
-        level = gr.Radio(_LEVELS, value="basic", show_label=False, container=False, elem_id="level")
-        gr.HTML(f'<span class="quiet">{_level_words()}</span>')
-        tips = '<label class="quiet"><input type="checkbox" id="help-tips"> help as tooltips</label>'
-        gr.HTML(tips, elem_id="help-switch", js_on_load="window.atelier.helpSwitch(element)")
-    with gr.Row(elem_id="training-body", equal_height=False):
-        gr.HTML(_section_list(), elem_id="section-list")
-        with gr.Column(elem_id="training-sections"):
-            problems = gr.HTML(elem_id="training-problems")
-            forecast = forecast_panel.build(timer)
-            rates = _sections(form)
-    return level, problems, rates, forecast
+def _tab() -> str:
+    sections = "".join(map(_section, SECTIONS))
+    tips = f'<label class="quiet"><input type="checkbox" id="help-tips"> {say("help as tooltips")}</label>'
+    return (
+        '<div class="drawn">'
+        f'<div id="level-row">{_level_switch()}<span class="quiet">{_level_words()}</span>{tips}</div>'
+        f'<div id="training-body"><div id="section-list">{_section_list()}</div><div id="training-sections">'
+        f'<div id="training-problems"></div>{forecast_panel.drawn()}{sections}</div></div></div>'
+    )
 
 
-def _sections(form: Form) -> gr.HTML:
-    """Draw the sections; returns the place for the picture of the learning rate."""
-    rates = None
-    for section in SECTIONS:
-        items = [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
-        if not items:
-            continue
-        about = _ABOUT.get(section, "")
-        title = say("{section} · {about}", section=section.capitalize(), about=about) if about else section.capitalize()
-        with gr.Accordion(
-            title, open=True, elem_id=f"section-{section}", elem_classes=["section", f"level-{_lowest(section)}"]
-        ):
-            with gr.Row(elem_classes="fields", equal_height=False):
-                for item in items:
-                    form.add(item.path)
-            if section == "optimizer":
-                rates = gr.HTML(elem_id="rate-chart")
-    assert rates is not None
-    return rates
+def _items(section: str) -> list[Setting]:
+    return [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
+
+
+def _section(section: str) -> str:
+    """A section with its fields; that of the optimizer ends with the picture of the learning rate."""
+    items = _items(section)
+    if not items:
+        return ""
+    name, about = escape(say(section.capitalize())), _ABOUT.get(section, "")
+    title = say("{section} · {about}", section=name, about=escape(say(about))) if about else name
+    more = '<div id="rate-chart"></div>' if section == "optimizer" else ""
+    return (
+        f'<details open class="section level-{_lowest(section)}" id="section-{section}"><summary>{title}</summary>'
+        f"{fields.of_form(items)}{more}</details>"
+    )
+
+
+def _level_switch() -> str:
+    choices = "".join(
+        f'<label><input type="radio" name="level" value="{level}"><span>{escape(say(title))}</span></label>'
+        for level, title in _LEVELS.items()
+    )
+    return f'<div id="level" role="radiogroup">{choices}</div>'
 
 
 def _section_list() -> str:
     """What stands beside the sections: a search over all settings, and a way to each section; sections.js fills it."""
     links = "".join(
         f'<a href="#" class="level-{_lowest(section)}" data-section="{section}" '
-        f'title="{escape(_ABOUT.get(section, ""))}"><span>{section.capitalize()}</span><i></i></a>'
+        f'title="{escape(say(_ABOUT.get(section, "")))}"><span>{escape(say(section.capitalize()))}</span><i></i></a>'
         for section in SECTIONS
     )
-    find = '<input type="search" id="find-setting" placeholder="Find a setting" aria-label="Find a setting">'
-    only = '<label><input type="checkbox" id="only-changed"> only what differs from the preset</label>'
+    name = escape(say("Find a setting"))
+    find = f'<input type="search" id="find-setting" placeholder="{name}" aria-label="{name}">'
+    only = f'<label><input type="checkbox" id="only-changed"> {say("only what differs from the preset")}</label>'
     return f'<nav class="sections">{find}{only}<p id="find-count" class="quiet" hidden></p>{links}</nav>'
 
 
 def _lowest(section: str) -> str:
     """The level from which on a section shows anything on this tab."""
-    items = [item for item in SETTINGS if item.section == section and item.path not in data_tab.FIELDS]
-    return min((item.level for item in items), key=LEVELS.index, default=LEVELS[0])
+    return min((item.level for item in _items(section)), key=LEVELS.index, default=LEVELS[0])
 
 
 def problems_of(check: Check) -> str:
