@@ -84,7 +84,8 @@ window.atelierForm = (() => {
     drawLevel();
   }
 
-  function drawPages({ names, chosen, where, back, forth, turns }) {
+  function drawPages({ names, chosen, first: begin, where, back, forth, turns }) {
+    Object.assign(state, { subset: chosen, first: begin });
     const choice = byId("data-subset");
     choice.replaceChildren(...names.map(([name, title]) => new Option(title, name, false, name === chosen)));
     choice.hidden = !names.length;

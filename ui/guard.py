@@ -25,9 +25,9 @@ API = "/api/"
 _FILE = "/gradio_api/file="
 _READ = re.compile(
     r"/|/(config|theme\.css|manifest\.json|favicon\.ico|robots\.txt|pwa_icon(/\d+)?)|/(assets|static|svelte)/[^\0]+"
-    r"|/gradio_api/(app_id|info|theme\.css|heartbeat/\w+|queue/data|upload_progress|file=[^\0]+)"
+    r"|/gradio_api/(app_id|info|theme\.css|heartbeat/\w+|queue/data|file=[^\0]+)"
 )
-_WRITTEN = re.compile(r"/gradio_api/(run/\w+|queue/join|component_server|upload|cancel|reset)/?")
+_WRITTEN = re.compile(r"/gradio_api/(run/\w+|queue/join|component_server|cancel|reset)/?")
 _MOST_BODY_BYTES = 16 * 1024 * 1024
 _HEADERS = {
     "X-Content-Type-Options": "nosniff",
