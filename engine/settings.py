@@ -1,6 +1,6 @@
 """How a setting is declared once, and everything that is read from that one line.
 
-`setting(...)` is used in `sections/`, and by captioners in their own files. From a line there come the widget, the
+`setting(...)` is used in `sections/`, and by captioners in their own files. From a line there come the field, the
 command line's `--set`, the table in docs/settings.md, validation and the import of kohya_ss presets. `settings_of`
 lists them as `Setting` records.
 """

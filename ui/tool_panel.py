@@ -151,7 +151,7 @@ def build(
         done_rows = _pages(f"{key}-done")
         marks = gr.Textbox(visible="hidden", elem_id=f"{key}-marks")
         ended = gr.Textbox(visible="hidden", elem_id=f"{key}-ended")
-        edited = gr.Button(visible="hidden", elem_id=f"{key}-edited")  # fields.js presses it
+        edited = gr.Button(visible="hidden", elem_id=f"{key}-edited")  # tools.js presses it
     return ToolPanel(
         key, tuple(names), timer, tool, fields, look, consent, go, queue, message, marks, proposal, rows, job, controls,
         confirm, sure, unsure, state, done_rows, ended, edited,
