@@ -43,33 +43,44 @@ def build() -> gr.HTML:
 
 
 def _tab() -> str:
-    kohya_too = say("Files of kohya_ss, sd-scripts and OneTrainer become presets of yours.")
-    load = (
-        f'<section class="sheet"><h4>{say("Load")}</h4>{_choice("preset-choice", say("Preset"))}'
-        '<div id="preset-about"></div><label class="checkbox-container">'
-        '<input type="checkbox" id="preset-keep" checked>'
-        f"<span>{say('Keep my model, folders and names')} "
-        f'<span class="quiet">{say("Where the preset has none of its own.")}</span></span></label>'
-        f'<div class="buttons">{_button("load", say("Load into the form"), "primary")}'
-        f'{_button("undo", say("Undo the last load"))}</div><div id="preset-changes"></div>'
-        f'<div class="buttons"><label class="file-button">{say("Import a file…")}'
-        f'<input type="file" id="preset-import" accept=".json,.toml"></label>{_button("delete", say("Delete"))}</div>'
-        f'<p class="quiet">{kohya_too}</p></section>'
+    told = '<div id="preset-message" role="status"></div><div id="preset-receipt"></div>'
+    return f'<div class="drawn"><div class="two">{_loading()}{_saving()}</div>{told}{_comparing()}</div>'
+
+
+def _loading() -> str:
+    kept = say("Where the preset has none of its own.")
+    keep = (
+        '<label class="checkbox-container"><input type="checkbox" id="preset-keep" checked>'
+        f'<span>{say("Keep my model, folders and names")} <span class="quiet">{kept}</span></span></label>'
     )
+    bring = f'{say("Import a file…")}<input type="file" id="preset-import" accept=".json,.toml">'
+    return (
+        f'<section class="sheet"><h4>{say("Load")}</h4>{_choice("preset-choice", say("Preset"))}'
+        f'<div id="preset-about"></div>{keep}<div class="buttons">'
+        f"{_button('load', say('Load into the form'), 'primary')}{_button('undo', say('Undo the last load'))}</div>"
+        '<div id="preset-changes"></div><div class="buttons">'
+        f'<label class="file-button">{bring}</label>{_button("delete", say("Delete"))}</div>'
+        f'<p class="quiet">{say("Files of kohya_ss, sd-scripts and OneTrainer become presets of yours.")}</p></section>'
+    )
+
+
+def _saving() -> str:
     about = "".join(fields.field(item, fields.Place(item.name, fields.FORM, item.name)) for item in _ABOUT_ITSELF)
-    save = (
+    return (
         f'<section class="sheet"><h4>{say("Save the present form")}</h4>'
         f'<label class="label-text" for="preset-name">{say("Name")}</label>'
         f'<input type="text" id="preset-name" placeholder="{say("my style, 12 GB")}" autocomplete="off">{about}'
         f'<div class="buttons">{_button("save-as", say("Save as new"), "primary")}{_button("save", say("Save over"))}'
         f"{_button('export', say('Download for kohya_ss'))}</div></section>"
     )
-    compare = (
-        f'<section class="sheet"><h4>{say("Compare")}</h4><div class="two">{_choice("compare-left", say("Left"))}'
-        f'{_choice("compare-right", say("Right"))}</div><div id="differences"></div></section>'
+
+
+def _comparing() -> str:
+    both = _choice("compare-left", say("Left")) + _choice("compare-right", say("Right"))
+    return (
+        f'<section class="sheet"><h4>{say("Compare")}</h4><div class="two">{both}</div>'
+        '<div id="differences"></div></section>'
     )
-    told = '<div id="preset-message" role="status"></div><div id="preset-receipt"></div>'
-    return f'<div class="drawn"><div class="two">{load}{save}</div>{told}{compare}</div>'
 
 
 def _choice(name: str, label: str) -> str:
