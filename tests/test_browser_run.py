@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import Server
-from tests.pages import WAIT_MS, load_preset, open_page, start, steps_shown, tab, until
+from tests.pages import WAIT_MS, entry, load_preset, open_page, start, steps_shown, tab, until
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("quick", "no_engine_left")]
 
@@ -43,12 +43,16 @@ def test_a_killed_page_server_does_not_touch_the_run_and_shows_it_again(home: Pa
     server.kill()
     expect(page.locator("#away")).to_be_visible(timeout=WAIT_MS)
     before = steps_shown(page)
+    tab(page, "training")
+    entry(page, "adapter.rank").fill("13")
+    tab(page, "run")
 
     server.start()  # the open page notices by itself
     expect(page.locator("#away")).to_have_count(0, timeout=WAIT_MS)
     until(lambda: steps_shown(page) > before, "steps that were made without the page, and later ones")
     expect(page.locator("#run-progress h3")).to_have_text("Training", timeout=WAIT_MS)
     expect(page.locator("table.samples img")).to_have_count(2)
+    expect(page.locator("#plan-sentence")).to_contain_text("rank 13", timeout=WAIT_MS)  # entered while it was away
     page.click("#stop")
     expect(page.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
 

@@ -3,7 +3,7 @@
 window.atelierForm = (() => {
   const { el, say, drawnPlace, openTab, showLevel, showMarks, tellMarks } = window.atelier;
   const fields = window.atelierFields;
-  const PAUSE_MS = 250;
+  const PAUSE_MS = 250, UNKEPT = "atelier-unkept";
   const PLACES = {
     problems: "training-problems", plan: "plan-sentence", rates: "rate-chart", forecast: "forecast", notes: "data-notes",
     folders: "data-folders", buckets: "data-buckets", gallery: "data-gallery", pages: "data-pages", layout: "layout-help",
@@ -37,6 +37,7 @@ window.atelierForm = (() => {
   const paragraph = (text) => el("p", { class: "fault", role: "alert", text }).outerHTML;
 
   // One look at a time; what is entered meanwhile is looked at after it, and its own answer is dropped.
+  const unseen = new Set(); // names of fields that were filled in since the last answer
   let looking = null, isStale = false, pause = 0;
   function look() {
     clearTimeout(pause);
@@ -49,14 +50,23 @@ window.atelierForm = (() => {
       const { subset, first, files, seen } = state;
       const answer = await ask("look", { subset, first, files, seen });
       if (isStale || !answer.parts) continue;
+      unseen.clear();
       draw(answer.parts);
       if (!answer.parts.marks) tellMarks(); // who waits for them hears that they are the same
     }
   }
-  fields.hear("form", () => {
+  fields.hear("form", (name) => {
+    unseen.add(name);
     clearTimeout(pause);
     pause = setTimeout(look, PAUSE_MS);
   });
+  // Before the page goes: what was entered a moment ago, or while the program was away, is kept too.
+  const unkept = () => Object.fromEntries(Object.entries(fields.values("form")).filter(([name]) => unseen.has(name)));
+  async function settle() {
+    if (unseen.size) await look();
+    if (unseen.size) sessionStorage.setItem(UNKEPT, JSON.stringify(unkept()));
+  }
+  document.addEventListener("visibilitychange", () => document.hidden && settle());
 
   function draw(parts) {
     for (const [name, { digest, content }] of Object.entries(parts)) {
@@ -164,13 +174,16 @@ window.atelierForm = (() => {
     const { error, level, preset, shown, parts, tab, measures } = await ask("arrive");
     if (error) return tell(paragraph(error));
     Object.assign(state, { level, preset });
-    fields.show("form", shown);
+    const entered = { ...JSON.parse(sessionStorage.getItem(UNKEPT) || "{}"), ...unkept() };
+    sessionStorage.removeItem(UNKEPT);
+    fields.show("form", { ...shown, ...entered });
     drawLevel();
     draw(parts);
     nowArrived();
+    if (Object.keys(entered).length) look();
     if (tab) openTab(tab);
     if (measures) window.atelierForecast.follow();
   }
 
-  return { start, drawn, arrived, look, act, ask, filled, filesChanged, state, edit: (entry) => press("edit", { entry }) };
+  return { start, drawn, arrived, look, settle, act, ask, filled, filesChanged, state, edit: (entry) => press("edit", { entry }) };
 })();

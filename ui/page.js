@@ -14,10 +14,15 @@ window.atelier = (() => {
     choice.value = window.atelierLanguage;
     choice.addEventListener("change", () => {
       document.cookie = `${choice.dataset.cookie}=${choice.value}; path=/; max-age=31536000; SameSite=Lax`;
-      location.reload();
+      reload();
     });
     if (window.atelierSignedIn)
       element.append(el("form", { method: "post", action: "logout", id: "sign-out" }, el("button", { text: say("Sign out") })));
+  }
+
+  async function reload() {
+    await window.atelierForm?.settle();
+    location.reload();
   }
 
   const idOf = (path) => "field-" + path.replaceAll(".", "-");
@@ -306,7 +311,7 @@ window.atelier = (() => {
       away = true;
       return;
     }
-    if (away || (serverId !== null && id !== serverId)) return location.reload();
+    if (away || (serverId !== null && id !== serverId)) return reload();
     serverId = id;
   }
   function showAway() {
