@@ -14,7 +14,7 @@ SIZES_PX: tuple[tuple[int, int], ...] = (
 
 
 class Picture(Section):
-    prompt: str = setting("", "What the picture shows. (word:1.2) weighs, [a:b:0.5] changes from a to b half-way, BREAK begins a new part, <lora:name:0.8> uses a LoRA, `__name__` takes a line of a text file.", "提示词", kind="lines")
+    prompt: str = setting("", "What the picture shows. (word:1.2) weighs, [a:b:0.5] changes from a to b half-way, BREAK begins a new part, <lora:name:0.8> uses a LoRA, __name__ takes a line of a text file.", "提示词", kind="lines")
     negative: str = setting("", "What the picture shall not show.", "负面提示词", label="Negative prompt", kind="lines")
     width_px: int = setting(1024, "Width of the picture; with hires fix before it is enlarged.", "宽度", ge=64, le=4096, multiple_of=8, unit="px")
     height_px: int = setting(1024, "Height of the picture; with hires fix before it is enlarged.", "高度", ge=64, le=4096, multiple_of=8, unit="px")
@@ -22,7 +22,7 @@ class Picture(Section):
     count: int = setting(1, "How many pictures are drawn one after the other.", "张数", label="Pictures", ge=1, le=1000)
     batch_size: int = setting(1, "How many pictures are drawn at once; more need more memory and are a little faster.", "批量大小", ge=1, le=16, level="advanced")
     clip_skip: int = setting(2, "Which layer of the text encoders is read, from the end; 2 is what SDXL was trained with.", "CLIP skip", label="CLIP skip", ge=1, le=12, level="advanced")
-    wildcards_folder: str = setting("", "Where `__name__` finds name.txt, of which it takes a line; empty: the folder wildcards beside the pictures.", "通配符文件夹", kind="folder", level="advanced")
+    wildcards_folder: str = setting("", "Where __name__ finds name.txt, of which it takes a line; empty: the folder wildcards beside the pictures.", "通配符文件夹", kind="folder", level="advanced")
     folder: str = setting("", "Where pictures go, in a folder of each day; empty: Atelier's own folder pictures.", "图片文件夹", label="Pictures go to", kind="folder", level="advanced")
 
 
