@@ -1,4 +1,6 @@
-"""The tool `convert`: LoRAs under another program's names, checkpoints as one file, both in another number format."""
+"""The tool `convert`: LoRAs under another program's names, checkpoints as one file or as a diffusers folder, both in
+another number format.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from engine.adapter_header import AdapterHeader, known_adapter
-from engine.errors import Problem, UserError
-from engine.lora_tools.place import SUFFIX, room_problem, target_of
+from engine.errors import UserError
+from engine.lora_tools.folder_layout import folder_pieces
+from engine.lora_tools.place import SUFFIX, folder_of, room_problem, target_of
 from engine.lora_tools.precision import Precision, dtype_in, size_in
 from engine.lora_tools.renaming import rename
 from engine.lora_tools.stream import StopAsked, total_bytes
@@ -23,9 +26,13 @@ from engine.tools.journal_entries import Make
 from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Converting"
-ABOUT = "A LoRA under the names of another program, or a checkpoint as one file; both in another number format."
+ABOUT = (
+    "A LoRA under the names of another program, or a checkpoint as one file or as a diffusers folder; both in another "
+    "number format."
+)
 FILES = ("file",)
 CONVERT = "convert"
+TOKENIZERS_BYTES = 4_000_000
 _SPEECH = {"peft": "a folder as peft saves it"}
 
 
@@ -37,6 +44,11 @@ class Settings(ToolSettings):
         "kohya",
         "The names in the new LoRA: kohya's are read by every program; the way back gives the old file, bit by bit.",
         "命名方式",
+    )
+    layout: Literal["file", "folder"] = setting(
+        "file",
+        "What a checkpoint becomes: one .safetensors file, or a folder as diffusers loads it. Nothing gets lost.",
+        "模型形式",
     )
     precision: Precision = setting("same", "The number format of the new file; same: as the old one's.", "精度")
     output: str = setting(
@@ -77,7 +89,7 @@ def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
         if isinstance(conversion.source, AdapterHeader):
             convert_adapter(conversion.source, conversion.target, settings.naming, settings.precision, tell)
         else:
-            convert_checkpoint(conversion.source, conversion.target, settings.precision, tell)
+            convert_checkpoint(conversion.source, conversion.target, settings.layout, settings.precision, tell)
     except StopAsked:
         return
     _note(conversion.target, report)
@@ -110,27 +122,29 @@ def _adapter_target(output: str, header: AdapterHeader, naming: str) -> Path:
     source = header.path if header.path.suffix == SUFFIX else header.path.with_name(header.path.name + SUFFIX)
     if naming != "peft":
         return target_of(output, source, naming)
-    folder = resolve(output) if output.strip() else source.with_name(f"{source.stem}-peft")
-    if folder.suffix == SUFFIX:
+    if output.strip().lower().endswith(SUFFIX):
         raise UserError("must be a folder: peft keeps each part of the model in a file of its own.", "output")
-    if folder.exists() and any(folder.iterdir()) if folder.is_dir() else folder.exists():
-        raise UserError("is there already, and nothing is ever written over. Choose another folder.", "output")
-    return folder
+    return folder_of(output, source, "peft")
 
 
 def _of_checkpoint(path: Path, settings: Settings) -> Proposal:
     facts = identify(path)
     infos = list(checkpoint_infos(facts))
-    if facts.layout == "single_file" and all(dtype_in(info, settings.precision) == info.dtype for info in infos):
-        raise UserError("is one file in this number format already. Choose another precision.", str(path))
+    is_same = all(dtype_in(info, settings.precision) == info.dtype for info in infos)
+    if is_same and (facts.layout == "folder") == (settings.layout == "folder"):
+        what = "a diffusers folder" if settings.layout == "folder" else "one file"
+        raise UserError(f"is {what} in this number format already. Choose another precision or layout.", str(path))
     source = path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
-    mark = "single" if settings.precision == "same" else settings.precision
-    target = target_of(settings.output, source, mark)
     size = size_in(infos, settings.precision)
-    problems: list[Problem] = room_problem(target, size)
+    if settings.layout == "folder":
+        folder_pieces(facts)
+        size += TOKENIZERS_BYTES
+        target = folder_of(settings.output, source, "diffusers" if is_same else settings.precision)
+    else:
+        target = target_of(settings.output, source, "single" if settings.precision == "same" else settings.precision)
     row = Row(str(path), CONVERT, str(target), f"SDXL {facts.kind}, {facts.prediction}")
     summary = f"{counted(len(infos), 'tensor')} to write, {size_text(size)}."
-    return Proposal((row,), summary, tuple(problems), content=Conversion(facts, target))
+    return Proposal((row,), summary, tuple(room_problem(target, size)), content=Conversion(facts, target))
 
 
 def checkpoint_infos(facts: ModelFacts) -> list[TensorInfo]:

@@ -36,6 +36,24 @@ def target_of(output: str, source: Path, mark: str, taken: Collection[Path] = ()
     return place
 
 
+def folder_of(output: str, source: Path, mark: str) -> Path:
+    """The folder to make of `source`: `output`, or STEM-MARK beside it, numbered where there is one. UserError where
+    `output` is there already, or is a file's name.
+    """
+    if output.strip():
+        given = resolve(output)
+        if given.suffix.lower() == SUFFIX:
+            raise UserError(f"must be a folder's name (got {output!r}).", "output")
+        if given.exists():
+            raise UserError("is there already, and nothing is ever written over. Choose a new folder.", "output")
+        return given
+    stem = f"{source.name.removesuffix(SUFFIX)}-{mark}"
+    place, number = source.with_name(stem), 2
+    while place.exists():
+        place, number = source.with_name(f"{stem}-{number}"), number + 1
+    return place
+
+
 def room_problem(target: Path, size_bytes: int) -> list[Problem]:
     """A sentence where the disk has no room for a file of this size."""
     folder = next((path for path in target.parents if path.is_dir()), None)

@@ -244,7 +244,10 @@ def vae_levels(shapes: Shapes) -> int:
 
 
 def overrides_of(unet: Mapping[str, Any], text_1: Any, text_2: Any, vae: Mapping[str, Any]) -> dict[str, Config]:
-    """What a file must say in `atelier.model_config` because the shapes of these parts will not tell it."""
+    """What a file must say in `atelier.model_config` because the shapes of these parts will not tell it.
+
+    text_1: None in the refiner. ValueError where not even that tells the heads.
+    """
     found: dict[str, Config] = {"unet": {}, "text_1": {}, "text_2": {}, "vae": {}}
     heads = unet["attention_head_dim"]
     widths = unet["block_out_channels"]
@@ -258,6 +261,6 @@ def overrides_of(unet: Mapping[str, Any], text_1: Any, text_2: Any, vae: Mapping
         if config["norm_num_groups"] != NORM_GROUPS:
             found[name]["norm_groups"] = config["norm_num_groups"]
     for name, config in (("text_1", text_1), ("text_2", text_2)):
-        if config.num_attention_heads != max(1, config.hidden_size // HEAD_WIDTH):
+        if config is not None and config.num_attention_heads != max(1, config.hidden_size // HEAD_WIDTH):
             found[name]["heads"] = config.num_attention_heads
     return {part: values for part, values in found.items() if values}

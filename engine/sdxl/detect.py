@@ -80,7 +80,7 @@ def _identify_file(path: Path, vae: configs.Config | None) -> ModelFacts:
     if any(name in header.tensors for name in _EDM_KEYS):
         raise ModelError(EDM, str(path))
     config = _config_of(header, refiner, vae)
-    prediction, zero_terminal_snr, reasons = _file_prediction(names, header.metadata, str(path))
+    prediction, zero_terminal_snr, reasons = file_prediction(names, header.metadata, str(path))
     kind = "refiner" if refiner else _kind_by_channels(config.unet["in_channels"], str(path))
     return ModelFacts(
         path, "single_file", kind, prediction, zero_terminal_snr, header.size_bytes, _evidence(config, reasons), config
@@ -169,7 +169,7 @@ def _shapes(tensors: Mapping[str, TensorInfo], prefix: str) -> dict[str, tuple[i
     return configs.shapes_below(tensors, prefix)
 
 
-def _file_prediction(
+def file_prediction(
     names: Iterable[str], metadata: Mapping[str, str], where: str
 ) -> tuple[Prediction, bool, list[str]]:
     """(prediction, zero terminal SNR, what says so) of a single file; SDXL's default is epsilon."""

@@ -206,6 +206,27 @@ def text_2_source(name: str) -> Source:
     return Source(f"{block}.{_OPEN_CLIP_LAYER[match[2]]}.{match[3]}")
 
 
+_OPEN_CLIP_ENDS_BACK = {theirs: ours for ours, theirs in _OPEN_CLIP_ENDS.items()}
+_OPEN_CLIP_LAYER_BACK = {theirs: ours for ours, theirs in _OPEN_CLIP_LAYER.items()}
+
+
+def text_2_parameters(name: str) -> dict[str, Source]:
+    """{parameter: its source} of the second text encoder that a tensor of a single file (without TEXT_2_PREFIX) holds:
+    the inverse of `text_2_source`. KeyError for a name that this encoder does not have.
+    """
+    if name == "text_projection":
+        return {"text_projection.weight": Source(name, transposed=True)}
+    if name in _OPEN_CLIP_ENDS_BACK:
+        return {"text_model." + _OPEN_CLIP_ENDS_BACK[name]: Source(name)}
+    match = re.fullmatch(r"transformer\.resblocks\.(\d+)\.(?:(.+)\.|attn\.in_proj_)(weight|bias)", name)
+    if match is None:
+        raise KeyError(name)
+    layer = f"text_model.encoder.layers.{match[1]}"
+    if match[2] is None:
+        return {f"{layer}.self_attn.{q}_proj.{match[3]}": Source(name, third) for third, q in enumerate(_STACKED)}
+    return {f"{layer}.{_OPEN_CLIP_LAYER_BACK[match[2]]}.{match[3]}": Source(name)}
+
+
 # ---------------------------------------------------------------- whole parts
 
 PART_PREFIX = {"unet": UNET_PREFIX, "vae": VAE_PREFIX, "text_1": TEXT_1_PREFIX, "text_2": TEXT_2_PREFIX}
@@ -225,3 +246,18 @@ def part_sources(part: str, names: Iterable[str], config: Mapping[str, Any]) -> 
     found = {name: rules[part](name) for name in names}
     prefix = PART_PREFIX[part]
     return {name: Source(prefix + s.key, s.third, s.transposed) for name, s in found.items()}
+
+
+def part_parameters(part: str, names: Iterable[str], config: Mapping[str, Any]) -> dict[str, Source]:
+    """{parameter as diffusers folders name it: source} of a part of a single file, the inverse of `part_sources`.
+
+    `names`, and the sources' keys, are without the part's prefix; those of the VAE are diffusers' already. KeyError
+    for a name that the part does not have.
+    """
+    rules: dict[str, Callable[[str], dict[str, Source]]] = {
+        "unet": lambda name: {unet_from_ldm(name, config): Source(name)},
+        "vae": lambda name: {name: Source(name)},
+        "text_1": lambda name: {"text_model." + name.removeprefix("text_model."): Source(name)},
+        "text_2": text_2_parameters,
+    }
+    return {parameter: source for name in names for parameter, source in rules[part](name).items()}

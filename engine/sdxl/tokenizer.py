@@ -117,19 +117,24 @@ def vocabulary_path() -> Path:
     return path
 
 
-@cache
-def _load() -> Tokenizers:
-    """Vocabulary: 256 byte letters, the same at a word's end, the merges in order, and the two specials.
+def vocabulary() -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """({word: id}, merges): 256 byte letters, the same at a word's end, the merges in order, and the two specials.
 
-    No id is declared special: a caption that spells "<|endoftext|>" is text, and "!" stays "!".
+    Raises MissingPackage if open_clip's vocabulary is not there.
     """
     lines = gzip.decompress(vocabulary_path().read_bytes()).decode("utf-8").split("\n")
     merges = [(left, right) for left, right in (line.split() for line in lines[1 : 1 + _MERGES])]
     letters = _byte_letters()
     words = letters + [letter + "</w>" for letter in letters] + ["".join(pair) for pair in merges]
     words += ["<|startoftext|>", "<|endoftext|>"]
-    vocabulary = {word: index for index, word in enumerate(words)}
-    model = models.BPE(vocabulary, merges, continuing_subword_prefix="", end_of_word_suffix="</w>")
+    return {word: index for index, word in enumerate(words)}, merges
+
+
+@cache
+def _load() -> Tokenizers:
+    """No id is declared special: a caption that spells "<|endoftext|>" is text, and "!" stays "!"."""
+    words, merges = vocabulary()
+    model = models.BPE(words, merges, continuing_subword_prefix="", end_of_word_suffix="</w>")
     encoder = tokenizers.Tokenizer(model)
     encoder.normalizer = normalizers.Sequence(
         [normalizers.NFC(), normalizers.Replace(Regex(r"\s+"), " "), normalizers.Lowercase()]

@@ -1,0 +1,142 @@
+"""convert, one file and diffusers folders: every tensor comes back to the bit, and diffusers loads the folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from micro_loras import carry_out, micro_models, propose, run_unet
+from micro_model import micro_model
+from safetensors.torch import load_file, save_file
+
+from engine.errors import UserError
+from engine.lora_tools.foldering import single_metadata
+from engine.sdxl import keys
+from engine.sdxl.detect import identify
+from engine.sdxl.folder_files import folder_texts
+from engine.sdxl.safefile import read_header
+from engine.tools import journal
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The micro model with all that single files carry beside their weights."""
+    path = tmp_path_factory.mktemp("model") / "all.safetensors"
+    tensors = load_file(micro_model())
+    tensors["conditioner.embedders.0.transformer.text_model.embeddings.position_ids"] = torch.arange(77)[None]
+    tensors["conditioner.embedders.1.model.logit_scale"] = torch.tensor(4.25)
+    tensors |= {"v_pred": torch.zeros(0), "ztsnr": torch.zeros(0)}
+    save_file(tensors, path, read_header(micro_model()).metadata | {"modelspec.title": "All", "note": "kept"})
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(source: Path) -> Path:
+    made = source.parent / "folder"
+    code, _ = carry_out(source.parent / "job", "convert", file=source, layout="folder", output=made)
+    assert code == 0
+    return made
+
+
+def test_a_file_comes_back_from_a_folder_to_the_bit(source: Path, folder: Path, tmp_path: Path) -> None:
+    back = tmp_path / "back.safetensors"
+    code, _ = carry_out(tmp_path / "job", "convert", file=folder, output=back)
+    assert code == 0
+    made, old = read_header(back), read_header(source)
+    assert made.metadata == old.metadata
+    assert _bytes(back) == _bytes(source)
+    facts = identify(folder)
+    assert (facts.prediction, facts.zero_terminal_snr) == ("v_prediction", True)
+
+
+def _bytes(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
+    content = path.read_bytes()
+    tensors = read_header(path).tensors
+    return {name: (info.dtype, info.shape, content[info.start : info.end]) for name, info in tensors.items()}
+
+
+def test_diffusers_loads_the_folder(folder: Path) -> None:
+    """Their own loading, from our index, configurations and tokenizers; and the UNet computes what ours does."""
+    from diffusers import StableDiffusionXLPipeline
+
+    pipeline: Any = StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    assert pipeline.scheduler.config.prediction_type == "v_prediction"
+    torch.testing.assert_close(run_unet(pipeline.unet), run_unet(micro_models()["unet"]))
+    for number, name in ((1, "text_encoder"), (2, "text_encoder_2")):
+        theirs, ours = getattr(pipeline, name).state_dict(), micro_models()[f"text_encoder_{number}"].state_dict()
+        assert theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours)
+    assert pipeline.tokenizer("a cat!").input_ids == [49406, 320, 2368, 256, 49407]
+    padded = pipeline.tokenizer_2("a", padding="max_length", max_length=5).input_ids
+    assert padded == [49406, 320, 49407, 0, 0]
+
+
+def test_a_folder_whose_scheduler_was_changed_says_so_in_the_file(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(folder, tmp_path / "folder")
+    path = tmp_path / "folder" / "scheduler" / "scheduler_config.json"
+    said = json.loads(path.read_text()) | {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
+    path.write_text(json.dumps(said))
+    code, _ = carry_out(tmp_path / "job", "convert", file=tmp_path / "folder", output=tmp_path / "a.safetensors")
+    facts = identify(tmp_path / "a.safetensors")
+    assert (code, facts.prediction, facts.zero_terminal_snr) == (0, "epsilon", False)
+    assert facts.config.unet["attention_head_dim"] == identify(micro_model()).config.unet["attention_head_dim"]
+
+
+def test_a_folder_changes_its_precision(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="already"):
+        propose("convert", file=folder, layout="folder")
+    values = {"layout": "folder", "precision": "fp32", "output": tmp_path / "wide"}
+    code, job = carry_out(tmp_path / "job", "convert", file=folder, **values)
+    assert code == 0
+    name = "unet/diffusion_pytorch_model.safetensors"
+    wide, narrow = load_file(tmp_path / "wide" / name), load_file(folder / name)
+    assert all(torch.equal(wide[key], narrow[key].float()) for key in narrow)
+    assert (tmp_path / "wide/model_index.json").read_text() == (folder / "model_index.json").read_text()
+    assert set(journal.undo(job.journal).failed) == set()
+    assert not (tmp_path / "wide").exists()
+
+
+def test_no_folder_is_written_over_and_strange_tensors_are_a_sentence(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    with pytest.raises(UserError, match="ever written over"):
+        propose("convert", file=source, layout="folder", output=tmp_path / "there")
+    with pytest.raises(UserError, match="folder's name"):
+        propose("convert", file=source, layout="folder", output=tmp_path / "a.safetensors")
+    odd = load_file(source) | {"model.diffusion_model.extra.weight": torch.ones(2)}
+    save_file(odd, tmp_path / "odd.safetensors", read_header(source).metadata)
+    with pytest.raises(UserError, match="SDXL does not have"):
+        propose("convert", file=tmp_path / "odd.safetensors", layout="folder")
+
+
+def test_a_fault_on_the_way_leaves_no_folder(source: Path, tmp_path: Path) -> None:
+    tensors = load_file(source)
+    tensors["model.diffusion_model.out.2.weight"] = torch.full((4, 32, 3, 3), torch.nan).half()
+    save_file(tensors, tmp_path / "a.safetensors", read_header(source).metadata)
+    values = {"layout": "folder", "precision": "fp32", "output": tmp_path / "made"}
+    code, _ = carry_out(tmp_path / "job", "convert", file=tmp_path / "a.safetensors", **values)
+    assert code == 2
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.safetensors", "job"]
+
+
+def test_names_of_the_second_encoder_go_there_and_back() -> None:
+    names = [name.removeprefix(keys.TEXT_2_PREFIX) for name in read_header(micro_model()).tensors
+             if name.startswith(keys.TEXT_2_PREFIX) and not name.endswith("logit_scale")]  # fmt: skip
+    for name in names:
+        for parameter, found in keys.text_2_parameters(name).items():
+            assert keys.text_2_source(parameter) == found
+    with pytest.raises(KeyError):
+        keys.text_2_parameters("transformer.resblocks.0.attn.nothing")
+
+
+def test_the_refiner_gets_an_index_of_its_own(folder: Path) -> None:
+    facts = identify(folder)
+    from dataclasses import replace
+
+    refiner = replace(facts, kind="refiner", config=replace(facts.config, text_1=None))
+    index = json.loads(folder_texts(refiner)["model_index.json"])
+    assert index["text_encoder"] == [None, None] and index["requires_aesthetics_score"] is True
+    assert "refiner" in single_metadata(replace(refiner, path=folder / "none"))["modelspec.architecture"]
