@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -97,11 +98,12 @@ def test_a_dora_keeps_its_magnitudes(tmp_path: Path) -> None:
 
 
 def test_files_of_diffusers_keep_their_names_and_what_they_do(tmp_path: Path) -> None:
-    """Their alpha stands in the metadata, whose ranks would no longer be true: it goes into the matrices."""
+    """Their alphas stand in the metadata, which are written anew: alpha falls with the rank."""
     source = as_diffusers(write_file(tmp_path / "a.safetensors", rank=4), tmp_path / "b.safetensors", alpha=8.0)
     same, lower = made("resize", tmp_path, files=source, rank=4), made("resize", tmp_path, files=source, rank=2)
     assert tensors_of(same).keys() == tensors_of(lower).keys() == tensors_of(source).keys()
-    assert "lora_adapter_metadata" not in metadata_of(lower)
+    config = json.loads(metadata_of(lower)["lora_adapter_metadata"])
+    assert (config["unet.r"], config["unet.lora_alpha"]) == (2, 4)
     kohya = changes_of(tmp_path / "a.safetensors")  # alpha 4 of rank 4; diffusers' alpha is 8
     for name, change in changes_of(same).items():
         torch.testing.assert_close(change, 2 * kohya[name])

@@ -11,8 +11,9 @@ from engine.drawing.lora_lines import LoraChoice, read_lora_lines
 from engine.errors import ModelError, Problem, UserError
 from engine.lora_tools.choices import Precision, RankChoice, Result
 from engine.lora_tools.lora_file import LoraFile, LoraLayer, read_lora
-from engine.lora_tools.place import room_problem, target_of
+from engine.lora_tools.place import note_made, room_problem, target_in
 from engine.lora_tools.sizes import kept_bytes, number_bytes, pair_bytes
+from engine.lora_tools.spelling import common_naming
 from engine.lora_tools.sums import DIFFERENCES, Method, Part, layer_faults, shared_faults, summed_rank
 from engine.sdxl.layers import UNET, block_of
 from engine.settings import setting
@@ -74,7 +75,7 @@ def propose(settings: Settings) -> Proposal:
     ranks = RankChoice("number", 0.0, settings.rank, settings.conv_rank)
     problems += shared_faults(files, parts)
     problems += [] if problems else layer_faults(settings.method, parts)
-    target = target_of(settings.output, files[0].path, "combined")
+    target = target_in(common_naming(files), settings.output, files[0].path, "combined")
     plan = Combination(tuple(files), parts, settings.method, ranks, settings.precision, target)
     if not problems:
         problems += room_problem(target, sum(_size(found, plan) for found in parts.values()))
@@ -97,7 +98,7 @@ def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
         return
     if told is None:
         return
-    report.journal.note_made(plan.target)
+    note_made(plan.target, report.journal)
     for row in proposal.rows:
         report.done(row, "done", told)
 

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 import torch
 from torch import Tensor
 
-from engine.adapter_names import Key, spell
 from engine.lora_tools.changes import alpha_tensor, dense_change, lora_tensors, thin_factors
 from engine.lora_tools.combine import Combination
 from engine.lora_tools.lora_file import DOWN, UP, LoraFile
 from engine.lora_tools.low_rank import frobenius, product_svd, truncated_svd
 from engine.lora_tools.resizing import SEED, Errors
+from engine.lora_tools.spelling import spelling_of
 from engine.lora_tools.sums import DIFFERENCES, Part, summed_rank
 from engine.lora_tools.writing import LayerReader, in_precision, seed_of, with_history, write_lora
 from engine.tools.tool import Report
@@ -38,10 +38,9 @@ def combine(plan: Combination, report: Report) -> str | None:
             if DOWN in found:
                 ranks.add(len(found[DOWN]))
                 scales.add(round(float(found.get("alpha", len(found[DOWN]))) / len(found[DOWN]), 6))
-            keyed = {_key(plan, name, suffix): tensor for suffix, tensor in found.items()}
-            made |= in_precision(keyed, plan.precision)
+            made |= in_precision({f"{name}.{suffix}": tensor for suffix, tensor in found.items()}, plan.precision)
             report.progress(place, len(plan.parts))
-    write_lora(plan.target, made, _metadata(plan, ranks, scales, errors))
+    write_lora(plan.target, made, _metadata(plan, ranks, scales, errors), spelling_of(plan.files, plan.target))
     return _told(plan, ranks, errors)
 
 
@@ -58,12 +57,6 @@ def _layer(plan: Combination, parts: Sequence[Part], given: Sequence[Tensors], e
     if plan.method == "add":
         return _mean(parts, given, errors)
     return concatenated(parts, given)
-
-
-def _key(plan: Combination, name: str, suffix: str) -> str:
-    """kohya's name; LyCORIS' where all files have those."""
-    namings = {file.naming for file in plan.files}
-    return (spell(Key(name, suffix), "lycoris") if namings == {"lycoris"} else None) or f"{name}.{suffix}"
 
 
 def differences(parts: Sequence[Part], given: Sequence[Tensors]) -> dict[str, Tensor]:

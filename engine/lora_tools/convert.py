@@ -11,7 +11,7 @@ from typing import Literal
 from engine.adapter_header import AdapterHeader, known_adapter
 from engine.errors import UserError
 from engine.lora_tools.folder_layout import folder_pieces
-from engine.lora_tools.place import SUFFIX, folder_of, room_problem, target_of
+from engine.lora_tools.place import SUFFIX, folder_of, note_made, room_problem, target_of
 from engine.lora_tools.precision import Precision, dtype_in, size_in
 from engine.lora_tools.renaming import rename
 from engine.lora_tools.stream import StopAsked, total_bytes
@@ -22,7 +22,6 @@ from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.folder import PART_FOLDERS, part_tensors
 from engine.sdxl.safefile import TensorInfo, read_header
 from engine.settings import setting
-from engine.tools.journal_entries import Make
 from engine.tools.tool import Proposal, Report, Row, ToolSettings, counted
 
 TITLE = "Converting"
@@ -92,7 +91,7 @@ def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
             convert_checkpoint(conversion.source, conversion.target, settings.layout, settings.precision, tell)
     except StopAsked:
         return
-    _note(conversion.target, report)
+    note_made(conversion.target, report.journal)
     report.done(proposal.rows[0])
 
 
@@ -153,13 +152,3 @@ def checkpoint_infos(facts: ModelFacts) -> list[TensorInfo]:
         return list(read_header(facts.path).tensors.values())
     folders = [facts.path / folder for folder in PART_FOLDERS.values() if (facts.path / folder).is_dir()]
     return [info for folder in folders for info in part_tensors(folder).values()]
-
-
-def _note(target: Path, report: Report) -> None:
-    """Undo takes away what was made: files first, then their folders."""
-    if not target.is_dir():
-        report.journal.note_made(target)
-        return
-    report.journal.note_all([Make(folder) for folder in (target, *sorted(p for p in target.rglob("*") if p.is_dir()))])
-    for file in sorted(path for path in target.rglob("*") if path.is_file()):
-        report.journal.note_made(file)

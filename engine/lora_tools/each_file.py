@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from engine.errors import Problem, UserError
 from engine.lora_tools.choices import Result, lines_of
 from engine.lora_tools.lora_file import LoraFile, LoraLayer, read_lora
-from engine.lora_tools.place import room_problem, target_of
+from engine.lora_tools.place import note_made, room_problem, target_in
+from engine.lora_tools.spelling import spelling_of
 from engine.preset import resolve
 from engine.tools.tool import Proposal, Report, Row, counted
 
@@ -72,7 +73,7 @@ def propose_each(files: str, settings: Result, action: str, mark: str, look: Cal
         try:
             file = read_files(path)[0]
             outlook = look(file)
-            target = target_of(settings.output, file.path, mark, taken)
+            target = target_in(file.naming, settings.output, file.path, mark, taken)
         except UserError as error:
             problems += error.problems
             continue
@@ -99,7 +100,7 @@ def carry_out_each(proposal: Proposal, report: Report, begin: Callable[[LoraFile
         else:
             if note is None:
                 return
-            report.journal.note_made(task.target)
+            note_made(task.target, report.journal)
             report.done(row, "done", note)
         before += len(task.outlook.layers)
 
@@ -115,5 +116,5 @@ def _make(task: Task, work: Work, report: Report, before: int, total: int) -> st
                 return None
             made |= work.layer(layer, reader.tensors(layer))
             report.progress(before + place, total)
-    write_lora(task.target, made, work.metadata())
+    write_lora(task.target, made, work.metadata(), spelling_of([task.file], task.target))
     return work.told()

@@ -46,7 +46,10 @@ _MOST_TAGS = 200
 
 @dataclass(frozen=True)
 class BlockFacts:
-    """The layers of one block of the UNet, or of one text encoder. `norm`: ‖ΔW‖ of all of them together."""
+    """The layers of one block of the UNet, or of one text encoder.
+
+    `norm`: ‖ΔW‖ of all of them together; None where only the base model's weights tell that of one.
+    """
 
     name: str
     layers: int
@@ -174,7 +177,7 @@ def block_words(block: int) -> str:
 def _block(header: AdapterHeader, name: str, layers: list[str]) -> BlockFacts:
     norms = [norm for layer in layers if (norm := change_norm(header, layer)) is not None]
     alphas = sorted({alpha for layer in layers if (alpha := header.alpha_of(layer)) is not None})
-    total = sum(norm**2 for norm in norms) ** 0.5 if norms else None
+    total = sum(norm**2 for norm in norms) ** 0.5 if len(norms) == len(layers) else None
     return BlockFacts(name, len(layers), _ranks(header, layers), _span([f"{alpha:g}" for alpha in alphas]), total)
 
 

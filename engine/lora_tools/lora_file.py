@@ -54,8 +54,8 @@ _KERNEL_3_WHOLE = (PREFIX[UNET] + "input_blocks_0_0", PREFIX[UNET] + "out_2")
 class LoraLayer:
     """One layer of a file, its matrices (`tensors`) and single numbers (`scalars`).
 
-    `places` and `keys`: where all of these lie, and what the file calls them. `folded`: what its reader multiplies one
-    matrix by.
+    `places` and `keys`: where all of these lie, and what the file calls them. An alpha out of a configuration is among
+    the scalars alone.
     """
 
     name: str
@@ -64,7 +64,6 @@ class LoraLayer:
     scalars: Mapping[str, float]
     places: Mapping[str, TensorInfo]
     keys: Mapping[str, str]
-    folded: float = 1.0
 
     @property
     def part(self) -> str:
@@ -139,6 +138,8 @@ class LoraFile:
     metadata: Mapping[str, str]
     size_bytes: int
     naming: Naming = "kohya"
+    layers_per_block: int = 2
+    has_config: bool = False
 
     @cached_property
     def families(self) -> Counter[str]:
@@ -164,8 +165,7 @@ class LoraFile:
 def read_lora(path: Path) -> LoraFile:
     """Read the header of a LoRA, in any naming. ModelError, in a sentence, for what is damaged or is no SDXL LoRA.
 
-    Layers are called as kohya's trainer does. Where the alpha is not beside the tensors but in a configuration, alpha /
-    rank is 1 and what was there is `folded`: readers multiply one matrix by it.
+    Layers are called as kohya's trainer does. Alphas are those beside the tensors, or those of a configuration.
     """
     header = read_adapter(path)
     where = str(path)
@@ -188,14 +188,15 @@ def read_lora(path: Path) -> LoraFile:
         _check_shapes(layer, where)
         layers[name] = _with_alpha(layer, header, own_name)
     size_bytes = sum(file.stat().st_size for file in header.files)
-    return LoraFile(Path(path), layers, header.metadata, size_bytes, header.naming)
+    about = (header.naming, header.layers_per_block, bool(header.configs))
+    return LoraFile(Path(path), layers, header.metadata, size_bytes, *about)
 
 
 def _with_alpha(layer: LoraLayer, header: AdapterHeader, own_name: str) -> LoraLayer:
     alpha = header.alpha_of(own_name)
     if alpha is None or "alpha" in layer.scalars or layer.family not in ("lora", "dora"):
         return layer
-    return replace(layer, folded=alpha / layer.rank)
+    return replace(layer, scalars={**layer.scalars, "alpha": alpha})
 
 
 def _finite(info: TensorInfo) -> float:

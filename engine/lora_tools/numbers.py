@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.adapter_header import AdapterHeader
-from engine.adapter_names import DOWN, UP
+from engine.adapter_names import DOWN, MAGNITUDE, UP
 from engine.errors import ModelError
 from engine.sdxl.safefile import TensorInfo
 
+MID = "lora_mid.weight"
 Array = NDArray[np.float32]
 _PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
 
@@ -36,9 +37,93 @@ def read_array(info: TensorInfo) -> Array:
 
 
 def change_norm(header: AdapterHeader, layer: str) -> float | None:
-    """‖ΔW‖ (Frobenius) of a LoRA layer at strength 1, from two small Gram matrices; None for other kinds."""
-    pair = _pair(header, layer)
+    """‖ΔW‖ (Frobenius) of a layer at strength 1, from its factors; None where only the base model's weights tell it.
+
+    Those are DoRA, OFT, BOFT, GLoRA and (IA)³, and kinds that are not known. Of a full difference: the weight's.
+    """
+    held = header.layers[layer]
+    for families, norm in _NORMS:
+        if families <= held.keys() <= families | _BESIDE:
+            return norm({name: read_array(info) for name, info in held.items()})
+    if _is_kronecker(held):
+        return _kronecker_norm({name: read_array(info) for name, info in held.items()})
+    pair = None if MAGNITUDE in held else _pair(header, layer)
     return None if pair is None else float(np.sqrt(max(0.0, _product(pair, pair))))
+
+
+Arrays = Mapping[str, Array]
+_BESIDE = {"alpha", "diff_b", "b_norm"}
+_BLOCK_ROWS = 256
+
+
+def _hadamard_norm(held: Arrays) -> float:
+    """‖(A₁B₁) ∘ (A₂B₂)‖: by Gram matrices of r² columns, or a few rows at a time where that is less."""
+    (one, two), (three, four) = ((held[f"hada_w{n}_a"], held[f"hada_w{n}_b"]) for n in (1, 2))
+    rank, rows, columns = len(two), len(one), two.shape[1]
+    scale = _scale(held, rank)
+    if rank**4 * (rows + columns) < 4 * rank * rows * columns:
+        left = np.einsum("oa,ob->oab", one, three).reshape(rows, -1).astype("<f8")
+        right = np.einsum("ai,bi->abi", two, four).reshape(-1, columns).astype("<f8")
+        return scale * float(np.sqrt(max(0.0, _product((left, right), (left, right)))))  # pyright: ignore
+    total = 0.0
+    for start in range(0, rows, _BLOCK_ROWS):
+        part = slice(start, start + _BLOCK_ROWS)
+        total += float(np.square((one[part] @ two) * (three[part] @ four), dtype="<f8").sum())
+    return scale * float(np.sqrt(total))
+
+
+def _is_kronecker(held: Mapping[str, object]) -> bool:
+    return any(name.startswith("lokr_") for name in held) and all(
+        f"lokr_{w}" in held or {f"lokr_{w}_a", f"lokr_{w}_b"} <= held.keys() for w in ("w1", "w2")
+    )
+
+
+def _kronecker_norm(held: Arrays) -> float:
+    """‖W₁ ⊗ W₂‖ = ‖W₁‖ · ‖W₂‖; alpha / rank where one of them is a product."""
+    ranks = [len(held[f"lokr_{w}_b"]) for w in ("w2", "w1") if f"lokr_{w}_b" in held]
+    norms = [_factor_norm(held, w) for w in ("w1", "w2")]
+    return norms[0] * norms[1] * (_scale(held, ranks[0]) if ranks else 1.0)
+
+
+def _factor_norm(held: Arrays, factor: str) -> float:
+    whole = held.get(f"lokr_{factor}")
+    if whole is not None:
+        return _plain_norm(whole)
+    one, two, core = held[f"lokr_{factor}_a"], held[f"lokr_{factor}_b"], held.get("lokr_t2")
+    if factor == "w2" and core is not None:
+        return tucker_norm(one.T, core, two)
+    pair = one.astype("<f8"), two.astype("<f8")
+    return float(np.sqrt(max(0.0, _product(pair, pair))))  # pyright: ignore[reportArgumentType]
+
+
+def tucker_norm(up: Array, core: Array, down: Array) -> float:
+    """‖Σ up[o, a] core[a, b, k …] down[b, i]‖ = √Σₖ tr(UᵀU Cₖ DDᵀ Cₖᵀ), with up [o, a] and down [b, i]."""
+    left, right = up.T.astype("<f8") @ up, down.astype("<f8") @ down.T
+    pages = core.reshape(*core.shape[:2], -1).astype("<f8").transpose(2, 0, 1)
+    return float(np.sqrt(max(0.0, float(np.sum((left @ pages) * (pages @ right))))))
+
+
+def _plain_norm(array: Array) -> float:
+    return float(np.sqrt(np.square(array, dtype="<f8").sum()))
+
+
+def _scale(held: Arrays, rank: int) -> float:
+    return abs(float(held["alpha"].reshape(-1)[0])) / rank if "alpha" in held else 1.0
+
+
+def _locon_norm(held: Arrays) -> float:
+    """Of a LoCon with a core between its matrices (Tucker)."""
+    down = held[DOWN].reshape(len(held[DOWN]), -1)
+    up = held[UP].reshape(len(held[UP]), -1)
+    return _scale(held, len(down)) * tucker_norm(up, held[MID], down)
+
+
+_NORMS: tuple[tuple[set[str], Callable[[Arrays], float]], ...] = (
+    ({DOWN, UP, MID}, _locon_norm),
+    ({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}, _hadamard_norm),
+    ({"diff"}, lambda held: _plain_norm(held["diff"])),
+    ({"w_norm"}, lambda held: _plain_norm(held["w_norm"])),
+)
 
 
 def difference_norm(one: AdapterHeader, two: AdapterHeader, layer: str, other: str) -> tuple[float, float] | None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from engine.errors import Problem, UserError
 from engine.plan_sizes import size_text
 from engine.preset import resolve
+from engine.tools.journal import Journal
+from engine.tools.journal_entries import Make
 
 SUFFIX = ".safetensors"
 _SPARE_BYTES = 1 << 20
@@ -52,6 +54,28 @@ def folder_of(output: str, source: Path, mark: str) -> Path:
     while place.exists():
         place, number = source.with_name(f"{stem}-{number}"), number + 1
     return place
+
+
+def target_in(naming: str, output: str, source: Path, mark: str, taken: Collection[Path] = ()) -> Path:
+    """As `target_of`; a new folder for names of peft, unless `output` asks for a file."""
+    target = target_of(output, source, mark, taken)
+    if naming != "peft" or output.strip().lower().endswith(SUFFIX):
+        return target
+    stem = f"{source.name.removesuffix(SUFFIX)}-{mark}"
+    place, number = target.with_name(stem), 2
+    while place.exists() or place in taken:
+        place, number = target.with_name(f"{stem}-{number}"), number + 1
+    return place
+
+
+def note_made(target: Path, journal: Journal) -> None:
+    """Undo takes away what was made: files first, then their folders."""
+    if not target.is_dir():
+        journal.note_made(target)
+        return
+    journal.note_all([Make(folder) for folder in (target, *sorted(p for p in target.rglob("*") if p.is_dir()))])
+    for file in sorted(path for path in target.rglob("*") if path.is_file()):
+        journal.note_made(file)
 
 
 def room_problem(target: Path, size_bytes: int) -> list[Problem]:

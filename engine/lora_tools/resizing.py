@@ -12,7 +12,7 @@ from engine.lora_tools.changes import alpha_tensor, change_svd, chosen_rank, lor
 from engine.lora_tools.choices import RankChoice
 from engine.lora_tools.lora_file import DOWN, UP, LoraFile, LoraLayer
 from engine.lora_tools.low_rank import Svd
-from engine.lora_tools.writing import as_in_file, in_precision, seed_of, with_history
+from engine.lora_tools.writing import by_name, in_precision, seed_of, with_history
 
 SEED = 0
 
@@ -64,7 +64,7 @@ class Resizing:
 
     def layer(self, layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if layer.family == "norm":
-            return in_precision(as_in_file(self.file, layer, tensors), self.precision)
+            return in_precision(by_name(layer, tensors), self.precision)
         limit = self.choice.limit(layer.name, layer.kernel)
         thin = layer.family in ("lora", "dora")
         if thin and self.choice.rule == "number" and limit >= layer.rank:
@@ -78,7 +78,7 @@ class Resizing:
     def _same(self, layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.kept += 1
         self.alphas.add(layer.alpha)
-        return in_precision(as_in_file(self.file, layer, tensors), self.precision)
+        return in_precision(by_name(layer, tensors), self.precision)
 
     def _smaller(self, layer: LoraLayer, tensors: Mapping[str, Tensor], found: Svd) -> dict[str, Tensor]:
         """The factor of up · down stays what it is, so alpha falls with the rank."""
@@ -92,7 +92,7 @@ class Resizing:
         self.alphas.add(float(alpha))
         if "dora_scale" in tensors:
             made["dora_scale"] = tensors["dora_scale"]
-        return in_precision(as_in_file(self.file, layer, made), self.precision)
+        return in_precision(by_name(layer, made), self.precision)
 
     def metadata(self) -> dict[str, str]:
         old = self.file.metadata

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.lora_tools.lora_file import DOWN, UP, LoraFile, LoraLayer
-from engine.lora_tools.writing import as_in_file, in_precision, with_history
+from engine.lora_tools.writing import by_name, in_precision, with_history
 
 
 class Selecting:
@@ -20,7 +20,7 @@ class Selecting:
 
     def layer(self, layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         self.count += 1
-        return in_precision(as_in_file(self.file, layer, tensors), self.precision)
+        return in_precision(by_name(layer, tensors), self.precision)
 
     def metadata(self) -> dict[str, str]:
         return with_history(self.file.metadata, self.tool, {self.file.path: self.file.metadata}, **self.facts)

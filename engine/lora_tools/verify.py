@@ -1,14 +1,15 @@
-"""The tool `verify`: whether a LoRA is whole, what it fits, and which programs load it."""
+"""The tool `verify`: whether a LoRA or a checkpoint is whole, what a LoRA fits, and which programs load it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from engine.adapter_header import AdapterHeader, known_adapter
 from engine.adapter_names import DOTTED, DOWN, MAGNITUDE, UP, part_of, path_of
 from engine.errors import Problem, UserError
+from engine.lora_tools.checkpoint_checks import Check, checks_of
 from engine.lora_tools.checkpoint_layers import open_checkpoint, refuse_unknown_layers
+from engine.lora_tools.convert import is_checkpoint
 from engine.lora_tools.facts import FAMILY_WORDS, family_of
 from engine.lora_tools.merge import refuse_other_shapes
 from engine.lora_tools.numbers import count_odd
@@ -16,8 +17,8 @@ from engine.preset import resolve
 from engine.settings import setting
 from engine.tools.tool import Proposal, Report, ToolSettings, counted, names_of
 
-TITLE = "Checking a LoRA"
-ABOUT = "Whether a LoRA is whole and sound, fits a checkpoint, and which programs load it."
+TITLE = "Checking a LoRA or a checkpoint"
+ABOUT = "Whether a LoRA is whole, fits a checkpoint, and which programs load it; or whether a checkpoint is whole."
 FILES = ("file", "base")
 PROGRAMS = ("AUTOMATIC1111", "Forge", "ComfyUI", "diffusers")
 UNREAD = {"AUTOMATIC1111": {"boft"}, "Forge": {"ia3", "oft", "boft"}, "ComfyUI": {"ia3"}}
@@ -25,31 +26,33 @@ UNREAD = {"AUTOMATIC1111": {"boft"}, "Forge": {"ia3", "oft", "boft"}, "ComfyUI":
 
 
 class Settings(ToolSettings):
-    file: str = setting("", "The LoRA file, or a folder as peft saves one.", "LoRA 文件", kind="file")
+    file: str = setting(
+        "",
+        "A LoRA (file, or folder of peft), or a checkpoint (file, or diffusers folder).",
+        "文件",
+        kind="file",
+    )
     base: str = setting(
         "", "The checkpoint that it is to go with; empty: only the LoRA is looked at.", "底模", kind="file"
     )
 
 
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at, and what came of it."""
-
-    name: str
-    is_good: bool
-    note: str
-
-
 def propose(settings: Settings) -> Proposal:
-    """All checks; what failed is a problem. Raises UserError for what is no LoRA at all."""
+    """All checks; what failed is a problem. Raises UserError for what is neither a LoRA nor a checkpoint."""
     if not settings.file:
-        raise UserError("is empty. Choose a LoRA file.", "file")
-    header = known_adapter(resolve(settings.file))
+        raise UserError("is empty. Choose a LoRA or a checkpoint.", "file")
+    path = resolve(settings.file)
+    if is_checkpoint(path):
+        return _proposal(str(path), checks_of(path))
+    header = known_adapter(path)
     checks = [_complete(header), *_numbers(header), *(_loads(header, program) for program in PROGRAMS)]
     if settings.base:
         checks += _fits(header, settings.base)
+    return _proposal(str(header.path), checks)
+
+
+def _proposal(where: str, checks: list[Check]) -> Proposal:
     bad = [check for check in checks if not check.is_good]
-    where = str(header.path)
     problems = tuple(Problem(where, f"{check.name}: {check.note}") for check in bad if check.name not in PROGRAMS)
     warnings = tuple(Problem(check.name, check.note) for check in bad if check.name in PROGRAMS)
     summary = f"{counted(len(bad), 'fault')} found." if problems else "Nothing is wrong with it."

@@ -13,18 +13,22 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from engine.adapter_config import METADATA_KEY
-from engine.adapter_names import UP
+from engine.adapter_config import METADATA_KEY, peft_config, write_configs
+from engine.adapter_header import PEFT_CONFIG, PEFT_FILE
+from engine.adapter_names import FOLDERS
 from engine.adapters.files import PRECISIONS, verify_file
 from engine.adapters.tensorfile import kohya_hashes, write_tensors
-from engine.atomic import whole_file
+from engine.atomic import whole_file, write_text_whole
 from engine.errors import ModelError, UserError
 from engine.lora_tools.lora_file import LoraFile, LoraLayer
+from engine.lora_tools.spelling import Spelling, Spelt, spelt
+from engine.lora_tools.stream import whole_folder
 
 HISTORY = "atelier.history"
 """Metadata: a JSON list of what each tool did, the first first."""
+KOHYA = Spelling()
 _OUTDATED = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", METADATA_KEY)
-"""Metadata of the old weights: hashes, and the ranks and alphas of diffusers, which are folded into the matrices."""
+"""Metadata of the old weights: hashes, and the ranks and alphas of diffusers, which are written anew."""
 
 
 class LayerReader:
@@ -48,9 +52,8 @@ class LayerReader:
             if not torch.isfinite(tensor.float()).all():
                 what = f"holds numbers that are not finite (NaN or infinite) in {layer.keys[suffix]}"
                 raise ModelError(f"{what}: the LoRA is broken. Choose an earlier checkpoint.", str(self.file.path))
-        if layer.folded != 1:
-            found[UP] = (layer.folded * found[UP].float()).to(found[UP].dtype)
-        return found
+        told = {suffix: torch.tensor(value) for suffix, value in layer.scalars.items() if suffix not in layer.places}
+        return found | told
 
     def _file(self, path: Path) -> Any:
         if path not in self._opened:
@@ -61,22 +64,9 @@ class LayerReader:
         return self._opened[path]
 
 
-def key_of(file: LoraFile, layer: LoraLayer, suffix: str) -> str:
-    """What a new file made of this one calls a tensor of a layer: as this one does.
-
-    peft's names alone, without its configuration, are read by few programs: those become kohya's.
-    """
-    if file.naming == "peft":
-        return f"{layer.name}.{suffix}"
-    if suffix in layer.keys:
-        return layer.keys[suffix]
-    known, key = next(iter(layer.keys.items()))
-    return key.removesuffix(known) + suffix if key.endswith(known) else f"{layer.name}.{suffix}"
-
-
-def as_in_file(file: LoraFile, layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """{key in the new file: tensor} of a layer's tensors."""
-    return {key_of(file, layer, suffix): tensor for suffix, tensor in tensors.items()}
+def by_name(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """{our name: tensor} of a layer's tensors."""
+    return {f"{layer.name}.{suffix}": tensor for suffix, tensor in tensors.items()}
 
 
 def in_precision(tensors: Mapping[str, Tensor], precision: str) -> dict[str, Tensor]:
@@ -110,11 +100,14 @@ def _history(text: str) -> list[Any]:
     return found if isinstance(found, list) else [found]
 
 
-def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
-    """Write a LoRA file with new hashes; returns its size in bytes.
+def write_lora(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], spelling: Spelling = KOHYA
+) -> int:
+    """Write a LoRA, {our name: tensor}, with new hashes under a file's names; returns its size in bytes.
 
-    Written beside its target, read back and compared, then renamed. UserError where a number is not finite in the
-    chosen precision, where the file would be empty, where the disk refuses, or where a file of this name came up.
+    `path`: a file, or for the names of peft a folder. Written beside its target, read back and compared, then renamed.
+    UserError where a number is not finite in the chosen precision, where the file would be empty, where the disk
+    refuses, or where a file of this name came up.
     """
     if not tensors:
         raise UserError("nothing is left to write, so no file was made.", str(path))
@@ -124,6 +117,14 @@ def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         kind = str(stored[bad[0]].dtype).removeprefix("torch.")
         what = f"{len(bad)} tensors ({bad[0]}, …) hold numbers that {kind} cannot hold, so nothing was written"
         raise UserError(f"{what}. Choose the precision bf16 or fp32.", str(path))
+    found = spelt(stored, spelling)
+    if spelling.naming == "peft":
+        return _write_folder(path, found, metadata, spelling.is_flat and len(found.parts) == 1)
+    about = {METADATA_KEY: write_configs(found.configs)} if found.configs else {}
+    return _write_file(path, {key: t for own in found.parts.values() for key, t in own.items()}, {**metadata, **about})
+
+
+def _write_file(path: Path, stored: Mapping[str, Tensor], metadata: Mapping[str, str]) -> int:
     hashes = kohya_hashes(stored, metadata)
     found = {**metadata, **hashes, "modelspec.hash_sha256": "0x" + hashes["sshs_model_hash"]}
     with whole_file(path) as part:
@@ -132,4 +133,15 @@ def write_lora(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str,
         size_bytes = part.stat().st_size
         if path.exists():
             raise UserError("a file of this name came up meanwhile, so nothing was written. Start again.", str(path))
+    return size_bytes
+
+
+def _write_folder(path: Path, found: Spelt, metadata: Mapping[str, str], is_flat: bool) -> int:
+    """As peft saves it: a folder for each part, with the ranks and alphas beside the tensors."""
+    size_bytes = 0
+    with whole_folder(path) as whole:
+        for part, tensors in found.parts.items():
+            folder = whole if is_flat else whole / FOLDERS[part]
+            size_bytes += _write_file(folder / PEFT_FILE, tensors, metadata)
+            write_text_whole(folder / PEFT_CONFIG, peft_config(found.configs.get(part, {})))
     return size_bytes

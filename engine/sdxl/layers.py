@@ -98,6 +98,18 @@ def part_norms(part: str, config: Config) -> tuple[LayerShape, ...]:
     return tuple(_layer(part, config, row) for row in (_unet_norms(config) if part == UNET else _text_norms(config)))
 
 
+def block_parameters(part: str, config: Config) -> dict[str, tuple[int, ...]]:
+    """{parameter (names of diffusers): shape} of all layers and norms inside a part; 1×1 convolutions as linears."""
+    rows = (*_unet(config), *_unet_norms(config)) if part == UNET else (*_text(config), *_text_norms(config))
+    found: dict[str, tuple[int, ...]] = {}
+    for row in rows:
+        layer = _layer(part, config, row)
+        found[f"{row[0]}.weight"] = layer.weight_shape
+        if layer.has_bias:
+            found[f"{row[0]}.bias"] = (layer.outputs,)
+    return found
+
+
 @lru_cache(maxsize=16)
 def _layers_of(part: str, config_text: str) -> tuple[LayerShape, ...]:
     """Remembered, since a plan asks several times and the page makes one at each change of the form."""
