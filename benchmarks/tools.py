@@ -1,6 +1,7 @@
 """What does it cost to decompose every layer of SDXL? Atelier's sampled decomposition and a plain loop, side by side.
 
     python -m benchmarks.tools [--rank 32] [--spectrum trained|slow|flat] [--samples 1] [--all] [--threads 2]
+    python -m benchmarks.tools --merge CHECKPOINT LORA          merging instead (see tools_merge.py)
 
 The layers are the 722 linears of SDXL's UNet that a LoRA goes onto (8 sizes). The matrices are made up, with singular
 values as they are asked for: "trained" falls like 0.9ⁱ over 128 ranks with noise a thousandth as strong, as the
@@ -23,10 +24,12 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.tools_merge import compare
 from engine.lora_tools.low_rank import Svd, exact_svd, product_svd, truncated_svd
 from engine.sdxl.layers import UNET, part_layers
 
@@ -123,8 +126,14 @@ def main() -> None:
     parser.add_argument("--spectrum", choices=(*SPECTRA, "flat"), default="trained")
     parser.add_argument("--samples", type=int, default=1, help="matrices of each size")
     parser.add_argument("--all", action="store_true", help="measure ours on all layers instead of working it out")
+    parser.add_argument(
+        "--merge", nargs=2, type=Path, metavar=("CHECKPOINT", "LORA"), help="merging, beside a plain loop"
+    )
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
+    if chosen.merge:
+        compare(*chosen.merge, chosen.threads)
+        return
     torch.set_num_threads(chosen.threads)
     truncated_svd(torch.randn(512, 512), chosen.rank, seed=0)  # the first call of the libraries takes longer
     exact_svd(torch.randn(512, 512))

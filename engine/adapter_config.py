@@ -12,7 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.adapter_names import FOLDERS
@@ -68,7 +68,11 @@ def alpha_in(config: Config, path: str, rank: int, where: str) -> float:
 
 
 def make_config(layers: Sequence[LayerScale], has_magnitudes: bool) -> Config:
-    """A configuration that says ranks and alphas of these layers, the most frequent ones for all."""
+    """A configuration that says ranks and alphas of these layers, the most frequent ones for all.
+
+    Without the beginning "text_model.", which depends on the version of transformers: readers compare the ends.
+    """
+    layers = [replace(layer, path=layer.path.removeprefix("text_model.")) for layer in layers]
     rank = Counter(layer.rank for layer in layers).most_common(1)[0][0]
     alpha = Counter(layer.alpha for layer in layers).most_common(1)[0][0]
     return {

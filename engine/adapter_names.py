@@ -33,6 +33,8 @@ FOLDERS = {UNET: "unet", TEXT_1: "text_encoder", TEXT_2: "text_encoder_2"}
 """What diffusers calls the parts of a model."""
 SDXL_LAYERS_PER_BLOCK = 2
 DOWN, UP, ALPHA, MAGNITUDE = "lora_down.weight", "lora_up.weight", "alpha", "dora_scale"
+MID = "lora_mid.weight"
+"""The core that LyCORIS puts between the matrices of a convolution where it decomposes it by Tucker ("use_tucker")."""
 
 _LYCORIS_PREFIX = "lycoris_"
 _PEFT_PREFIX = "base_model.model."
@@ -116,7 +118,10 @@ def spell(key: Key, naming: Naming, layers_per_block: int = SDXL_LAYERS_PER_BLOC
     if naming == "diffusers_old" and key.suffix != MAGNITUDE:
         return f"{FOLDERS[part]}.{_old_path(path, part)}.{'down' if key.suffix == DOWN else 'up'}.weight"
     end = {DOWN: "lora_A.weight", UP: "lora_B.weight", MAGNITUDE: "lora_magnitude_vector"}[key.suffix]
-    return f"{_PEFT_PREFIX if naming == 'peft' else FOLDERS[part] + '.'}{path}.{end}"
+    if naming == "peft":
+        # CLIPTextModel has lost "text_model." in transformers 5; peft, unlike diffusers, does not look for both
+        return f"{_PEFT_PREFIX}{path.removeprefix('text_model.') if part == TEXT_1 else path}.{end}"
+    return f"{FOLDERS[part]}.{path}.{end}"
 
 
 def path_of(layer: str, layers_per_block: int = SDXL_LAYERS_PER_BLOCK) -> str | None:

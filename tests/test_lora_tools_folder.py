@@ -140,3 +140,34 @@ def test_the_refiner_gets_an_index_of_its_own(folder: Path) -> None:
     index = json.loads(folder_texts(refiner)["model_index.json"])
     assert index["text_encoder"] == [None, None] and index["requires_aesthetics_score"] is True
     assert "refiner" in single_metadata(replace(refiner, path=folder / "none"))["modelspec.architecture"]
+
+
+def test_folders_are_mixed_and_merged_into_as_files_are(source: Path, folder: Path, tmp_path: Path) -> None:
+    """The same bytes come out, whether A or B is a file or the folder made of it."""
+    other = tmp_path / "b.safetensors"
+    halves = {name: tensor / 2 if tensor.is_floating_point() else tensor for name, tensor in load_file(source).items()}
+    save_file(halves, other, read_header(source).metadata)
+    made: dict[str, Path] = {}
+    for name, base, rest in (("one", source, other), ("two", folder, other), ("three", other, folder)):
+        made[name] = tmp_path / f"{name}.safetensors"
+        values = {"base": base, "others": f"{rest}: 0.5", "output": made[name]}
+        assert carry_out(tmp_path / f"job-{name}", "merge_checkpoints", **values)[0] == 0
+    assert _bytes(made["one"]) == _bytes(made["two"])
+    one, three = load_file(made["one"]), load_file(made["three"])
+    name = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight"
+    torch.testing.assert_close(three[name], one[name])
+    assert not torch.equal(three[name], halves[name])
+
+
+def test_a_checkpoint_is_checked(source: Path, folder: Path, tmp_path: Path) -> None:
+    for path in (source, folder):
+        found = propose("verify", file=path)
+        assert found.problems == () and {check.name for check in found.content} == {"kind", "complete", "finite"}
+    tensors, metadata = load_file(source), read_header(source).metadata
+    names = ["model.diffusion_model.out.2.bias", "first_stage_model.decoder.mid.attn_1.q.weight"]
+    for name in names:
+        save_file({key: t for key, t in tensors.items() if key != name}, tmp_path / "a.safetensors", metadata)
+        assert "lacks 1 tensor" in str(propose("verify", file=tmp_path / "a.safetensors").problems[0])
+    tensors[names[0]] = torch.full_like(tensors[names[0]], torch.inf)
+    save_file(tensors, tmp_path / "b.safetensors", metadata)
+    assert "NaN or infinite" in str(propose("verify", file=tmp_path / "b.safetensors").problems[0])

@@ -15,6 +15,29 @@ from micro_loras import carry_out, micro_models, run_text, run_unet, save_lora
 from engine.adapter_header import read_adapter
 from engine.adapters.attach import Recipe
 from engine.adapters.loading import apply_file
+from engine.lora_tools.numbers import change_norm, tucker_norm
+
+
+@pytest.mark.parametrize("family", ["lora", "loha", "lokr", "full"])
+def test_norms_are_those_of_the_change(tmp_path: Path, family: str) -> None:
+    file = write_file(tmp_path / "a.safetensors", family, rank=4, alpha=3.0)
+    header = read_adapter(file)
+    for layer, change in changes_of(file).items():
+        assert change_norm(header, layer) == pytest.approx(float(change.norm()), rel=1e-4)
+
+
+def test_norms_of_kinds_that_depend_on_the_base_are_not_told(tmp_path: Path) -> None:
+    for family in ("dora", "oft", "glora"):
+        file = write_file(tmp_path / f"{family}.safetensors", family, rank=4, layers=(LINEAR,))
+        assert change_norm(read_adapter(file), LINEAR) is None
+
+
+def test_the_norm_of_a_core_between_matrices_is_that_of_their_product() -> None:
+    generator = torch.Generator().manual_seed(0)
+    up, core, down = (torch.randn(s, generator=generator) for s in ((6, 3), (3, 4, 3, 3), (4, 5)))
+    dense = torch.einsum("oa,abkl,bi->oikl", up, core, down)
+    assert tucker_norm(up.numpy(), core.numpy(), down.numpy()) == pytest.approx(float(dense.norm()), rel=1e-5)
+
 
 PARTS = ("unet", "text_encoder_1", "text_encoder_2")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.lora_tools.choices import RankChoice
-from engine.lora_tools.lora_file import DOWN, UP, LoraLayer
+from engine.lora_tools.lora_file import DOWN, MID, UP, LoraLayer
 from engine.lora_tools.low_rank import (
     Svd,
     exact_svd,
@@ -37,7 +37,7 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
     """
     given = {suffix: tensor.to(EXACT).flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
     if layer.family in ("lora", "dora"):
-        return layer.scale * given[UP], given[DOWN]
+        return layer.scale * given[UP], whole_down(tensors).to(EXACT).flatten(1)
     if layer.family == "loha":
         one, two = (given["hada_w1_a"], given["hada_w1_b"]), (given["hada_w2_a"], given["hada_w2_b"])
         up, down = hadamard_factors(one, two)
@@ -46,13 +46,25 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
     return layer.scale * torch.kron(one[0], two[0]), torch.kron(one[1], two[1])
 
 
+def whole_down(tensors: Mapping[str, Tensor]) -> Tensor:
+    """The lower matrix [r, in, k, k] of a LoRA; a core between the matrices (Tucker, LyCORIS) is taken into it exactly,
+    as
+    ΔW[o, i, k] = Σ up[o, a] core[a, b, k] down[b, i].
+    """
+    down, core = tensors[DOWN], tensors.get(MID)
+    if core is None:
+        return down
+    wide = torch.promote_types(down.dtype, torch.float32)
+    return torch.einsum("ab...,bi->ai...", core.to(wide), down.flatten(1).to(wide))
+
+
 def dense_change(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> Tensor:
     """ΔW [out, in · k · k] in fp32, the scale included."""
     given = {suffix: tensor.float().flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
     if layer.family == "full":
         return given["diff"]
     if layer.family in ("lora", "dora"):
-        return layer.scale * given[UP] @ given[DOWN]
+        return layer.scale * given[UP] @ whole_down({k: t.float() for k, t in tensors.items()}).flatten(1)
     if layer.family == "loha":
         return layer.scale * (given["hada_w1_a"] @ given["hada_w1_b"]) * (given["hada_w2_a"] @ given["hada_w2_b"])
     return layer.scale * torch.kron(_whole(given, "w1"), _whole(given, "w2").contiguous())

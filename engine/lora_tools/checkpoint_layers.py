@@ -1,16 +1,18 @@
-"""Where the weights that adapters change lie in a checkpoint of one file. Torch-free."""
+"""Where the weights that adapters change lie in a checkpoint: one file, or a folder seen as one. Torch-free."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from engine.adapter_names import part_of, path_of
 from engine.errors import ModelError
+from engine.lora_tools.folder_layout import LOGIT_SCALE_KEY, rest_file, rest_of, single_key, single_stacks
 from engine.sdxl import keys
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.layers import TEXT_1, TEXT_2, UNET, block_of
-from engine.sdxl.safefile import Header, read_header
+from engine.sdxl.safefile import DTYPE_BYTES, Header, TensorInfo, read_header
 
 PART_NAMES = {UNET: "unet", TEXT_1: "text_1", TEXT_2: "text_2"}
 
@@ -26,7 +28,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint of one file, as its header describes it."""
+    """A checkpoint as its headers describe it, under the names of a single file.
+
+    Of a diffusers folder the header's places mean nothing: see checkpoint_tensors.py for the weights.
+    """
 
     facts: ModelFacts
     header: Header
@@ -54,12 +59,19 @@ class Checkpoint:
 
 
 def open_checkpoint(path: object) -> Checkpoint:
-    """Read a checkpoint's header. ModelError for what is none of SDXL's, or is a folder."""
+    """Read a checkpoint's headers: of a file, or of a diffusers folder. ModelError for what is none of SDXL's."""
     facts = identify(str(path))
-    if facts.layout == "folder":
-        what = "is a diffusers folder; this tool works on single files. Make one of it first, with convert."
-        raise ModelError(what, str(path))
-    return Checkpoint(facts, read_header(facts.path))
+    return Checkpoint(facts, _header_of_folder(facts) if facts.layout == "folder" else read_header(facts.path))
+
+
+def _header_of_folder(facts: ModelFacts) -> Header:
+    tensors = {
+        key: TensorInfo(facts.path, stack.dtype, stack.shape, 0, math.prod(stack.shape) * DTYPE_BYTES[stack.dtype])
+        for key, stack in single_stacks(facts).items()
+    }
+    scale = {single_key(facts, LOGIT_SCALE_KEY): TensorInfo(facts.path, "F32", (), 0, 4)}
+    rest = rest_of(facts, {}) if rest_file(facts).is_file() else scale
+    return Header(facts.path, tensors | rest, {}, facts.size_bytes)
 
 
 def block_of_key(key: str) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 
+from engine.adapter_names import MID
 from engine.errors import Problem
 from engine.lora_tools.choices import Files, Result
 from engine.lora_tools.each_file import Outlook, carry_out_each, propose_each
@@ -40,7 +41,7 @@ def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
 def _look(settings: Settings, file: LoraFile) -> Outlook:
     where, layers = str(file.path), tuple(file.layers.values())
     problems: list[Problem] = []
-    if set(file.families) != {"lora"}:
+    if set(file.families) != {"lora"} or any(MID in layer.tensors for layer in layers):
         problems.append(Problem(where, f"is {file.family_text}, not a DyLoRA. Use resize for a smaller rank."))
     elif settings.rank >= min(file.ranks):
         ranks = " to ".join(map(str, sorted({file.ranks[0], file.ranks[-1]})))

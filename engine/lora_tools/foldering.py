@@ -13,28 +13,28 @@ from typing import Any
 from engine.atomic import write_text_whole
 from engine.errors import ModelError
 from engine.lora_tools.folder_layout import (
-    PARTS,
+    LOGIT_SCALE_KEY,
     REST,
     Piece,
+    Stack,
     folder_pieces,
+    rest_agrees,
     rest_file,
     rest_of,
-    used_tensors,
+    single_key,
+    single_stacks,
     weights_file,
 )
 from engine.lora_tools.precision import Precision, dtype_in
 from engine.lora_tools.stream import HASHES, Entry, Tell, literal, total_bytes, whole_folder, write_stream
 from engine.lora_tools.tensors import in_format, narrowed, read_tensor
-from engine.sdxl import configs, keys
-from engine.sdxl.detect import ModelFacts, file_prediction
+from engine.sdxl import configs
+from engine.sdxl.detect import ModelFacts
 from engine.sdxl.folder_files import folder_texts
-from engine.sdxl.parts import part_config
-from engine.sdxl.safefile import TensorInfo, read_header
+from engine.sdxl.safefile import read_header
 from engine.sdxl.writer import LOGIT_SCALE
 
 PREDICTION = {"epsilon": "epsilon", "v_prediction": "v"}
-_MARKERS = ("v_pred", "ztsnr")
-LOGIT_SCALE_KEY = keys.TEXT_2_PREFIX + "logit_scale"
 
 
 def write_folder(facts: ModelFacts, target: Path, precision: Precision, tell: Tell) -> None:
@@ -79,44 +79,23 @@ def folder_entries(facts: ModelFacts, precision: Precision) -> dict[str, Entry]:
     What the folder brought along from a single file comes back. Else there is a logit_scale, CLIP's constant, which
     folders do not have and other programs look for.
     """
-    found: dict[str, list[tuple[int, TensorInfo, bool]]] = {}
-    for part in PARTS:
-        if getattr(facts.config, part) is None:
-            continue
-        tensors = used_tensors(facts, part)
-        for name, source in keys.part_sources(part, tensors, part_config(facts, part)).items():
-            key = _renumbered(facts, source.key)
-            found.setdefault(key, []).append((source.third or 0, tensors[name], source.transposed))
-    entries = {key: _stacked(key, pieces, precision) for key, pieces in found.items()}
-    rest = {name: info for name, info in rest_of(facts, {}).items() if _agrees(facts) or name not in _MARKERS}
+    entries = {key: _stacked(key, stack, precision) for key, stack in single_stacks(facts).items()}
+    rest = rest_of(facts, {})
     entries |= {name: in_format(info, dtype_in(info, precision), name) for name, info in rest.items()}
     if not rest_file(facts).is_file():
-        entries[_renumbered(facts, LOGIT_SCALE_KEY)] = literal("F32", (), struct.pack("<f", LOGIT_SCALE))
+        entries[single_key(facts, LOGIT_SCALE_KEY)] = literal("F32", (), struct.pack("<f", LOGIT_SCALE))
     return entries
 
 
-def _renumbered(facts: ModelFacts, key: str) -> str:
-    """The refiner's one text encoder is the first."""
-    if facts.kind == "refiner" and key.startswith(keys.TEXT_2_PREFIX):
-        return keys.REFINER_TEXT_PREFIX + key.removeprefix(keys.TEXT_2_PREFIX)
-    return key
-
-
-def _stacked(key: str, pieces: list[tuple[int, TensorInfo, bool]], precision: Precision) -> Entry:
-    ordered = sorted(pieces, key=lambda piece: piece[0])
-    info, transposed = ordered[0][1], ordered[0][2]
-    dtype = dtype_in(info, precision)
-    shape = tuple(reversed(info.shape)) if transposed else info.shape
-    shape = (sum(piece[1].shape[0] for piece in ordered), *shape[1:]) if len(ordered) > 1 else shape
-    if ".mid.attn_1." in key and len(shape) == 2:
-        shape = (*shape, 1, 1)  # the VAE's attention projections are 1×1 convolutions there
+def _stacked(key: str, stack: Stack, precision: Precision) -> Entry:
+    dtype = dtype_in(stack.infos[0], precision)
 
     def content() -> Iterable[Any]:
-        for _, each, turned in ordered:
-            tensor = read_tensor(each)
-            yield from narrowed(tensor.t() if turned else tensor, dtype, key, str(each.path))
+        for info in stack.infos:
+            tensor = read_tensor(info)
+            yield from narrowed(tensor.t() if stack.transposed else tensor, dtype, key, str(info.path))
 
-    return Entry(dtype, shape, content)
+    return Entry(dtype, stack.shape, content)
 
 
 def _rest_metadata(facts: ModelFacts) -> dict[str, str]:
@@ -125,18 +104,9 @@ def _rest_metadata(facts: ModelFacts) -> dict[str, str]:
     return {key: text for key, text in found.items() if key not in HASHES}
 
 
-def _agrees(facts: ModelFacts) -> bool:
-    """Whether what came along from a single file says the same of the prediction as the folder does today."""
-    if not rest_file(facts).is_file():
-        return False
-    header = read_header(rest_file(facts))
-    prediction, zero_terminal_snr, _ = file_prediction(header.tensors, header.metadata, str(header.path))
-    return (prediction, zero_terminal_snr) == (facts.prediction, facts.zero_terminal_snr)
-
-
 def single_metadata(facts: ModelFacts) -> dict[str, str]:
     """The metadata of one file made of a folder: those of old, or what shapes do not tell: prediction, noise, heads."""
-    if _agrees(facts):
+    if rest_agrees(facts):
         return _rest_metadata(facts)
     kind = "refiner" if facts.kind == "refiner" else "base"
     found = {"modelspec.architecture": f"stable-diffusion-xl-v1-{kind}", "format": "pt"}

@@ -13,7 +13,7 @@ from functools import cached_property
 from pathlib import Path
 
 from engine.adapter_header import SCALARS, AdapterHeader, is_number, read_adapter, read_number
-from engine.adapter_names import DOWN, OFT_PREFIX, UP, Key, Naming, kohya_layer
+from engine.adapter_names import DOWN, MID, OFT_PREFIX, UP, Key, Naming, kohya_layer
 from engine.errors import ModelError
 from engine.sdxl.layers import PREFIX, TEXT_1, TEXT_2, UNET
 from engine.sdxl.safefile import TensorInfo
@@ -21,7 +21,7 @@ from engine.sdxl.safefile import TensorInfo
 _KRONECKER = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr_w2_b")
 FAMILIES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "dora": (frozenset((DOWN, UP, "dora_scale")), frozenset()),
-    "lora": (frozenset((DOWN, UP)), frozenset()),
+    "lora": (frozenset((DOWN, UP)), frozenset((MID,))),
     "loha": (frozenset(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")), frozenset()),
     "lokr": (frozenset(), frozenset(_KRONECKER)),
     "oft": (frozenset(("oft_blocks",)), frozenset(("rescale",))),
@@ -92,7 +92,8 @@ class LoraLayer:
     def matrix_shape(self) -> tuple[int, int]:
         """[out, in · k · k] of ΔW; ModelError for a family whose shape only the base model tells."""
         if self.family in ("lora", "dora"):
-            return self.tensors[UP].shape[0], math.prod(self.tensors[DOWN].shape[1:])
+            core = self.tensors[MID].shape[2:] if MID in self.tensors else ()
+            return self.tensors[UP].shape[0], math.prod((*self.tensors[DOWN].shape[1:], *core))
         if self.family == "loha":
             return self.tensors["hada_w1_a"].shape[0], self.tensors["hada_w1_b"].shape[1]
         if self.family == "lokr":
@@ -118,7 +119,7 @@ class LoraLayer:
 
         Where the tensors do not tell it, the layer's name does: SDXL's convolutions are known.
         """
-        for suffix in (DOWN, "lokr_w2", "diff", "b2.weight"):
+        for suffix in (MID, DOWN, "lokr_w2", "diff", "b2.weight"):
             if suffix in self.tensors:
                 return self.tensors[suffix].shape[2:]
         wide = self.name.endswith(_KERNEL_3) or self.name in _KERNEL_3_WHOLE
@@ -248,7 +249,7 @@ def _is_whole_kronecker(found: set[str]) -> bool:
 def _check_shapes(layer: LoraLayer, where: str) -> None:
     """ModelError where the matrices of a layer do not fit each other."""
     pairs = {
-        "lora": ((UP, 1, DOWN, 0),),
+        "lora": ((UP, 1, MID, 0), (MID, 1, DOWN, 0)) if MID in layer.tensors else ((UP, 1, DOWN, 0),),
         "dora": ((UP, 1, DOWN, 0),),
         "loha": (("hada_w1_a", 1, "hada_w1_b", 0), ("hada_w2_a", 1, "hada_w2_b", 0)),
         "lokr": (("lokr_w1_a", 1, "lokr_w1_b", 0), ("lokr_w2_a", 1, "lokr_w2_b", 0)),

@@ -24,7 +24,7 @@ MERGE = "merge into"
 
 
 class Settings(ToolSettings):
-    base: str = setting("", "The checkpoint, a single .safetensors file; it stays as it is.", "底模", kind="file")
+    base: str = setting("", "The checkpoint, a file or a diffusers folder; it stays as it is.", "底模", kind="file")
     loras: str = setting(
         "",
         "The LoRAs, one a line: file, or file: strength: strength for the text encoders: 23 weights of blocks.",

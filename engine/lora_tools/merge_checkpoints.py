@@ -25,7 +25,7 @@ MERGE = "mix into"
 
 class Settings(ToolSettings):
     base: str = setting(
-        "", "The first checkpoint (A), a single .safetensors file; it stays as it is.", "主模型 A", kind="file"
+        "", "The first checkpoint (A), a file or a diffusers folder; it stays as it is.", "主模型 A", kind="file"
     )
     others: str = setting(
         "",
@@ -124,7 +124,8 @@ def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
 def _with_shares(text: str) -> str:
     """Lines without a share get 0.5."""
     lines = [line.strip() for line in text.splitlines()]
-    return "\n".join(f"{line}: 0.5" if line.lower().endswith(".safetensors") else line for line in lines)
+    bare = [line.lower().endswith(".safetensors") or bool(line and resolve(line).is_dir()) for line in lines]
+    return "\n".join(f"{line}: 0.5" if is_bare else line for line, is_bare in zip(lines, bare, strict=True))
 
 
 def _misfits(base: Checkpoint, other: Checkpoint) -> list[Problem]:

@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapter_header import SCALARS, AdapterHeader, is_number, read_number
-from engine.adapter_names import DOTTED, MAGNITUDE, part_of
+from engine.adapter_names import DOTTED, DOWN, MAGNITUDE, MID, UP, part_of
 from engine.adapters.loading import as_column, fitted, layer_of, site_of
 from engine.adapters.merging import Step, merged_bias, merged_weight
 from engine.adapters.targets import Target
 from engine.drawing.lora_lines import LoraChoice
 from engine.errors import ModelError
+from engine.lora_tools.changes import whole_down
 from engine.lora_tools.checkpoint_layers import Checkpoint, Weight
+from engine.lora_tools.checkpoint_tensors import metadata_of, read_weight, weight_entry
 from engine.lora_tools.precision import Precision, dtype_in
-from engine.lora_tools.stream import HASHES, Entry, Tell, write_stream
-from engine.lora_tools.tensors import in_format, narrowed, read_tensor, wide
+from engine.lora_tools.stream import Entry, Tell, write_stream
+from engine.lora_tools.tensors import narrowed, read_tensor, wide
 from engine.sdxl.layers import UNET, block_of
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def merge(merging: Merging, precision: Precision, tell: Tell) -> None:
             how = _weight_bytes if name in weights else _bias_bytes
             entries[name] = Entry(dtype, info.shape, partial(how, checkpoint, name, changes, dtype))
         else:
-            entries[name] = in_format(info, dtype, name)
+            entries[name] = weight_entry(checkpoint, name, dtype)
     write_stream(merging.target, entries, _metadata(merging), tell)
 
 
@@ -87,6 +89,9 @@ def step_of(header: AdapterHeader, layer: str, shape: tuple[int, ...], strength:
             what = f"holds numbers that are not finite (NaN or infinite), in {layer}. Choose an earlier checkpoint."
             raise ModelError(what, where)
         tensors[suffix] = as_column(tensor) if suffix == MAGNITUDE and header.naming in DOTTED else tensor
+    if MID in tensors and {DOWN, UP} <= tensors.keys():
+        tensors[DOWN] = whole_down(tensors)
+        del tensors[MID]
     alpha = header.alpha_of(layer)
     if alpha is not None:
         scalars["alpha"] = alpha
@@ -106,8 +111,7 @@ def _module(shape: tuple[int, ...]) -> Any:
 
 
 def _weight_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], dtype: str) -> Iterable[Any]:
-    info = checkpoint.header.tensors[name]
-    whole = wide(read_tensor(info))
+    whole = wide(read_weight(checkpoint, name))
     for change in changes:
         own = whole if change.weight.third is None else whole.chunk(3)[change.weight.third]
         shape = tuple(own.shape[:2]) if own.shape[2:] == (1, 1) else tuple(own.shape)
@@ -117,7 +121,7 @@ def _weight_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change],
 
 
 def _bias_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], dtype: str) -> Iterable[Any]:
-    whole: Tensor = wide(read_tensor(checkpoint.header.tensors[name]))
+    whole: Tensor = wide(read_weight(checkpoint, name))
     for change in changes:
         step = step_of(change.header, change.layer, checkpoint.shape_of(change.weight), change.strength)
         own = whole if change.weight.third is None else whole.chunk(3)[change.weight.third]
@@ -138,7 +142,7 @@ def _refuse_missing(biases: Mapping[str, list[_Change]], checkpoint: Checkpoint)
 
 
 def _metadata(merging: Merging) -> dict[str, str]:
-    found = {key: text for key, text in merging.checkpoint.header.metadata.items() if key not in HASHES}
+    found = metadata_of(merging.checkpoint)
     merged = [
         {
             "file": header.path.name,

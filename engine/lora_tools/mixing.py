@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from engine.drawing.lora_lines import LoraChoice
-from engine.lora_tools.checkpoint_layers import block_of_key, part_of_key
+from engine.lora_tools.checkpoint_layers import Checkpoint, block_of_key, part_of_key
+from engine.lora_tools.checkpoint_tensors import metadata_of, read_weight, weight_entry
 from engine.lora_tools.precision import FLOATING, Precision, dtype_in
-from engine.lora_tools.stream import HASHES, Entry, Tell, write_stream
-from engine.lora_tools.tensors import in_format, narrowed, read_tensor, wide
-from engine.sdxl.safefile import TensorInfo
+from engine.lora_tools.stream import Entry, Tell, write_stream
+from engine.lora_tools.tensors import narrowed, wide
 
 if TYPE_CHECKING:
     from engine.lora_tools.merge_checkpoints import Mixing
@@ -29,24 +29,21 @@ def mix(mixing: Mixing, precision: Precision, with_vae: bool, tell: Tell) -> Non
         dtype = dtype_in(info, precision)
         terms = _terms(mixing, name, with_vae) if info.dtype in FLOATING and info.shape else []
         if terms:
-            entries[name] = Entry(dtype, info.shape, partial(_bytes, name, info, terms, dtype))
+            entries[name] = Entry(dtype, info.shape, partial(_bytes, mixing, name, terms, dtype))
         else:
-            entries[name] = in_format(info, dtype, name)
+            entries[name] = weight_entry(mixing.base, name, dtype)
     write_stream(mixing.target, entries, _metadata(mixing), tell)
 
 
-Term = tuple[float, TensorInfo, TensorInfo]
+Term = tuple[float, Checkpoint]
 
 
 def _terms(mixing: Mixing, name: str, with_vae: bool) -> list[Term]:
-    """(share, B, R) of each other checkpoint that has the tensor."""
-    found: list[Term] = []
-    base = (mixing.minus or mixing.base).header.tensors.get(name)
-    for checkpoint, choice in mixing.others:
-        other, share = checkpoint.header.tensors.get(name), share_of(choice, name, with_vae)
-        if share and other is not None and base is not None:
-            found.append((share, other, base))
-    return found
+    """(share, B) of each other checkpoint that has the tensor, as R must too."""
+    if name not in (mixing.minus or mixing.base).header.tensors:
+        return []
+    shares = [(share_of(choice, name, with_vae), checkpoint) for checkpoint, choice in mixing.others]
+    return [(share, other) for share, other in shares if share and name in other.header.tensors]
 
 
 def share_of(choice: LoraChoice, name: str, with_vae: bool) -> float:
@@ -68,15 +65,16 @@ def weighted_sum(weight: torch.Tensor, terms: Iterable[tuple[float, torch.Tensor
     return found
 
 
-def _bytes(name: str, info: TensorInfo, terms: list[Term], dtype: str) -> list[Any]:
-    weight = read_tensor(info)
-    bases = {id(base): weight if base is info else read_tensor(base) for _, _, base in terms}
-    given = ((share, read_tensor(other), bases[id(base)]) for share, other, base in terms)
-    return narrowed(weighted_sum(weight, given), dtype, name, ", ".join(str(other.path) for _, other, _ in terms))
+def _bytes(mixing: Mixing, name: str, terms: list[Term], dtype: str) -> list[Any]:
+    weight = read_weight(mixing.base, name)
+    base = read_weight(mixing.minus, name) if mixing.minus else weight
+    given = ((share, read_weight(other, name), base) for share, other in terms)
+    where = ", ".join(str(other.header.path) for _, other in terms)
+    return narrowed(weighted_sum(weight, given), dtype, name, where)
 
 
 def _metadata(mixing: Mixing) -> dict[str, str]:
-    found = {key: text for key, text in mixing.base.header.metadata.items() if key not in HASHES}
+    found = metadata_of(mixing.base)
     mixed = [
         {
             "file": checkpoint.header.path.name,

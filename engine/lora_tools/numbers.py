@@ -8,11 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.adapter_header import AdapterHeader
-from engine.adapter_names import DOWN, MAGNITUDE, UP
+from engine.adapter_names import DOWN, MAGNITUDE, MID, UP
 from engine.errors import ModelError
 from engine.sdxl.safefile import TensorInfo
 
-MID = "lora_mid.weight"
 Array = NDArray[np.float32]
 _PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
 

@@ -34,7 +34,10 @@ class StopAsked(Exception):  # noqa: N818 - no fault
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor to write: its number format, shape, and a function that gives its bytes, in pieces."""
+    """A tensor to write: its number format, shape, and a function that gives its bytes, in pieces.
+
+    A piece is valid until the next one is asked for.
+    """
 
     dtype: str
     shape: tuple[int, ...]
@@ -122,20 +125,28 @@ def header_of(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> byte
     return len(text).to_bytes(8, "little") + text
 
 
+_spare: list[bytearray] = []
+"""Buffers that are free: a new one for each piece costs the system more than the copying."""
+
+
 def _pieces(info: TensorInfo) -> Iterable[memoryview]:
+    """The bytes of a tensor; each piece is valid until the next one is asked for."""
+    buffer = _spare.pop() if _spare else bytearray(CHUNK_BYTES)
+    whole = memoryview(buffer)
     try:
         with info.path.open("rb", buffering=0) as file:
             file.seek(info.start)
             left = info.end - info.start
             while left:
-                buffer = bytearray(min(left, CHUNK_BYTES))
-                count = file.readinto(buffer)
+                count = file.readinto(whole[: min(left, CHUNK_BYTES)])
                 if not count:
                     raise ModelError("ends too early: it was changed meanwhile. Start again.", str(info.path))
                 left -= count
-                yield memoryview(buffer)[:count]
+                yield whole[:count]
     except OSError as error:
         raise ModelError(f"cannot be read ({error}). Check the disk and the file.", str(info.path)) from error
+    finally:
+        _spare.append(buffer)
 
 
 @contextmanager

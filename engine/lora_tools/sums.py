@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.adapter_names import MID
 from engine.errors import Problem
 from engine.lora_tools.lora_file import NAMES, NEEDS_THE_BASE, LoraFile, LoraLayer
 
@@ -86,7 +87,8 @@ def _fault(method: Method, parts: Sequence[Part]) -> str:
     shapes = {tuple(sorted((suffix, info.shape) for suffix, info in part.layer.tensors.items())) for part in parts}
     if len(families) > 1 or len(shapes) > 1:
         return "needs LoRAs of one family and rank, layer by layer; choose concatenate or svd"
-    if families != {"lora"} and len({part.layer.scale for part in parts}) > 1:
+    has_cores = any(MID in part.layer.tensors for part in parts)
+    if (families != {"lora"} or has_cores) and len({part.layer.scale for part in parts}) > 1:
         return "needs LoRAs of one alpha, layer by layer; choose concatenate or svd"
     if min(part.weight for part in parts) < 0:
         return "needs weights above 0; choose concatenate to take a LoRA away"
