@@ -51,6 +51,6 @@ def test_an_alpha_that_is_no_number_and_a_layer_of_two_kinds_are_told(tmp_path: 
     save_file({**tensors, f"{LINEAR}.hada_w1_a": torch.ones(3, 2)}, path)
     with pytest.raises(ModelError, match="lacks tensors"):
         read_lora(path)
-    save_file({**tensors, f"{LINEAR}.lora_mid.weight": torch.ones(2, 2, 3, 3)}, path)
+    save_file({**tensors, f"{LINEAR}.lora_more.weight": torch.ones(2, 2)}, path)
     with pytest.raises(ModelError, match="not known here"):
         read_lora(path)
