@@ -132,7 +132,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     chosen = parser.parse_args()
     if chosen.merge:
-        compare(*chosen.merge, chosen.threads)
+        base, lora = chosen.merge
+        compare(base, lora, chosen.threads)
         return
     torch.set_num_threads(chosen.threads)
     truncated_svd(torch.randn(512, 512), chosen.rank, seed=0)  # the first call of the libraries takes longer

@@ -10,6 +10,8 @@ from lora_files import CONVOLUTION, LINEAR, METADATA, changes_of, layer_tensors,
 from safetensors.torch import save_file
 
 from engine.adapter_header import read_adapter
+from engine.adapters.merging import merged_weight
+from engine.errors import ModelError
 from engine.lora_tools.merging import step_of
 from engine.lora_tools.numbers import change_norm
 
@@ -56,8 +58,20 @@ def test_where_nothing_is_lowered_the_core_stays_to_the_bit(tmp_path: Path) -> N
 def test_it_merges_as_its_product_and_is_no_dylora(tmp_path: Path) -> None:
     path = with_core(tmp_path / "a.safetensors")
     step = step_of(read_adapter(path), CONVOLUTION, (24, 16, 3, 3), 1.0)
-    from engine.adapters.merging import merged_weight
-
     merged = merged_weight([step], torch.zeros(24, 16, 3, 3))
     torch.testing.assert_close(merged, expected(path), rtol=1e-4, atol=1e-5)
     assert "not a DyLoRA" in sentences(propose("dylora", files=path, rank=2))
+
+
+def test_a_core_of_two_ranks_is_sound_and_diffusers_does_not_load_it(tmp_path: Path) -> None:
+    tensors = tensors_of(with_core(tmp_path / "a.safetensors"))
+    core = f"{CONVOLUTION}.lora_mid.weight"
+    two = tensors | {core: torch.ones(4, 5, 3, 3), f"{CONVOLUTION}.lora_up.weight": torch.ones(24, 4, 1, 1)}
+    save_file(two, tmp_path / "b.safetensors", METADATA)
+    found = {check.name: check for check in propose("verify", file=tmp_path / "b.safetensors").content}
+    assert found["complete"].is_good and found["ComfyUI"].is_good
+    assert "Tucker" in found["diffusers"].note and not found["diffusers"].is_good
+    save_file(tensors | {core: torch.ones(4, 5, 3, 3)}, tmp_path / "c.safetensors", METADATA)
+    assert "different ranks" in sentences(propose("verify", file=tmp_path / "c.safetensors"))
+    with pytest.raises(ModelError, match="do not fit each other"):
+        change_norm(read_adapter(tmp_path / "c.safetensors"), CONVOLUTION)

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from micro_loras import carry_out, micro_models, propose, run_unet
+from micro_loras import carry_out, micro_models, propose, run_unet, save_lora
 from micro_model import micro_model
 from safetensors.torch import load_file, save_file
 
+from engine.adapters.attach import Recipe
 from engine.errors import UserError
+from engine.lora_tools.checkpoint_checks import parameters, vae_names
 from engine.lora_tools.foldering import single_metadata
 from engine.sdxl import keys
 from engine.sdxl.detect import identify
 from engine.sdxl.folder_files import folder_texts
+from engine.sdxl.parts import Part, part_config
 from engine.sdxl.safefile import read_header
 from engine.tools import journal
 
@@ -58,8 +63,12 @@ def _bytes(path: Path) -> dict[str, tuple[str, tuple[int, ...], bytes]]:
     return {name: (info.dtype, info.shape, content[info.start : info.end]) for name, info in tensors.items()}
 
 
+@pytest.mark.slow
 def test_diffusers_loads_the_folder(folder: Path) -> None:
-    """Their own loading, from our index, configurations and tokenizers; and the UNet computes what ours does."""
+    """Their own loading, from our index, configurations and tokenizers; and the UNet computes what ours does.
+
+    The checks of a checkpoint ask for the very parameters that these models have.
+    """
     from diffusers import StableDiffusionXLPipeline
 
     pipeline: Any = StableDiffusionXLPipeline.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
@@ -68,14 +77,21 @@ def test_diffusers_loads_the_folder(folder: Path) -> None:
     for number, name in ((1, "text_encoder"), (2, "text_encoder_2")):
         theirs, ours = getattr(pipeline, name).state_dict(), micro_models()[f"text_encoder_{number}"].state_dict()
         assert theirs.keys() == ours.keys() and all(torch.equal(theirs[key], ours[key]) for key in ours)
+    facts, vae = identify(folder), pipeline.vae.state_dict()
+    stored = load_file(folder / "vae" / "diffusion_pytorch_model.safetensors")
+    assert vae.keys() == stored.keys() == set(vae_names(part_config(facts, "vae")))
+    assert all(torch.equal(vae[key], stored[key].float()) for key in vae)
+    modules: tuple[tuple[Part, Any], ...] = (("unet", pipeline.unet), ("text_2", pipeline.text_encoder_2))
+    for part, module in modules:
+        shapes = {key: tuple(tensor.shape) for key, tensor in module.state_dict().items()}
+        asked = parameters(part, part_config(facts, part))
+        assert asked == {key: shape[:2] if shape[2:] == (1, 1) else shape for key, shape in shapes.items()}
     assert pipeline.tokenizer("a cat!").input_ids == [49406, 320, 2368, 256, 49407]
     padded = pipeline.tokenizer_2("a", padding="max_length", max_length=5).input_ids
     assert padded == [49406, 320, 49407, 0, 0]
 
 
 def test_a_folder_whose_scheduler_was_changed_says_so_in_the_file(folder: Path, tmp_path: Path) -> None:
-    import shutil
-
     shutil.copytree(folder, tmp_path / "folder")
     path = tmp_path / "folder" / "scheduler" / "scheduler_config.json"
     said = json.loads(path.read_text()) | {"prediction_type": "epsilon", "rescale_betas_zero_snr": False}
@@ -84,6 +100,8 @@ def test_a_folder_whose_scheduler_was_changed_says_so_in_the_file(folder: Path, 
     facts = identify(tmp_path / "a.safetensors")
     assert (code, facts.prediction, facts.zero_terminal_snr) == (0, "epsilon", False)
     assert facts.config.unet["attention_head_dim"] == identify(micro_model()).config.unet["attention_head_dim"]
+    metadata = read_header(tmp_path / "a.safetensors").metadata
+    assert (metadata["modelspec.title"], metadata["note"]) == ("All", "kept")
 
 
 def test_a_folder_changes_its_precision(folder: Path, tmp_path: Path) -> None:
@@ -134,8 +152,6 @@ def test_names_of_the_second_encoder_go_there_and_back() -> None:
 
 def test_the_refiner_gets_an_index_of_its_own(folder: Path) -> None:
     facts = identify(folder)
-    from dataclasses import replace
-
     refiner = replace(facts, kind="refiner", config=replace(facts.config, text_1=None))
     index = json.loads(folder_texts(refiner)["model_index.json"])
     assert index["text_encoder"] == [None, None] and index["requires_aesthetics_score"] is True
@@ -157,6 +173,31 @@ def test_folders_are_mixed_and_merged_into_as_files_are(source: Path, folder: Pa
     name = "conditioner.embedders.1.model.transformer.resblocks.0.attn.in_proj_weight"
     torch.testing.assert_close(three[name], one[name])
     assert not torch.equal(three[name], halves[name])
+    lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2), ("unet", "text_encoder_1", "text_encoder_2"))
+    merged = [tmp_path / "merged-file.safetensors", tmp_path / "merged-folder.safetensors"]
+    for base, made_file in zip((source, folder), merged, strict=True):
+        values = {"base": base, "loras": lora, "output": made_file}
+        assert carry_out(tmp_path / f"job-{made_file.stem}", "merge", **values)[0] == 0
+    assert _bytes(merged[0]) == _bytes(merged[1])
+    assert not torch.equal(load_file(merged[1])[name], load_file(source)[name])
+
+
+def test_a_folder_without_the_rest_gets_clips_constant(folder: Path, tmp_path: Path) -> None:
+    """And what was changed in a folder since it was last merged is seen."""
+    shutil.copytree(folder, tmp_path / "folder")
+    (tmp_path / "folder" / "single_file_rest.safetensors").unlink()
+    lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2))
+    made = [tmp_path / "1.safetensors", tmp_path / "2.safetensors"]
+    for place in made:
+        values = {"base": tmp_path / "folder", "loras": lora, "precision": "fp16", "output": place}
+        assert carry_out(tmp_path / f"job-{place.stem}", "merge", **values)[0] == 0
+        weights = tmp_path / "folder" / "vae" / "diffusion_pytorch_model.safetensors"
+        save_file({key: tensor * 0 for key, tensor in load_file(weights).items()}, weights)
+    first, second = (load_file(place) for place in made)
+    scale = first["conditioner.embedders.1.model.logit_scale"]
+    assert scale.dtype == torch.float16 and float(scale) == pytest.approx(4.6055, abs=1e-2)
+    name = "first_stage_model.decoder.conv_in.weight"
+    assert first[name].any() and not second[name].any()
 
 
 def test_a_checkpoint_is_checked(source: Path, folder: Path, tmp_path: Path) -> None:
@@ -168,6 +209,12 @@ def test_a_checkpoint_is_checked(source: Path, folder: Path, tmp_path: Path) -> 
     for name in names:
         save_file({key: t for key, t in tensors.items() if key != name}, tmp_path / "a.safetensors", metadata)
         assert "lacks 1 tensor" in str(propose("verify", file=tmp_path / "a.safetensors").problems[0])
-    tensors[names[0]] = torch.full_like(tensors[names[0]], torch.inf)
-    save_file(tensors, tmp_path / "b.safetensors", metadata)
-    assert "NaN or infinite" in str(propose("verify", file=tmp_path / "b.safetensors").problems[0])
+    faults = {
+        "NaN or infinite": {names[0]: torch.full_like(tensors[names[0]], torch.inf)},
+        "SDXL does not have": {"model.diffusion_model.out.3.bias": torch.ones(4)},
+        "another shape": {names[0]: torch.ones(5)},
+    }
+    for number, (words, changed) in enumerate(faults.items()):
+        save_file(tensors | changed, tmp_path / f"{number}.safetensors", metadata)
+        (problem,) = propose("verify", file=tmp_path / f"{number}.safetensors").problems
+        assert words in str(problem)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,8 +135,6 @@ def test_diffusers_computes_the_same_from_every_naming(trained, pipeline: Any, t
 
 
 def test_peft_computes_the_same_from_its_folder(trained, tmp_path: Path) -> None:
-    import copy
-
     from peft import PeftModel
 
     lora, expected, rows = trained

@@ -37,7 +37,8 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
     """
     given = {suffix: tensor.to(EXACT).flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
     if layer.family in ("lora", "dora"):
-        return layer.scale * given[UP], whole_down(tensors).to(EXACT).flatten(1)
+        exact = {suffix: tensor.to(EXACT) for suffix, tensor in tensors.items()}
+        return layer.scale * given[UP], whole_down(exact).flatten(1)
     if layer.family == "loha":
         one, two = (given["hada_w1_a"], given["hada_w1_b"]), (given["hada_w2_a"], given["hada_w2_b"])
         up, down = hadamard_factors(one, two)
@@ -47,9 +48,9 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
 
 
 def whole_down(tensors: Mapping[str, Tensor]) -> Tensor:
-    """The lower matrix [r, in, k, k] of a LoRA; a core between the matrices (Tucker, LyCORIS) is taken into it exactly,
-    as
-    ΔW[o, i, k] = Σ up[o, a] core[a, b, k] down[b, i].
+    """The lower matrix [r, in, k, k] of a LoRA, in fp32 at least where a core between the matrices is taken into it.
+
+    With one (Tucker, LyCORIS), ΔW[o, i, k] = Σ up[o, a] core[a, b, k] down[b, i]: the sum over b is the lower matrix.
     """
     down, core = tensors[DOWN], tensors.get(MID)
     if core is None:

@@ -1,8 +1,8 @@
-"""Whether a checkpoint is whole: its kind, every tensor that this kind has, every number finite. Torch-free."""
+"""Whether a checkpoint is whole: the tensors that its kind has and no others, every number finite. Torch-free."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from engine.lora_tools.stream import CHUNK_BYTES
 from engine.sdxl.configs import Config
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.layers import TEXT_1, TEXT_2, UNET, block_parameters
-from engine.sdxl.parts import Part, local_tensors, part_config, places_of
+from engine.sdxl.parts import Part, local_tensors, locate, part_config
 from engine.sdxl.safefile import TensorInfo
 from engine.tools.tool import counted, names_of
 
@@ -41,39 +41,37 @@ def checks_of(path: Path) -> list[Check]:
     facts = identify(path)
     zero = ", zero terminal SNR" if facts.zero_terminal_snr else ""
     found = [Check("kind", True, f"SDXL {facts.kind}, {facts.prediction}{zero}: {facts.evidence}")]
-    missing: list[Check] = []
+    faults: list[Check] = []
     odd: list[str] = []
     count = 0
     for part in PARTS:
         if getattr(facts.config, part) is None:
             continue
-        missing += _faults(facts, part)
         tensors = local_tensors(facts, part)
+        faults += _faults(facts, part, tensors)
         count += len(tensors)
         odd += [f"{part}.{name}" for name, info in tensors.items() if is_odd(info)]
-    found += missing or [Check("complete", True, f"{counted(count, 'tensor')}, none missing")]
+    found += faults or [Check("complete", True, f"{counted(count, 'tensor')}, none missing")]
     bad = f"NaN or infinite in {names_of(odd, 2)}. Choose another file."
     return [*found, Check("finite", not odd, bad if odd else "every number is finite")]
 
 
-def _faults(facts: ModelFacts, part: Part) -> list[Check]:
-    """What a part lacks, or has in another shape."""
-    wanted = parameters(part, part_config(facts, part))
+def _faults(facts: ModelFacts, part: Part, tensors: Mapping[str, TensorInfo]) -> list[Check]:
+    """What a part lacks, has too much, or has in another shape: what training would refuse. Of the VAE, names alone."""
+    config = part_config(facts, part)
+    if part == "vae":
+        wanted = {name: tensors[name].shape if name in tensors else () for name in vae_names(config)}
+    else:
+        wanted = parameters(part, config)
     try:
-        places = places_of(facts, part, list(wanted))
+        locate(facts, part, wanted)
     except ModelError as error:
         return [Check("complete", False, error.problems[0].message)]
-    stored = {n: tuple(reversed(p.shape)) if p.transposed else p.shape for n, p in places.items()}
-    wrong = [n for n, shape in wanted.items() if shape and stored[n] not in (shape, (*shape, 1, 1))]
-    if not wrong:
-        return []
-    return [Check("complete", False, f"tensors of shapes that do not fit the rest: {names_of(wrong, 2)}.")]
+    return []
 
 
 def parameters(part: Part, config: Config) -> dict[str, tuple[int, ...]]:
-    """{parameter (names of diffusers): shape} of a part; () where the shape is not looked at."""
-    if part == "vae":
-        return dict.fromkeys(_vae(config), ())
+    """{parameter (names of diffusers): shape} of the UNet or of a text encoder."""
     found = block_parameters(_BLOCKS[part], config)
     if part == "unet":
         width = (config["block_out_channels"][0],)
@@ -86,7 +84,8 @@ def parameters(part: Part, config: Config) -> dict[str, tuple[int, ...]]:
     return found | ({"text_projection.weight": (config["projection_dim"], width)} if part == "text_2" else {})
 
 
-def _vae(config: Config) -> Iterator[str]:
+def vae_names(config: Config) -> Iterator[str]:
+    """Every parameter of the VAE, as diffusers names them."""
     for layer in _vae_layers(config):
         yield f"{layer}.weight"
         yield f"{layer}.bias"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from engine.adapter_names import part_of, path_of
 from engine.errors import ModelError
-from engine.lora_tools.folder_layout import LOGIT_SCALE_KEY, rest_file, rest_of, single_key, single_stacks
+from engine.lora_tools.folder_layout import LOGIT_SCALE_KEY, Stack, rest_file, rest_of, single_key, single_stacks
 from engine.sdxl import keys
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.layers import TEXT_1, TEXT_2, UNET, block_of
@@ -30,11 +30,12 @@ class Weight:
 class Checkpoint:
     """A checkpoint as its headers describe it, under the names of a single file.
 
-    Of a diffusers folder the header's places mean nothing: see checkpoint_tensors.py for the weights.
+    `stacks`: what the weights of a diffusers folder are made of; the header's places mean nothing for those.
     """
 
     facts: ModelFacts
     header: Header
+    stacks: Mapping[str, Stack] = field(default_factory=dict)
 
     @property
     def layers_per_block(self) -> int:
@@ -61,17 +62,16 @@ class Checkpoint:
 def open_checkpoint(path: object) -> Checkpoint:
     """Read a checkpoint's headers: of a file, or of a diffusers folder. ModelError for what is none of SDXL's."""
     facts = identify(str(path))
-    return Checkpoint(facts, _header_of_folder(facts) if facts.layout == "folder" else read_header(facts.path))
-
-
-def _header_of_folder(facts: ModelFacts) -> Header:
+    if facts.layout == "single_file":
+        return Checkpoint(facts, read_header(facts.path))
+    stacks = single_stacks(facts)
     tensors = {
         key: TensorInfo(facts.path, stack.dtype, stack.shape, 0, math.prod(stack.shape) * DTYPE_BYTES[stack.dtype])
-        for key, stack in single_stacks(facts).items()
+        for key, stack in stacks.items()
     }
     scale = {single_key(facts, LOGIT_SCALE_KEY): TensorInfo(facts.path, "F32", (), 0, 4)}
     rest = rest_of(facts, {}) if rest_file(facts).is_file() else scale
-    return Header(facts.path, tensors | rest, {}, facts.size_bytes)
+    return Checkpoint(facts, Header(facts.path, tensors | rest, {}, facts.size_bytes), stacks)
 
 
 def block_of_key(key: str) -> int | None:

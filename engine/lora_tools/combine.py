@@ -13,7 +13,7 @@ from engine.lora_tools.choices import Precision, RankChoice, Result
 from engine.lora_tools.lora_file import LoraFile, LoraLayer, read_lora
 from engine.lora_tools.place import note_made, room_problem, target_in
 from engine.lora_tools.sizes import kept_bytes, number_bytes, pair_bytes
-from engine.lora_tools.spelling import common_naming
+from engine.lora_tools.spelling import shared_naming
 from engine.lora_tools.sums import DIFFERENCES, Method, Part, layer_faults, shared_faults, summed_rank
 from engine.sdxl.layers import UNET, block_of
 from engine.settings import setting
@@ -75,7 +75,7 @@ def propose(settings: Settings) -> Proposal:
     ranks = RankChoice("number", 0.0, settings.rank, settings.conv_rank)
     problems += shared_faults(files, parts)
     problems += [] if problems else layer_faults(settings.method, parts)
-    target = target_in(common_naming(files), settings.output, files[0].path, "combined")
+    target = target_in(shared_naming(files), settings.output, files[0].path, "combined")
     plan = Combination(tuple(files), parts, settings.method, ranks, settings.precision, target)
     if not problems:
         problems += room_problem(target, sum(_size(found, plan) for found in parts.values()))

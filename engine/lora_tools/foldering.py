@@ -29,7 +29,7 @@ from engine.lora_tools.precision import Precision, dtype_in
 from engine.lora_tools.stream import HASHES, Entry, Tell, literal, total_bytes, whole_folder, write_stream
 from engine.lora_tools.tensors import in_format, narrowed, read_tensor
 from engine.sdxl import configs
-from engine.sdxl.detect import ModelFacts
+from engine.sdxl.detect import PREDICTION_KEYS, ModelFacts
 from engine.sdxl.folder_files import folder_texts
 from engine.sdxl.safefile import read_header
 from engine.sdxl.writer import LOGIT_SCALE
@@ -79,7 +79,9 @@ def folder_entries(facts: ModelFacts, precision: Precision) -> dict[str, Entry]:
     What the folder brought along from a single file comes back. Else there is a logit_scale, CLIP's constant, which
     folders do not have and other programs look for.
     """
-    entries = {key: _stacked(key, stack, precision) for key, stack in single_stacks(facts).items()}
+    entries = {
+        key: stack_entry(key, stack, dtype_in(stack.infos[0], precision)) for key, stack in single_stacks(facts).items()
+    }
     rest = rest_of(facts, {})
     entries |= {name: in_format(info, dtype_in(info, precision), name) for name, info in rest.items()}
     if not rest_file(facts).is_file():
@@ -87,8 +89,8 @@ def folder_entries(facts: ModelFacts, precision: Precision) -> dict[str, Entry]:
     return entries
 
 
-def _stacked(key: str, stack: Stack, precision: Precision) -> Entry:
-    dtype = dtype_in(stack.infos[0], precision)
+def stack_entry(key: str, stack: Stack, dtype: str) -> Entry:
+    """A tensor of one file to write out of a folder's parameters, in a format."""
 
     def content() -> Iterable[Any]:
         for info in stack.infos:
@@ -105,19 +107,24 @@ def _rest_metadata(facts: ModelFacts) -> dict[str, str]:
 
 
 def single_metadata(facts: ModelFacts) -> dict[str, str]:
-    """The metadata of one file made of a folder: those of old, or what shapes do not tell: prediction, noise, heads."""
+    """The metadata of one file made of a folder: what came along, and what shapes do not tell.
+
+    What came along about the prediction counts only where the folder still says the same.
+    """
+    kept = _rest_metadata(facts)
     if rest_agrees(facts):
-        return _rest_metadata(facts)
+        return kept
     kind = "refiner" if facts.kind == "refiner" else "base"
-    found = {"modelspec.architecture": f"stable-diffusion-xl-v1-{kind}", "format": "pt"}
+    found = {key: text for key, text in kept.items() if key not in (*PREDICTION_KEYS, configs.OVERRIDES_KEY)}
+    found |= {"modelspec.architecture": f"stable-diffusion-xl-v1-{kind}", "format": "pt"}
     if facts.prediction != "epsilon":
         found["modelspec.prediction_type"] = PREDICTION[facts.prediction]
     found |= {"ss_zero_terminal_snr": "True"} if facts.zero_terminal_snr else {}
     config = facts.config
     plain = {"norm_num_groups": configs.NORM_GROUPS}
-    texts = (SimpleNamespace(**text) if text else None for text in (config.text_1, config.text_2))
+    text_1, text_2 = (SimpleNamespace(**text) if text else None for text in (config.text_1, config.text_2))
     try:
-        overrides = configs.overrides_of(plain | config.unet, *texts, plain | (config.vae or {}))
+        overrides = configs.overrides_of(plain | config.unet, text_1, text_2, plain | (config.vae or {}))
     except ValueError as error:
         raise ModelError(f"cannot become one file: {error}.", str(facts.path)) from error
     return found | ({configs.OVERRIDES_KEY: json.dumps(overrides)} if overrides else {})

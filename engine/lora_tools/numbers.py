@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from engine.adapter_names import DOWN, MAGNITUDE, MID, UP
 from engine.errors import ModelError
 from engine.sdxl.safefile import TensorInfo
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 _PLAIN = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1"}
 
 
@@ -39,7 +40,16 @@ def change_norm(header: AdapterHeader, layer: str) -> float | None:
     """‖ΔW‖ (Frobenius) of a layer at strength 1, from its factors; None where only the base model's weights tell it.
 
     Those are DoRA, OFT, BOFT, GLoRA and (IA)³, and kinds that are not known. Of a full difference: the weight's.
+    ModelError where the factors do not fit each other.
     """
+    try:
+        return _change_norm(header, layer)
+    except ValueError as error:
+        what = f"holds matrices that do not fit each other, in {layer}. The file is damaged: choose another one."
+        raise ModelError(what, str(header.path)) from error
+
+
+def _change_norm(header: AdapterHeader, layer: str) -> float | None:
     held = header.layers[layer]
     for families, norm in _NORMS:
         if families <= held.keys() <= families | _BESIDE:
@@ -63,7 +73,7 @@ def _hadamard_norm(held: Arrays) -> float:
     if rank**4 * (rows + columns) < 4 * rank * rows * columns:
         left = np.einsum("oa,ob->oab", one, three).reshape(rows, -1).astype("<f8")
         right = np.einsum("ai,bi->abi", two, four).reshape(-1, columns).astype("<f8")
-        return scale * float(np.sqrt(max(0.0, _product((left, right), (left, right)))))  # pyright: ignore
+        return scale * float(np.sqrt(max(0.0, _product((left, right), (left, right)))))
     total = 0.0
     for start in range(0, rows, _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
@@ -92,7 +102,7 @@ def _factor_norm(held: Arrays, factor: str) -> float:
     if factor == "w2" and core is not None:
         return tucker_norm(one.T, core, two)
     pair = one.astype("<f8"), two.astype("<f8")
-    return float(np.sqrt(max(0.0, _product(pair, pair))))  # pyright: ignore[reportArgumentType]
+    return float(np.sqrt(max(0.0, _product(pair, pair))))
 
 
 def tucker_norm(up: Array, core: Array, down: Array) -> float:
@@ -107,7 +117,7 @@ def _plain_norm(array: Array) -> float:
 
 
 def _scale(held: Arrays, rank: int) -> float:
-    return abs(float(held["alpha"].reshape(-1)[0])) / rank if "alpha" in held else 1.0
+    return abs(float(held["alpha"].reshape(-1)[0])) / rank if rank and "alpha" in held else 1.0
 
 
 def _locon_norm(held: Arrays) -> float:
@@ -145,7 +155,7 @@ def _pair(header: AdapterHeader, layer: str) -> tuple[Array, Array] | None:
     rank = down.shape[0]
     alpha = header.alpha_of(layer)
     scale = 1.0 if alpha is None or not rank else alpha / rank
-    return (up.reshape(up.shape[0], -1).astype("<f8") * scale), down.reshape(rank, -1).astype("<f8")  # pyright: ignore
+    return (up.reshape(up.shape[0], -1).astype("<f8") * scale), down.reshape(rank, -1).astype("<f8")
 
 
 def _product(one: tuple[Array, Array], two: tuple[Array, Array]) -> float:

@@ -31,11 +31,7 @@ def target_of(output: str, source: Path, mark: str, taken: Collection[Path] = ()
         raise UserError(
             f"is a file, not a folder (got {output!r}). Choose a folder, or a name with {SUFFIX}.", "output"
         )
-    stem = f"{source.name.removesuffix(SUFFIX)}-{mark}"
-    place, number = given / f"{stem}{SUFFIX}", 2
-    while place.exists() or place in taken:
-        place, number = given / f"{stem}-{number}{SUFFIX}", number + 1
-    return place
+    return _numbered(given, source, mark, SUFFIX, taken)
 
 
 def folder_of(output: str, source: Path, mark: str) -> Path:
@@ -49,11 +45,7 @@ def folder_of(output: str, source: Path, mark: str) -> Path:
         if given.exists():
             raise UserError("is there already, and nothing is ever written over. Choose a new folder.", "output")
         return given
-    stem = f"{source.name.removesuffix(SUFFIX)}-{mark}"
-    place, number = source.with_name(stem), 2
-    while place.exists():
-        place, number = source.with_name(f"{stem}-{number}"), number + 1
-    return place
+    return _numbered(source.parent, source, mark, "", ())
 
 
 def target_in(naming: str, output: str, source: Path, mark: str, taken: Collection[Path] = ()) -> Path:
@@ -61,10 +53,14 @@ def target_in(naming: str, output: str, source: Path, mark: str, taken: Collecti
     target = target_of(output, source, mark, taken)
     if naming != "peft" or output.strip().lower().endswith(SUFFIX):
         return target
+    return _numbered(target.parent, source, mark, "", taken)
+
+
+def _numbered(folder: Path, source: Path, mark: str, suffix: str, taken: Collection[Path]) -> Path:
     stem = f"{source.name.removesuffix(SUFFIX)}-{mark}"
-    place, number = target.with_name(stem), 2
+    place, number = folder / f"{stem}{suffix}", 2
     while place.exists() or place in taken:
-        place, number = target.with_name(f"{stem}-{number}"), number + 1
+        place, number = folder / f"{stem}-{number}{suffix}", number + 1
     return place
 
 

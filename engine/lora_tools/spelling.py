@@ -52,15 +52,15 @@ class Spelt:
     configs: dict[str, Config]
 
 
-def common_naming(files: Sequence[LoraFile]) -> Naming:
+def shared_naming(files: Sequence[LoraFile]) -> Naming:
     """The naming of all files; kohya's where they differ."""
-    namings = {file.naming for file in files}
-    return namings.pop() if len(namings) == 1 else "kohya"
+    first = files[0].naming
+    return first if all(file.naming == first for file in files) else "kohya"
 
 
 def spelling_of(files: Sequence[LoraFile], target: Path) -> Spelling:
     """How to write a result of these files. One file of peft's has kohya's names: its own are told apart by folders."""
-    naming = common_naming(files)
+    naming = shared_naming(files)
     was_dotted = any(file.naming in DOTTED for file in files)
     if naming == "peft" and target.suffix.lower() == SUFFIX:
         naming = "kohya"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.adapter_header import AdapterHeader, known_adapter
-from engine.adapter_names import DOTTED, DOWN, MAGNITUDE, UP, part_of, path_of
+from engine.adapter_names import DOTTED, DOWN, MAGNITUDE, MID, UP, part_of, path_of
 from engine.errors import Problem, UserError
 from engine.lora_tools.checkpoint_checks import Check, checks_of
 from engine.lora_tools.checkpoint_layers import open_checkpoint, refuse_unknown_layers
@@ -14,6 +15,7 @@ from engine.lora_tools.facts import FAMILY_WORDS, family_of
 from engine.lora_tools.merge import refuse_other_shapes
 from engine.lora_tools.numbers import count_odd
 from engine.preset import resolve
+from engine.sdxl.safefile import TensorInfo
 from engine.settings import setting
 from engine.tools.tool import Proposal, Report, ToolSettings, counted, names_of
 
@@ -74,17 +76,19 @@ def _complete(header: AdapterHeader) -> Check:
     unknown = [layer for layer, held in header.layers.items() if not family_of(held)]
     if unknown:
         return Check("complete", False, f"tensors are missing or unknown in {names_of(unknown, 2)}. Copy it again.")
-    mixed = [
-        layer
-        for layer, held in header.layers.items()
-        if {DOWN, UP} <= held.keys() and held[DOWN].shape[:1] != held[UP].shape[1:2]
-    ]
+    mixed = [layer for layer, held in header.layers.items() if {DOWN, UP} <= held.keys() and not _is_of_one_rank(held)]
     if mixed:
         return Check("complete", False, f"the two matrices are of different ranks in {names_of(mixed, 2)}.")
     strange = [layer for layer in header.layers if path_of(layer, header.layers_per_block) is None]
     if strange:
         return Check("complete", False, f"has layers that SDXL does not have: {names_of(strange, 2)}.")
     return Check("complete", True, f"{counted(len(header.layers), 'layer')}, all whole")
+
+
+def _is_of_one_rank(held: Mapping[str, TensorInfo]) -> bool:
+    """A core between the matrices [rank of up, rank of down, …] may have two."""
+    up, down = held[UP].shape[1:2], held[DOWN].shape[:1]
+    return up + down == held[MID].shape[:2] if MID in held else up == down
 
 
 def _numbers(header: AdapterHeader) -> list[Check]:
@@ -115,6 +119,12 @@ def _loads(header: AdapterHeader, program: str) -> Check:
         able = families <= {"lora", "dora"}
         if not able:
             return Check(program, False, f"knows LoRA and DoRA, not {words}.")
+        if any(MID in held for held in header.layers.values()):
+            return Check(
+                program,
+                False,
+                "knows no core between the matrices (Tucker). Resize the LoRA to a lower rank: that takes it in.",
+            )
         inputs = [x for x, held in header.layers.items() if MAGNITUDE in held and held[MAGNITUDE].shape[:1] == (1,)]
         if inputs and header.naming not in DOTTED:
             return Check(program, False, "reads magnitudes of outputs only, these are for inputs.")

@@ -169,6 +169,13 @@ def _shapes(tensors: Mapping[str, TensorInfo], prefix: str) -> dict[str, tuple[i
     return configs.shapes_below(tensors, prefix)
 
 
+_ZERO_SNR_FLAGS = ("ss_zero_terminal_snr", "zero_terminal_snr", "modelspec.zero_terminal_snr", "ztsnr")
+PREDICTION_KEYS = (
+    "modelspec.prediction_type", "ss_v_parameterization", "modelspec.architecture", *_ZERO_SNR_FLAGS,
+)  # fmt: skip
+"""Metadata that `file_prediction` looks at."""
+
+
 def file_prediction(
     names: Iterable[str], metadata: Mapping[str, str], where: str
 ) -> tuple[Prediction, bool, list[str]]:
@@ -194,8 +201,7 @@ def file_prediction(
         prediction = "v_prediction"
         reasons.append(f"metadata modelspec.architecture {architecture}")
     zero = [f"marker key {name}" for name in ("ztsnr",) if name in names]
-    flags = ("ss_zero_terminal_snr", "zero_terminal_snr", "modelspec.zero_terminal_snr", "ztsnr")
-    zero += [f"metadata {name}" for name in flags if _is_true(metadata, name)]
+    zero += [f"metadata {name}" for name in _ZERO_SNR_FLAGS if _is_true(metadata, name)]
     return prediction, bool(zero), reasons + zero
 
 
