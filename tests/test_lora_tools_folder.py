@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,8 @@ from engine.sdxl.folder_files import folder_texts
 from engine.sdxl.parts import Part, part_config
 from engine.sdxl.safefile import read_header
 from engine.tools import journal
+from ui.language import speaking
+from ui.told import retold
 
 
 @pytest.fixture(scope="module")
@@ -208,7 +211,8 @@ def test_a_checkpoint_is_checked(source: Path, folder: Path, tmp_path: Path) -> 
     names = ["model.diffusion_model.out.2.bias", "first_stage_model.decoder.mid.attn_1.q.weight"]
     for name in names:
         save_file({key: t for key, t in tensors.items() if key != name}, tmp_path / "a.safetensors", metadata)
-        assert "lacks 1 tensor" in str(propose("verify", file=tmp_path / "a.safetensors").problems[0])
+        (problem,) = propose("verify", file=tmp_path / "a.safetensors").problems
+        assert problem.where == "complete" and problem.message.startswith("lacks 1 tensor in its ")
     faults = {
         "NaN or infinite": {names[0]: torch.full_like(tensors[names[0]], torch.inf)},
         "SDXL does not have": {"model.diffusion_model.out.3.bias": torch.ones(4)},
@@ -218,3 +222,5 @@ def test_a_checkpoint_is_checked(source: Path, folder: Path, tmp_path: Path) -> 
         save_file(tensors | changed, tmp_path / f"{number}.safetensors", metadata)
         (problem,) = propose("verify", file=tmp_path / f"{number}.safetensors").problems
         assert words in str(problem)
+        with speaking("zh"):
+            assert re.search(r"[\u4e00-\u9fff]", retold(problem.message)) and words not in retold(problem.message)

@@ -174,8 +174,8 @@ def _warnings(plan: Combination) -> list[Problem]:
     cut = [parts for parts in plan.parts.values() if plan.method == "svd" and _is_cut(parts, plan)]
     lost = [parts for parts in cut if any("diff_b" in part.layer.tensors for part in parts)]
     if lost:
-        what = f"{len(lost)} layers change their bias, too, which a LoRA cannot hold: that part is left out."
-        found.append(Problem("files", what))
+        lost_biases = f"{len(lost)} layers change their bias, too, which a LoRA cannot hold: that part is left out."
+        found.append(Problem("files", lost_biases))
     return found
 
 

@@ -233,8 +233,8 @@ def _unnameable(way: _Way, key: Key) -> ModelError:
     if key.suffix not in (DOWN, UP, MAGNITUDE, ALPHA):
         what = f"holds more than LoRA and DoRA ({key.name}), and {WORDS[way.target]} has no names for that"
         return ModelError(f"{what}. Choose kohya or lycoris.", str(way.header.path))
-    what = f"has the layer {key.layer}, which SDXL does not have. It was made for another model."
-    return ModelError(what, str(way.header.path))
+    unknown = f"has the layer {key.layer}, which SDXL does not have. It was made for another model."
+    return ModelError(unknown, str(way.header.path))
 
 
 __all__ = ["NOTE", "PEFT_CONFIG", "WORDS", "Renamed", "rename"]

@@ -64,6 +64,6 @@ def _warnings(file: LoraFile) -> list[Problem]:
         found.append(Problem(str(file.path), f"{what}; the error is told at the end."))
     biases = [layer.name for layer in file.layers.values() if "diff_b" in layer.tensors]
     if biases:
-        what = f"{len(biases)} layers change their bias, too, which a LoRA cannot hold: that part is left out."
-        found.append(Problem(str(file.path), what))
+        lost_biases = f"{len(biases)} layers change their bias, too, which a LoRA cannot hold: that part is left out."
+        found.append(Problem(str(file.path), lost_biases))
     return found

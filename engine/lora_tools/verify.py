@@ -45,17 +45,17 @@ def propose(settings: Settings) -> Proposal:
         raise UserError("is empty. Choose a LoRA or a checkpoint.", "file")
     path = resolve(settings.file)
     if is_checkpoint(path):
-        return _proposal(str(path), checks_of(path))
+        return _proposal(checks_of(path))
     header = known_adapter(path)
     checks = [_complete(header), *_numbers(header), *(_loads(header, program) for program in PROGRAMS)]
     if settings.base:
         checks += _fits(header, settings.base)
-    return _proposal(str(header.path), checks)
+    return _proposal(checks)
 
 
-def _proposal(where: str, checks: list[Check]) -> Proposal:
+def _proposal(checks: list[Check]) -> Proposal:
     bad = [check for check in checks if not check.is_good]
-    problems = tuple(Problem(where, f"{check.name}: {check.note}") for check in bad if check.name not in PROGRAMS)
+    problems = tuple(Problem(check.name, check.note) for check in bad if check.name not in PROGRAMS)
     warnings = tuple(Problem(check.name, check.note) for check in bad if check.name in PROGRAMS)
     summary = f"{counted(len(bad), 'fault')} found." if problems else "Nothing is wrong with it."
     return Proposal((), summary, problems, warnings, tuple(checks))
@@ -154,7 +154,7 @@ def _fits(header: AdapterHeader, base: str) -> list[Check]:
     said = header.metadata.get("modelspec.prediction_type", "")
     if said:
         same = said.startswith("v") == (checkpoint.facts.prediction == "v_prediction")
-        note = f"trained for {said}, {name} predicts {checkpoint.facts.prediction}"
+        note = f"trained for {said}, {name} predicts {checkpoint.facts.prediction}."
         found.append(Check("same prediction", same, note))
     parts = {part_of(layer) for layer in header.layers}
     if checkpoint.facts.kind == "refiner" and len(parts) > 1:
