@@ -107,7 +107,10 @@ def test_a_folder_whose_scheduler_was_changed_says_so_in_the_file(folder: Path, 
     assert (metadata["modelspec.title"], metadata["note"]) == ("All", "kept")
 
 
-def test_a_folder_changes_its_precision(folder: Path, tmp_path: Path) -> None:
+def test_a_folder_changes_its_precision_and_keeps_its_texts(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "narrow"
+    assert carry_out(tmp_path / "first", "convert", file=source, layout="folder", output=folder)[0] == 0
+    (folder / "LICENSE.md").write_text("mine", encoding="utf-8")
     with pytest.raises(UserError, match="already"):
         propose("convert", file=folder, layout="folder")
     values = {"layout": "folder", "precision": "fp32", "output": tmp_path / "wide"}
@@ -116,7 +119,8 @@ def test_a_folder_changes_its_precision(folder: Path, tmp_path: Path) -> None:
     name = "unet/diffusion_pytorch_model.safetensors"
     wide, narrow = load_file(tmp_path / "wide" / name), load_file(folder / name)
     assert all(torch.equal(wide[key], narrow[key].float()) for key in narrow)
-    assert (tmp_path / "wide/model_index.json").read_text() == (folder / "model_index.json").read_text()
+    for text in ("model_index.json", "tokenizer/merges.txt", "LICENSE.md"):
+        assert (tmp_path / "wide" / text).read_text() == (folder / text).read_text()
     assert set(journal.undo(job.journal).failed) == set()
     assert not (tmp_path / "wide").exists()
 
@@ -127,6 +131,9 @@ def test_no_folder_is_written_over_and_strange_tensors_are_a_sentence(source: Pa
         propose("convert", file=source, layout="folder", output=tmp_path / "there")
     with pytest.raises(UserError, match="folder's name"):
         propose("convert", file=source, layout="folder", output=tmp_path / "a.safetensors")
+    lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2))
+    with pytest.raises(UserError, match="choose the naming peft"):
+        propose("convert", file=lora, layout="folder")
     odd = load_file(source) | {"model.diffusion_model.extra.weight": torch.ones(2)}
     save_file(odd, tmp_path / "odd.safetensors", read_header(source).metadata)
     with pytest.raises(UserError, match="SDXL does not have"):
@@ -161,6 +168,7 @@ def test_the_refiner_gets_an_index_of_its_own(folder: Path) -> None:
     assert "refiner" in single_metadata(replace(refiner, path=folder / "none"))["modelspec.architecture"]
 
 
+@pytest.mark.slow
 def test_folders_are_mixed_and_merged_into_as_files_are(source: Path, folder: Path, tmp_path: Path) -> None:
     """The same bytes come out, whether A or B is a file or the folder made of it."""
     other = tmp_path / "b.safetensors"

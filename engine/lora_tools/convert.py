@@ -103,6 +103,8 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _of_adapter(path: Path, settings: Settings) -> Proposal:
+    if settings.layout == "folder":
+        raise UserError("is for checkpoints. For a folder of a LoRA choose the naming peft.", "layout")
     header = known_adapter(path)
     naming = header.naming if settings.naming == "same" else settings.naming
     infos = [info for held in header.layers.values() for info in held.values()]

@@ -35,6 +35,7 @@ from engine.sdxl.safefile import read_header
 from engine.sdxl.writer import LOGIT_SCALE
 
 PREDICTION = {"epsilon": "epsilon", "v_prediction": "v"}
+_OWN_TEXTS = ("*.json", "*.md", "LICENSE*", "*/*.json", "*/*.txt")
 
 
 def write_folder(facts: ModelFacts, target: Path, precision: Precision, tell: Tell) -> None:
@@ -65,12 +66,19 @@ def _entry(name: str, piece: Piece, precision: Precision) -> Entry:
 
 
 def _own_texts(facts: ModelFacts) -> dict[str, str]:
-    """A folder's own configurations, scheduler and tokenizers, which go along; {} of a single file."""
+    """A folder's own configurations, scheduler, tokenizers, card and licence, which go along; {} of a single file."""
     if facts.layout != "folder":
         return {}
-    found = [path for pattern in ("*.json", "*/*.json", "*/*.txt") for path in sorted(facts.path.glob(pattern))]
+    found = [path for pattern in _OWN_TEXTS for path in sorted(facts.path.glob(pattern))]
     texts = [path for path in found if ".safetensors.index" not in path.name and ".bin.index" not in path.name]
-    return {path.relative_to(facts.path).as_posix(): path.read_text(encoding="utf-8") for path in texts}
+    return {path.relative_to(facts.path).as_posix(): _text(path) for path in texts}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"cannot be read ({error}). Check the disk and the file.", str(path)) from error
 
 
 def folder_entries(facts: ModelFacts, precision: Precision) -> dict[str, Entry]:

@@ -131,7 +131,7 @@ def _text(facts: Facts, difference: Difference | None) -> str:
     lines.append("kinds: " + ", ".join(f"{name} ({count} layers)" for name, count in facts.families.items()))
     lines.append("formats: " + ", ".join(f"{name} ({count})" for name, count in facts.formats.items()))
     for block in facts.blocks:
-        norm = f"   change {'depends on the base model' if block.norm is None else f'{block.norm:.4g}'}"
+        norm = f"   change {'not told by the file alone' if block.norm is None else f'{block.norm:.4g}'}"
         row = f"  {block.name:<16}{block.layers:>4} layers   rank {block.ranks or '–'}   alpha {block.alphas or '–'}"
         lines.append(row + norm)
     for name, pairs in (("card", facts.card), ("training", facts.training), ("hashes", facts.hashes)):
