@@ -26,7 +26,7 @@ from engine.lora_tools.folder_layout import (
     weights_file,
 )
 from engine.lora_tools.precision import Precision, dtype_in
-from engine.lora_tools.stream import HASHES, Entry, Tell, literal, total_bytes, whole_folder, write_stream
+from engine.lora_tools.stream import HASHES, Entry, Tell, copied, literal, total_bytes, whole_folder, write_stream
 from engine.lora_tools.tensors import in_format, narrowed, read_tensor
 from engine.sdxl import configs
 from engine.sdxl.detect import PREDICTION_KEYS, ModelFacts
@@ -102,6 +102,9 @@ def stack_entry(key: str, stack: Stack, dtype: str) -> Entry:
 
     def content() -> Iterable[Any]:
         for info in stack.infos:
+            if info.dtype == dtype and not stack.transposed:
+                yield from copied(info).content()
+                continue
             tensor = read_tensor(info)
             yield from narrowed(tensor.t() if stack.transposed else tensor, dtype, key, str(info.path))
 
