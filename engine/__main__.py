@@ -1,5 +1,5 @@
 """The command line: `python -m engine train|extend|check|forecast|measure|fit|sample|draw|import|export|queue|doctor`,
-and the tools for LoRA files (see engine/lora_tools).
+the tools for LoRA files (see engine/lora_tools), and the comparisons (see engine/compare).
 
 Torch is imported where it is needed.
 
@@ -14,10 +14,14 @@ import sys
 from pathlib import Path
 
 from engine import commands, forecast_commands, queue_commands
+from engine.compare import COMPARISONS
 from engine.drawing import command as drawing_command
 from engine.errors import UserError
-from engine.lora_tools import PROGRAM
+from engine.lora_tools import TOOLS
 from engine.tools import command
+from engine.tools.tool import Program
+
+PROGRAM = Program("engine", {**TOOLS, **COMPARISONS})
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -16,9 +16,9 @@ from engine import events
 from engine.__main__ import main
 from engine.drawing import command, room, server
 from engine.drawing.desk import Desk
+from engine.drawing.plan import count_looks
 from engine.drawing.preview import Previews, load_decoder
 from engine.drawing.settings import DrawingPreset
-from engine.drawing.work import count_looks
 from engine.errors import ModelError, UserError
 from engine.locks import locked
 from tests.micro_model import micro_model

@@ -83,6 +83,15 @@ def plan_drawing(preset: DrawingPreset) -> DrawingPlan:
     return DrawingPlan(preset, base, refiner, vae, pictures)
 
 
+def count_looks(preset: DrawingPreset) -> int:
+    """How many network evaluations each batch takes: Heun makes two a step, but one in the last."""
+    sampling, passes = preset.sampling, list[int]()
+    passes.append(int(sampling.steps * preset.image.denoising_strength) if preset.image.init else sampling.steps)
+    if preset.hires.on:
+        passes.append(int((preset.hires.steps or sampling.steps) * preset.hires.denoising_strength))
+    return sum(2 * count - 1 if sampling.sampler == "heun" else count for count in passes)
+
+
 def _model(path: str, vae: Path | None, where: str, kinds: Sequence[str], problems: list[Problem]) -> ModelFacts | None:
     try:
         if not path:

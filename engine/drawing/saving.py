@@ -29,14 +29,19 @@ def save_picture(picture: Image.Image, folder: Path, plan: DrawingPlan, planned:
 
     Raises UserError where the disk refuses.
     """
+    path = _free_path(folder, planned.seed)
+    write_picture(picture, path, plan, planned)
+    return path
+
+
+def write_picture(picture: Image.Image, path: Path, plan: DrawingPlan, planned: PlannedPicture) -> None:
+    """Write the picture with its settings, whole or not at all. Raises UserError where the disk refuses."""
     info = PngInfo()
     drawn = Drawn(planned.seed, planned.written, planned.negative, _hashes(planned.loras))
     for name, text in texts_for(plan.preset, drawn).items():
         info.add_itxt(name, text)
-    path = _free_path(folder, planned.seed)
     with whole_file(path) as part:
         picture.save(part, format="PNG", pnginfo=info)
-    return path
 
 
 def _free_path(folder: Path, seed: int) -> Path:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.drawing.desk import pictures_folder
 from engine.drawing.draw import draw_batch
-from engine.drawing.plan import DrawingPlan, PlannedPicture
+from engine.drawing.plan import DrawingPlan, PlannedPicture, count_looks
 from engine.drawing.preview import Previews
 from engine.drawing.saving import day_folder, save_picture
 from engine.drawing.settings import DrawingPreset
@@ -62,15 +62,6 @@ def draw_all(plan: DrawingPlan, studio: Studio, listener: Listener, folder: Path
         for planned, picture in zip(batch, pictures, strict=True):
             place = folder or day_folder(_folder(plan.preset))
             yield Done(planned, save_picture(picture, place, plan, planned), seconds)
-
-
-def count_looks(preset: DrawingPreset) -> int:
-    """How many network evaluations each batch takes: Heun makes two a step, but one in the last."""
-    sampling, passes = preset.sampling, list[int]()
-    passes.append(int(sampling.steps * preset.image.denoising_strength) if preset.image.init else sampling.steps)
-    if preset.hires.on:
-        passes.append(int((preset.hires.steps or sampling.steps) * preset.hires.denoising_strength))
-    return sum(2 * count - 1 if sampling.sampler == "heun" else count for count in passes)
 
 
 def _folder(preset: DrawingPreset) -> Path:

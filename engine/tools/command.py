@@ -17,6 +17,7 @@ from typing import Any
 from engine import events
 from engine.errors import UserError
 from engine.preset import parse_assignments
+from engine.settings import Setting
 from engine.tools import jobs, journal
 from engine.tools.journal_entries import Undone
 from engine.tools.tool import Program, Proposal, ToolModule, make_settings, settings_table
@@ -51,8 +52,11 @@ def add_parsers(parts: Parts[argparse.ArgumentParser], program: Program) -> None
 
 def _add_tool(part: argparse.ArgumentParser, name: str, program: Program) -> None:
     part.formatter_class = argparse.RawDescriptionHelpFormatter
-    names = positional(program.tools[name])
-    if len(names) == 1 and names[0] == "folder":
+    tool = program.tools[name]
+    names = positional(tool)
+    if words := getattr(tool, "WORDS", ""):
+        part.add_argument("files", nargs="*", metavar=words, help="what to begin with")
+    elif len(names) == 1 and names[0] == "folder":
         part.add_argument("files", nargs="?", metavar="FOLDER", help="the same as --set folder=FOLDER")
     else:
         part.add_argument(
@@ -87,11 +91,18 @@ def _settings_text(name: str, tool: ToolModule) -> str:
 def given_values(name: str, tool: ToolModule, files: Sequence[str], assignments: Sequence[str]) -> dict[str, Any]:
     """The values of a command line by setting; paths of files and folders are made absolute."""
     values, table = dict(parse_assignments(list(assignments))), settings_table(name, tool.Settings)
+    if (start := getattr(tool, "start_values", None)) is not None:
+        return {**start(list(files)), **_absolute(values, table)}
     names = positional(tool)
     for place, file in enumerate(files):
         key = names[min(place, len(names) - 1)]
         absolute = str(Path(file).expanduser().absolute()) if table[key].kind == "lines" else file
         values[key] = f"{values[key]}\n{absolute}" if place >= len(names) else absolute
+    return _absolute(values, table)
+
+
+def _absolute(values: dict[str, Any], table: dict[str, Setting]) -> dict[str, Any]:
+    """Paths of files and folders made absolute."""
     paths = [key for key, value in values.items() if key in table and table[key].kind in ("folder", "file") and value]
     return values | {key: str(Path(values[key]).expanduser().absolute()) for key in paths}
 

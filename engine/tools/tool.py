@@ -8,6 +8,7 @@ import json
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
@@ -63,6 +64,11 @@ class Report(Protocol):
 
     journal: Journal
 
+    @property
+    def folder(self) -> Path:
+        """The job's own folder, for what a tool keeps there."""
+        ...
+
     def total(self, count: int) -> None:
         """How many rows there will be."""
         ...
@@ -108,6 +114,24 @@ class ToolModule(Protocol):
 
     def carry_out(self, proposal: Proposal, settings: Any, report: Report) -> None:
         """Do it, row by row. A row that fails is reported and does not end the others."""
+        ...
+
+
+class ResumingTool(Protocol):
+    """What a tool has besides, whose job can be begun again: it finds what was done before and keeps it."""
+
+    @property
+    def RESUMES(self) -> bool: ...  # noqa: N802
+
+
+class StartingTool(Protocol):
+    """What a tool has besides, whose words on the command line stand for several settings, as a preset's file does."""
+
+    @property
+    def WORDS(self) -> str: ...  # noqa: N802
+
+    def start_values(self, words: list[str]) -> dict[str, Any]:
+        """The settings by name that the words stand for. Raises UserError."""
         ...
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from types import FrameType
 
 from engine import events
@@ -39,6 +40,10 @@ class JobReport:
         self._stage, self._total, self._last_seconds = "", 0, 0.0
         self._first: tuple[int, float] | None = None
         self._told_seconds = time.monotonic()
+
+    @property
+    def folder(self) -> Path:
+        return self.job.path
 
     @property
     def count(self) -> int:
@@ -87,6 +92,10 @@ class JobReport:
         self.stopped = self.stopped or self.job.stop_request.exists()
         return self.stopped
 
+    def started(self, count: int) -> None:
+        """Tell that the work on so many rows begins, perhaps not for the first time."""
+        self._log.emit(events.Started(self.job.name, count, 0, 0, 0, os.getpid(), ""))
+
     def finish(self, seconds: float) -> int:
         """Tell how it ended; returns the exit code."""
         told = ", ".join(f"{self.outcomes[name]} {name}" for name in ("done", "kept", "failed"))
@@ -121,13 +130,17 @@ def work(job: JobFolder, program: Program) -> int:
         raise UserError(f"is a job of another program. Run it with: python -m {content.program}", str(job.path))
     if content.tool not in program.tools:
         raise UserError(f"there is no such tool (got {content.tool}). Update Atelier.", str(job.job))
+    tool = program.tools[content.tool]
     with jobs.held(job):
         if job.events.exists():
-            raise UserError("this job was begun before. Start a new one.", str(job.path))
+            if not getattr(tool, "RESUMES", False):
+                raise UserError("this job was begun before. Start a new one.", str(job.path))
+            content = replace(content, looked_at="")  # what was seen then is begun already
+            job.stop_request.unlink(missing_ok=True)
         report = JobReport(job, program.name)
         try:
             with _signals(report):
-                return _work(program.tools[content.tool], content, report)
+                return _work(tool, content, report)
         finally:
             report.close()
 
@@ -145,6 +158,8 @@ def _work(tool: ToolModule, content: jobs.Job, report: JobReport) -> int:
         if content.looked_at not in ("", proposal.digest()):
             raise UserError("the folder changed since the table was shown, so nothing was done. Look again.")
         report.total(len(proposal.rows))
+        if getattr(tool, "RESUMES", False):
+            report.started(len(proposal.rows))
         report.stage(tool.TITLE)
         tool.carry_out(proposal, settings, report)
     except UserError as error:

@@ -1,0 +1,121 @@
+"""The scores of a trial from its pictures' files: features read once each, numbers from scores.py."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from engine.compare import scores
+from engine.compare.candidates import Tried
+from engine.compare.features import PIXEL_SIDE, read_pixels, rough_features
+from engine.compare.judging import Candidate, Ends, Scores, shares_of
+from engine.compare.scores import Floats
+
+Files = Mapping[tuple[int, int, int], Path]
+"""Pictures by (candidate, prompt, seed); candidate 0 is the base model's."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was read of all pictures: features by file [D], and of the training pictures [M, D]; `texts` [P, D] of the
+    prompts, None without CLIP.
+    """
+
+    rows: Mapping[Path, Floats]
+    training: Floats
+    texts: Floats | None = None
+
+
+def see(files: Files, training: Sequence[Path], features: Callable[[Sequence[Path]], Floats]) -> Seen:
+    """Read every picture once. A training picture that cannot be read is left out."""
+    paths = list(dict.fromkeys(files.values()))
+    rows = features(paths)
+    return Seen(dict(zip(paths, rows, strict=True)), features([path for path in training if _is_readable(path)]))
+
+
+def rough(paths: Sequence[Path]) -> Floats:
+    """Features without a network."""
+    return rough_features(read_pixels(path) for path in paths)
+
+
+def ends_of(files: Files, seen: Seen, with_trigger: int, losses: Sequence[float]) -> Ends:
+    """What the base model's and the training pictures set as ends of the scales."""
+    called = _of(files, seen, 0, range(with_trigger))
+    plain = _of(files, seen, 0, range(with_trigger, _prompts(files)))
+    base_fidelity = None
+    if seen.texts is not None:
+        base_fidelity = scores.fidelity(np.concatenate([row[0] for row in called]), _texts(called, seen.texts))
+    return Ends(
+        base_likeness=scores.likeness(np.concatenate([row[0] for row in called]), seen.training),
+        own_likeness=scores.own_likeness(seen.training),
+        base_fidelity=base_fidelity,
+        base_diversity=_number(scores.diversity([row[0] for row in called])),
+        own_diversity=_number(scores.diversity([seen.training])),
+        plain_diversity=_number(scores.diversity([row[0] for row in plain])),
+        best_loss=min(losses, default=None),
+    )
+
+
+def candidates_of(files: Files, seen: Seen, tried: Sequence[Tried], with_trigger: int) -> tuple[list[Candidate], Ends]:
+    """The candidates whose pictures are all there, with scores and shares."""
+    whole = [one for one in tried if {place[1:] for place in files if place[0] == one.place} >= _wanted(files)]
+    ends = ends_of(files, seen, with_trigger, [one.loss for one in whole if one.loss is not None])
+    found: list[Candidate] = []
+    for one in whole:
+        measured = measure(files, seen, one, with_trigger)
+        found.append(Candidate(one.name, str(one.checkpoint), one.strength, measured, shares_of(measured, ends)))
+    return found, ends
+
+
+def measure(files: Files, seen: Seen, one: Tried, with_trigger: int) -> Scores:
+    """The scores of one candidate."""
+    called = _of(files, seen, one.place, range(with_trigger))
+    plain, base = (_of(files, seen, place, range(with_trigger, _prompts(files))) for place in (one.place, 0))
+    rows = np.concatenate([row[0] for row in called])
+    pairs = [(path, files[(0, *place[1:])]) for place, path in files.items() if place[0] == one.place]
+    pixels = [(read_pixels(path, PIXEL_SIDE), read_pixels(other, PIXEL_SIDE)) for path, other in pairs]
+    return Scores(
+        likeness=scores.likeness(rows, seen.training),
+        fidelity=None if seen.texts is None else scores.fidelity(rows, _texts(called, seen.texts)),
+        diversity=_number(scores.diversity([row[0] for row in called])),
+        leak=scores.leak(np.concatenate([row[0] for row in plain]), np.concatenate([row[0] for row in base])),
+        drift=scores.drift([pair[0] for pair in pixels], [pair[1] for pair in pixels]),
+        validation_loss=one.loss,
+    )
+
+
+def _of(files: Files, seen: Seen, candidate: int, prompts: range) -> list[tuple[Floats, int]]:
+    """The features [seeds, D] of each prompt, and its place."""
+    found: list[tuple[Floats, int]] = []
+    for prompt in prompts:
+        places = sorted(place for place in files if place[:2] == (candidate, prompt))
+        found.append((np.stack([seen.rows[files[place]] for place in places]), prompt))
+    return found
+
+
+def _texts(called: Sequence[tuple[Floats, int]], texts: Floats) -> Floats:
+    return np.concatenate([np.repeat(texts[prompt][None], len(rows), axis=0) for rows, prompt in called])
+
+
+def _prompts(files: Files) -> int:
+    return max(place[1] for place in files) + 1
+
+
+def _wanted(files: Files) -> set[tuple[int, int]]:
+    return {place[1:] for place in files if place[0] == 0}
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _is_readable(path: Path) -> bool:
+    try:
+        read_pixels(path, 8)
+    except (OSError, ValueError):
+        return False
+    return True
