@@ -16,6 +16,8 @@ OTHERS = (
     "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "msyh.ttc", "PingFang.ttc", "Hiragino Sans GB.ttc",
     "wqy-microhei.ttc", "SourceHanSansSC-Regular.otf", "DejaVuSans.ttf", "Arial Unicode.ttf", "arial.ttf",
 )  # fmt: skip
+PLAIN = {"…": "...", "×": "x", "·": "-", "–": "-", "’": "'", "“": '"', "”": '"'}
+"""What stands for marks that a font has not."""
 _NO_LETTER = "\U0010ffff"
 
 
@@ -28,7 +30,7 @@ def font_for(texts: Sequence[str], size_px: int, chosen: str = "") -> Font:
         except OSError as error:
             raise UserError(f"{path} cannot be read as a font ({error}). Choose another.", "grid.font") from None
     own = ImageFont.load_default(size_px)
-    letters = sorted({letter for text in texts for letter in text if not letter.isspace()})
+    letters = sorted({letter for text in texts for letter in text if not letter.isspace() and letter not in PLAIN})
     if not lacks(own, letters):
         return own
     for name in OTHERS:
@@ -36,6 +38,12 @@ def font_for(texts: Sequence[str], size_px: int, chosen: str = "") -> Font:
         if font is not None and not lacks(font, letters):
             return font
     return own
+
+
+def spelled(text: str, font: Font) -> str:
+    """The text with plain marks in the place of those that the font has not."""
+    missing = lacks(font, [letter for letter in PLAIN if letter in text])
+    return text.translate({ord(letter): PLAIN[letter] for letter in missing})
 
 
 def lacks(font: Font, letters: Sequence[str]) -> list[str]:
@@ -60,13 +68,14 @@ def wrapped(text: str, font: Font, width_px: int, most_lines: int) -> list[str]:
     """Lines no wider than `width_px`: broken at spaces, else after / _ - . , else anywhere; what is too much for
     `most_lines` loses its middle, since beginning and end tell most.
     """
+    text = spelled(text, font)
     lines = _lines(text, font, width_px)
     if len(lines) <= most_lines:
         return lines
-    kept = len(text)
+    kept, gap = len(text), spelled("…", font)
     while kept > 2 and len(lines) > most_lines:
         kept = max(2, kept * 9 // 10)
-        lines = _lines(f"{text[: kept - kept // 2].rstrip()}…{text[-(kept // 2) :].lstrip()}", font, width_px)
+        lines = _lines(f"{text[: kept - kept // 2].rstrip()}{gap}{text[-(kept // 2) :].lstrip()}", font, width_px)
     return lines[:most_lines]
 
 

@@ -54,12 +54,15 @@ def grid_picture(items: Mapping[tuple[int, int], Item], legends: Legends, look: 
     sizes = [_size(item) for item in items.values() if isinstance(item, Path)]
     cell = _cell_size([size for size in sizes if size], legends, look)
     text_px = look.text_px or max(12, min(48, round(max(cell) / 16)))
-    texts = [*legends.columns, *legends.rows, legends.title, NOT_DRAWN, "…"]
+    texts = [*legends.columns, *legends.rows, legends.title, NOT_DRAWN]
     font = font_for([*texts, *(item for item in items.values() if isinstance(item, str))], text_px, look.font)
     sheet = _Sheet(cell, legends, font, text_px)
     for row in range(len(legends.rows)):
         for column in range(len(legends.columns)):
             sheet.put(column, row, items.get((column, row), NOT_DRAWN))
+    most = min(look.most_px, LIMITS_PX[look.format])
+    if max(sheet.picture.size) > most:  # much text beside small pictures
+        sheet.picture.thumbnail((most, most), Image.Resampling.LANCZOS)
     return sheet.picture
 
 
@@ -92,8 +95,9 @@ def _cell_size(sizes: Sequence[tuple[int, int]], legends: Legends, look: Look) -
     columns, rows = max(1, len(legends.columns)), max(1, len(legends.rows))
     most = min(look.most_px, LIMITS_PX[look.format])
     scale = min(1.0, look.cell_px / max(width, height)) if look.cell_px else 1.0
-    scale = min(scale, 0.9 * most / (columns * width), 0.9 * most / (rows * height))  # the rest is for legends
-    scale = min(scale, (0.8 * MOST_PIXELS / (columns * rows * width * height)) ** 0.5)
+    room = [0.88 * most - _GAP_PX * (count + 1) for count in (columns, rows)]  # the rest is for legends
+    scale = min(scale, room[0] / (columns * width), room[1] / (rows * height))
+    scale = min(max(scale, 0.0), (0.8 * MOST_PIXELS / (columns * rows * width * height)) ** 0.5)
     cell = max(1, round(width * scale)), max(1, round(height * scale))
     if max(cell) < min(_SMALLEST_CELL_PX, width, height):
         what = f"has no room for {columns:,} × {rows:,} pictures. Put one axis on z, or raise it."

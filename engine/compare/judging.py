@@ -156,13 +156,14 @@ def judge(candidates: Sequence[Candidate]) -> Judgement:
     front = front_of([(one.shares.learnt, one.shares.kept) for one in candidates])
     if not candidates:
         return Judgement(None, (), ("There is nothing to choose from.",))
-    order = sorted(range(len(candidates)), key=lambda at: (-round(candidates[at].shares.total, 6), at))
-    best = order[0]
-    one = candidates[best]
-    if one.shares.learnt < LITTLE:
+    learnt = [at for at, one in enumerate(candidates) if one.shares.learnt >= LITTLE]
+    if not learnt:
         return Judgement(None, front, _none_learnt(candidates))
-    if one.shares.kept < LITTLE:
-        return Judgement(None, front, _none_kept(one))
+    best = max(learnt, key=lambda at: (round(candidates[at].shares.total, 6), -at))
+    if candidates[best].shares.kept < LITTLE:
+        return Judgement(
+            None, front, _none_kept(max((candidates[at] for at in learnt), key=lambda one: one.shares.kept))
+        )
     return Judgement(best, front, tuple(_reasons(best, candidates)))
 
 

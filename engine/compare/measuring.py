@@ -11,9 +11,10 @@ import numpy as np
 
 from engine.compare import scores
 from engine.compare.candidates import Tried
-from engine.compare.features import PIXEL_SIDE, read_pixels, rough_features
+from engine.compare.features import read_pixels, rough_features
 from engine.compare.judging import Candidate, Ends, Scores, shares_of
 from engine.compare.scores import Floats
+from engine.errors import UserError
 
 Files = Mapping[tuple[int, int, int], Path]
 """Pictures by (candidate, prompt, seed); candidate 0 is the base model's."""
@@ -21,20 +22,24 @@ Files = Mapping[tuple[int, int, int], Path]
 
 @dataclass(frozen=True)
 class Seen:
-    """What was read of all pictures: features by file [D], and of the training pictures [M, D]; `texts` [P, D] of the
-    prompts, None without CLIP.
+    """What was read of all pictures: features by file [D], features [M, D] and pixels of the training pictures, and
+    `texts` [P, D] of the prompts, None without CLIP.
     """
 
     rows: Mapping[Path, Floats]
     training: Floats
+    pixels: Sequence[Floats]
     texts: Floats | None = None
 
 
 def see(files: Files, training: Sequence[Path], features: Callable[[Sequence[Path]], Floats]) -> Seen:
-    """Read every picture once. A training picture that cannot be read is left out."""
+    """Read every picture once. A training picture that cannot be read is left out; UserError where none can."""
     paths = list(dict.fromkeys(files.values()))
     rows = features(paths)
-    return Seen(dict(zip(paths, rows, strict=True)), features([path for path in training if _is_readable(path)]))
+    readable = [path for path in training if _is_readable(path)]
+    if not readable:
+        raise UserError("none of the training pictures can be read. Choose a folder with others.", "pictures")
+    return Seen(dict(zip(paths, rows, strict=True)), features(readable), [read_pixels(path) for path in readable])
 
 
 def rough(paths: Sequence[Path]) -> Floats:
@@ -76,16 +81,25 @@ def measure(files: Files, seen: Seen, one: Tried, with_trigger: int) -> Scores:
     called = _of(files, seen, one.place, range(with_trigger))
     plain, base = (_of(files, seen, place, range(with_trigger, _prompts(files))) for place in (one.place, 0))
     rows = np.concatenate([row[0] for row in called])
-    pairs = [(path, files[(0, *place[1:])]) for place, path in files.items() if place[0] == one.place]
-    pixels = [(read_pixels(path, PIXEL_SIDE), read_pixels(other, PIXEL_SIDE)) for path, other in pairs]
     return Scores(
         likeness=scores.likeness(rows, seen.training),
         fidelity=None if seen.texts is None else scores.fidelity(rows, _texts(called, seen.texts)),
         diversity=_number(scores.diversity([row[0] for row in called])),
         leak=scores.leak(np.concatenate([row[0] for row in plain]), np.concatenate([row[0] for row in base])),
-        drift=scores.drift([pair[0] for pair in pixels], [pair[1] for pair in pixels]),
+        drift=_drift(files, seen, one.place, with_trigger),
         validation_loss=one.loss,
     )
+
+
+def _drift(files: Files, seen: Seen, candidate: int, with_trigger: int) -> float:
+    """The larger one of the drifts with and without the trigger word."""
+
+    def pixels(place: int, called: bool) -> list[Floats]:
+        chosen = sorted(one for one in files if one[0] == place and (one[1] < with_trigger) == called)
+        return [read_pixels(files[one]) for one in chosen]
+
+    where_nothing_changes = scores.drift(pixels(candidate, False), pixels(0, False))
+    return max(where_nothing_changes, scores.drift_beyond(pixels(candidate, True), pixels(0, True), seen.pixels))
 
 
 def _of(files: Files, seen: Seen, candidate: int, prompts: range) -> list[tuple[Floats, int]]:

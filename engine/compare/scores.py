@@ -7,7 +7,7 @@ cosine. Pictures as pixels are float arrays [H, W, 3] from 0 to 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ Floats = NDArray[np.float64]
 NEAREST = 3
 """So many of the nearest training pictures count for each drawn one."""
 DARK = 1e-3
+"""The least contrast and saturation that are told apart, so that a grey picture has a logarithm too."""
 
 
 def unit(rows: NDArray[np.floating]) -> Floats:
@@ -86,16 +87,24 @@ def saturation(pixels: Floats) -> float:
     return float(((high - low) / np.where(high == 0, 1, high)).mean())
 
 
-def log_ratio(value: float, base: float) -> float:
-    """ln(value / base), both at least a thousandth, so that a grey picture has a ratio too."""
-    return math.log(max(value, DARK) / max(base, DARK))
-
-
 def drift(drawn: Sequence[Floats], base: Sequence[Floats]) -> float:
-    """How contrast and saturation changed against the base model's pictures of the same prompts and seeds:
-    |mean ln contrast ratio| + |mean ln saturation ratio|. 0.2 is hardly seen; 0.7 is a doubling of one of them.
+    """How contrast and saturation changed where nothing should change, against the base model's pictures of the same
+    prompts and seeds: |mean ln contrast ratio| + |mean ln saturation ratio|. 0.2 is hardly seen, 0.7 doubles one.
     """
-    pairs = list(zip(drawn, base, strict=True))
-    by_contrast = float(np.mean([log_ratio(contrast(one), contrast(other)) for one, other in pairs]))
-    by_saturation = float(np.mean([log_ratio(saturation(one), saturation(other)) for one, other in pairs]))
-    return abs(by_contrast) + abs(by_saturation)
+    ratios = (_mean_log(drawn, measure) - _mean_log(base, measure) for measure in (contrast, saturation))
+    return sum(abs(ratio) for ratio in ratios)
+
+
+def drift_beyond(drawn: Sequence[Floats], base: Sequence[Floats], training: Sequence[Floats]) -> float:
+    """The same for pictures of the subject, which may lawfully have the contrast and colours of the training pictures:
+    what of both mean logarithms lies outside of the span between the base model's and the training pictures'.
+    """
+    total = 0.0
+    for measure in (contrast, saturation):
+        value, *ends = (_mean_log(pictures, measure) for pictures in (drawn, base, training))
+        total += max(0.0, min(ends) - value, value - max(ends))
+    return total
+
+
+def _mean_log(pictures: Sequence[Floats], measure: Callable[[Floats], float]) -> float:
+    return float(np.mean([math.log(max(measure(pixels), DARK)) for pixels in pictures]))
