@@ -27,7 +27,7 @@ TORCH_FREE = (
     "engine.tools.working", "engine.tools.command", "engine.lora_tools", "engine.queue", "launchers.worker",
     "engine.drawing.command", "engine.drawing.desk", "engine.drawing.plan", "engine.drawing.saving",
     "engine.drawing.prompt_language", "engine.drawing.wildcard_files", "engine.drawing.lora_names",
-    "engine.drawing.picture_text",
+    "engine.drawing.picture_text", "engine.compare", "engine.compare.answers",
 )  # fmt: skip
 
 # Folder → what nothing in it may import

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,42 @@ def test_the_trigger_word_becomes_the_concept_and_the_rest_stays(trained, tmp_pa
         for old, new in zip(before[count:], after[count:], strict=True)
     ]
     assert sum(same) >= 5
+
+
+@pytest.mark.slow
+def test_pick_separates_an_under_trained_a_good_and_an_over_trained_checkpoint(trained, tmp_path):
+    """The good one is the training's last. Another strength is another number of steps at the same rate, as far as a
+    LoRA's effect grows with both: a tenth has hardly learnt, and four times as much has lost the rest.
+    """
+    shown = {name: str(path) for name, path in _three(trained, tmp_path).items()}
+    prompts = {"prompts": "\n".join(CONCEPT[:2]), "plain_prompts": "\n".join(KNOWN[:2]), "trigger": "zkt"}
+    sets = {**prompts, "strengths": "1", "seeds": "2", "model.threads": "1", "model.precision": "fp32"}
+    words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+    done = engine("pick", tmp_path / "run", "--job", tmp_path / "job", *words, timeout=600)
+    assert done.returncode == 0, done.stderr
+    told = json.loads((tmp_path / "job" / "scores.json").read_text())
+    by_file = {one["checkpoint"]: one for one in told["candidates"]}
+    assert told["candidates"][told["proposed"]]["checkpoint"] == shown["good"]
+    assert by_file[shown["under"]]["learnt"] < by_file[shown["good"]]["learnt"]
+    assert by_file[shown["over"]]["kept"] < by_file[shown["good"]]["kept"]
+
+
+def _three(trained: RunFolder, folder: Path) -> dict[str, Path]:
+    """A run whose three checkpoints are the trained one at a tenth, at its own and at four times its effect."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    run = RunFolder(folder / "run")
+    run.checkpoints.mkdir(parents=True)
+    run.preset.write_bytes(trained.preset.read_bytes())
+    source = trained.checkpoints / "zkt-blob.safetensors"
+    made: dict[str, Path] = {}
+    for step, (name, factor) in enumerate((("under", 0.1), ("good", 1.0), ("over", 4.0)), start=1):
+        made[name] = run.checkpoints / f"zkt-blob-{step:06d}.safetensors"
+        with safe_open(source, "pt") as file:
+            tensors = {key: file.get_tensor(key) * (factor if "lora_up" in key else 1) for key in file.keys()}  # noqa: SIM118
+            save_file(tensors, made[name], file.metadata())
+    return made
 
 
 @pytest.mark.slow
