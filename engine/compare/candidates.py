@@ -186,8 +186,8 @@ def _training_pictures(settings: PickSettings, preset: Preset, problems: list[Pr
     folder = preset.data.folder and resolve(preset.data.folder)
     paths = [item.path for subset in scan(folder).subsets for item in subset.items] if folder else []
     if not paths:
-        what = f"the run's training pictures are no longer there ({folder or 'none'}). Choose a folder with pictures like them."
-        problems.append(Problem("pictures", what))
+        what = f"the run's training pictures are no longer there ({folder or 'none'})."
+        problems.append(Problem("pictures", f"{what} Choose a folder with pictures like them."))
     return tuple(evenly(paths, MOST_TRAINING_PICTURES))
 
 
