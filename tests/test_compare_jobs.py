@@ -146,6 +146,7 @@ def test_effort_counts_guidance_and_both_passes():
     assert effort(one.changed(larger)) == pytest.approx(2 * (10 + 5 * 4))
 
 
+@pytest.mark.slow
 def test_a_runs_way_is_drawn_from_the_base_model_to_its_last_checkpoint(tmp_path: Path):
     run = run_folder(tmp_path)
     assert main(["timeline", str(run), "--job", str(tmp_path / "job"), "--set", "model.threads=1"]) == 0
@@ -154,6 +155,7 @@ def test_a_runs_way_is_drawn_from_the_base_model_to_its_last_checkpoint(tmp_path
     assert [path.name for path in answers.made_of(job)] == ["timeline-animation.webp", "timeline.png"]
 
 
+@pytest.mark.slow
 def test_a_run_is_judged_and_its_scores_are_written(tmp_path: Path):
     run = run_folder(tmp_path)
     words = ["pick", str(run), "--job", str(tmp_path / "job"), "--set", "strengths=1", "--set", "seeds=2"]
