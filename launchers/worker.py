@@ -40,6 +40,7 @@ from launchers import local
 
 MOST_STARTS = 3  # so often a work is begun anew that was cut off while nobody watched (the machine went down)
 MOST_TRIES = 30  # the same for one that had not begun to train yet: most often it was its worker that was killed
+ENGINE_TOOLS_ON_GPU = ("caches", "compare", "timeline", "pick")
 _POLL_SECONDS = 1.0
 _TAIL_BYTES = 4000
 
@@ -244,12 +245,12 @@ def _foreign(entries: Sequence[Entry]) -> int:
 
 
 def _uses_gpu(folder: Path) -> bool:
-    """Downloads and the tools for LoRA files use none, but caches are made on it."""
+    """Downloads and the tools for LoRA files use none; caches are made on it, and comparisons drawn."""
     try:
         job = JobFolder(folder).load()
     except UserError:
         return False
-    return job.tool != "download" and (job.program != "engine" or job.tool == "caches")
+    return job.tool != "download" and (job.program != "engine" or job.tool in ENGINE_TOOLS_ON_GPU)
 
 
 def _hold(lock: Path) -> int | None:

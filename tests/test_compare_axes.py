@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from engine.compare.axes import AXES, read_axis, read_checkpoints
+from engine.compare.axes import AXES, Value, read_axis, read_checkpoints, told_apart
 from engine.compare.cells import Plot, plot_of
 from engine.compare.number_lists import numbers_of, shown
+from engine.compare.plot import estimate_of
 from engine.compare.settings import Axis, AxisName, CompareSettings
 from engine.drawing.settings import GROUPS
 from engine.errors import PresetError, Problem
@@ -128,10 +129,16 @@ def test_a_folder_a_file_and_none_stand_on_one_axis(tmp_path: Path):
     ],
 )
 def test_each_fault_has_a_sentence(kind: AxisName, text: str, said: str):
-    found: list[Problem] = []
-    read_axis(Axis(kind=kind, values=text), "y", found)
+    found = problems(y__kind=kind, y__values=text)
     assert [problem.where for problem in found] == ["y.values"]
     assert said in found[0].message
+
+
+def test_what_goes_together_with_the_other_settings_is_no_fault():
+    given = {"image__init": "start.png", "x__kind": "setting", "x__values": "image.mask = a.png\nb.png"}
+    assert [value.label for value in plot(**given).values[0]] == ["mask a.png", "mask b.png"]
+    found = problems(**{**given, "image__init": ""})
+    assert [(problem.where, problem.message.partition(":")[0]) for problem in found] == [("x.values", "image.mask")]
 
 
 def test_all_faults_are_told_at_once():
@@ -160,6 +167,21 @@ def test_values_change_their_settings():
     assert problems(picture__prompt="a cat", x__kind="prompt", x__values="red, blue")[0].where == "picture.prompt"
 
 
+def test_no_two_places_have_the_same_name(tmp_path: Path):
+    one, other = loras(tmp_path / "ink", "a-2"), loras(tmp_path / "oil", "a-2")
+    found: list[Problem] = []
+    values = read_axis(Axis(kind="checkpoint", values=f"{one}\n{other}\nnone"), "x", found)
+    assert [value.label for value in values] == ["ink/a-2", "oil/a-2", "no LoRA"]
+    read = read_axis(Axis(kind="base_model", values=f"{one}/a-2.safetensors\n{other}/a-2.safetensors"), "x", found)
+    assert [value.label for value in read] == ["ink/a-2", "oil/a-2"]
+    assert [value.label for value in told_apart([Value("step 4"), Value("step 5"), Value("step 4")])] == [
+        "step 4 (1)",
+        "step 5",
+        "step 4 (2)",
+    ]
+    assert found == []
+
+
 def test_a_sampler_without_other_noise_levels_takes_its_own():
     found = plot(x__kind="sampler", x__values="dpmpp_2m, ddim, euler exponential")
     by_place = {cell.place[0]: cell.preset.sampling.sigmas for cell in found.cells}
@@ -186,7 +208,7 @@ def test_cells_that_show_the_same_share_a_picture(tmp_path: Path):
     folder = loras(tmp_path, "a", "b")
     found = plot(x__kind="strength", x__values="0, 0.5, 1", y__kind="checkpoint", y__values=f"none\n{folder}")
     assert len(found.cells) == 9
-    assert found.pictures == 1 + 2 * 2
+    assert estimate_of(found).pictures == 1 + 2 * 2
 
 
 def test_models_are_loaded_once_each_and_loras_once_for_each_model(tmp_path: Path):

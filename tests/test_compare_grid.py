@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,7 +97,8 @@ def test_a_strip_breaks_into_rows_of_equal_cells(tmp_path: Path):
 def test_an_animation_has_a_frame_for_each_step_and_rests_at_the_last(tmp_path: Path):
     frames = [(f"step {n}", picture(tmp_path, n)) for n in range(3)]
     save_animation(frames, 0.25, Look(cell_px=64), tmp_path / "way.webp")
-    with Image.open(tmp_path / "way.webp") as moving:
+    opened: Any = Image.open(tmp_path / "way.webp")
+    with opened as moving:
         assert moving.n_frames == 3
         times = []
         for frame in range(3):

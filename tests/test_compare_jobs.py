@@ -9,20 +9,23 @@ from typing import Any
 import pytest
 from drawing_models import SMALL, lora_file
 from PIL import Image
-from test_compare_scores import _Painted
 
 from engine.__main__ import PROGRAM, main
-from engine.compare import answers, drawing
+from engine.compare import COMPARISONS, answers, drawing
 from engine.compare.estimate import effort, speeds
+from engine.compare.layout import FILE_NAME, read_layout
 from engine.compare.settings import CompareSettings
 from engine.drawing.picture_text import read_settings
 from engine.drawing.settings import DrawingPreset
+from engine.errors import UserError
 from engine.preset import build
 from engine.tools import jobs
 from engine.tools.jobs import JobFolder
 from engine.tools.tool import make_settings
 from engine.tools.working import work
+from launchers.worker import ENGINE_TOOLS_ON_GPU
 from tests.micro_model import micro_model
+from tests.painted import Painted
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +54,7 @@ def run_folder(folder: Path) -> Path:
     painted = folder / "images" / "1_thing"
     painted.mkdir(parents=True)
     for number in range(2):
-        path = _Painted(painted).disc(number, f"{number}")
+        path = Painted(painted).disc(number, f"{number}")
         path.with_suffix(".txt").write_text("a sks thing")
     preset = build({
         "model": {"base": str(micro_model())}, "data": {"folder": str(folder / "images")},
@@ -79,6 +82,11 @@ def test_a_plot_is_drawn_with_each_pictures_settings_and_begun_again_without_dra
     job = begun(tmp_path / "job", **axes)
     assert work(job, PROGRAM) == 0
     assert sorted(outcomes(job)) == ["done", "done", "kept", "kept"]  # three cells show the base model alone
+    assert {cell.place for cell in answers.cells_so_far(job)} == {(x, y, 0) for x in (0, 1) for y in (0, 1)}
+    layout = read_layout(job.path)
+    assert layout is not None
+    assert [axis.title for axis in layout.axes] == ["checkpoint", "strength", ""]
+    assert layout.axes[1].labels == ("strength 0", "strength 1")
     cells = {cell.label: Path(cell.picture) for cell in answers.cells_so_far(job)}
     assert len(set(cells.values())) == 2
     drawn = next(path for label, path in cells.items() if label.endswith("strength 1") and "no LoRA" not in label)
@@ -170,6 +178,38 @@ def test_a_run_is_judged_and_its_scores_are_written(tmp_path: Path):
     assert all(one["scores"]["fidelity"] is None for one in told["candidates"])
     assert any("No CLIP weights" in note for note in told["notes"])
     assert told["reasons"]
+    assert [one["step"] for one in told["candidates"]] == [2, 4]
+    losses = [(row["at"], row["share"]) for row in answers.share_rows(told) if row["score"] == "validation_loss"]
+    assert losses == [(2, pytest.approx(0.8)), (4, 1)]
+    assert "fidelity" not in {row["score"] for row in answers.share_rows(told)}
+    curve = answers.trade_off_rows(told)
+    assert [row["kind"] != "other" for row in curve] == [at in told["front"] for at in range(2)]
+    layout = read_layout(job.path)
+    assert layout is not None
+    assert [len(axis.labels) for axis in layout.axes] == [3, 2, 2]
+
+
+def test_what_no_cell_can_be_drawn_after_ends_the_job(tmp_path: Path, monkeypatch: Any):
+    job = begun(tmp_path / "job", x__kind="seed", x__values="1-3")
+
+    def full(*_: Any) -> None:
+        raise UserError("no room left", "pictures")
+
+    monkeypatch.setattr(drawing, "write_picture", full)
+    assert work(job, PROGRAM) == 2
+    assert job.status() == "failed"
+    assert outcomes(job) == []
+
+
+def test_the_queue_knows_that_comparisons_use_the_gpu():
+    assert set(COMPARISONS) < set(ENGINE_TOOLS_ON_GPU)
+
+
+@pytest.mark.parametrize("written", [None, "no JSON", "[]", '{"axes": [], "cells": []}'])
+def test_a_layout_that_cannot_be_read_is_none(tmp_path: Path, written: str | None):
+    if written is not None:
+        (tmp_path / FILE_NAME).write_text(written)
+    assert read_layout(tmp_path) is None
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from engine.compare import scores
 from engine.compare.candidates import Tried, evenly, has, without
-from engine.compare.features import read_pixels, rough_features
+from engine.compare.features import rough_features
 from engine.compare.judging import MUCH_DRIFT, Candidate, Ends, Scores, Shares, front_of, judge, shares_of
-from engine.compare.measuring import candidates_of, rough, see
+from engine.compare.measuring import candidates_of, readable, rough, see
+from engine.errors import UserError
+from tests.painted import Painted
 
 NUMBERS = np.random.default_rng(3)
 
@@ -92,12 +93,31 @@ def test_rough_features_tell_colours_and_layout():
     ],
 )
 def test_each_score_has_a_scale_with_fixed_ends(measured: Scores, name: str, share: float | None):
-    ends = Ends(0.4, 0.8, base_fidelity=0.3, base_diversity=0.5, own_diversity=0.2, plain_diversity=0.4, best_loss=0.1)
+    ends = Ends(0.4, 0.8, base_fidelity=0.3, base_diversity=0.5, own_diversity=0.2, plain_apart=0.4, best_loss=0.1)
     found = getattr(shares_of(measured, ends), name)
     assert found == (share if share is None else pytest.approx(share))
 
 
+def test_outlines_tell_a_subject_before_any_background():
+    def square(at: int, ink: float, ground: float) -> scores.Floats:
+        pixels = np.full((64, 64, 3), ground)
+        pixels[at : at + 24, at : at + 24] = ink
+        return pixels
+
+    one, other_ground, other_place = rough_features([square(8, 0.9, 0.1), square(8, 0.1, 0.6), square(32, 0.9, 0.1)])
+    assert one @ other_ground > one @ other_place
+
+
+def test_a_training_picture_that_cannot_be_read_is_left_out(tmp_path: Path):
+    torn, whole = tmp_path / "torn.png", Painted(tmp_path).disc(0, "whole")
+    torn.write_bytes(b"no picture")
+    assert readable([torn, whole]) == [whole]
+    with pytest.raises(UserError, match="none of the training pictures can be read"):
+        readable([torn])
+
+
 def test_a_subject_that_the_base_model_knows_cannot_be_learnt():
+    assert not Ends(0.8, 0.8).tells_learning
     assert shares_of(Scores(likeness=0.8), Ends(0.8, 0.8)).learnt == 0
 
 
@@ -146,7 +166,7 @@ def test_the_trigger_word_is_found_and_left_out_as_a_word():
 
 def test_painted_pictures_are_judged_without_a_network(tmp_path: Path):
     """A subject of yellow discs: one candidate ignores it, one draws it, one draws nothing else any more."""
-    painted = _Painted(tmp_path)
+    painted = Painted(tmp_path)
     files = {
         (place, prompt, seed): painted.drawn(place, prompt, seed)
         for place in range(4) for prompt in range(2) for seed in range(2)
@@ -162,34 +182,3 @@ def test_painted_pictures_are_judged_without_a_network(tmp_path: Path):
     assert found[2].shares.leak < found[1].shares.leak - 0.3
     del files[2, 0, 0]
     assert [one.name for one in candidates_of(files, see(files, training, rough), tried, 1)[0]] == ["under", "over"]
-
-
-class _Painted:
-    """Pictures of 32 × 32 pixels with some noise: blue squares by the base model, yellow discs in training."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def drawn(self, place: int, prompt: int, seed: int) -> Path:
-        has_learnt = place >= 2 if prompt == 0 else place == 3
-        paint = self.disc if has_learnt else self.square
-        return paint(seed, f"{place}-{prompt}-{seed}")
-
-    def disc(self, number: int, name: str) -> Path:
-        across, down = np.mgrid[:32, :32]
-        inside = (across - 14 - number) ** 2 + (down - 16) ** 2 < 90
-        return self._save(inside, (230, 210, 40), number, name)
-
-    def square(self, number: int, name: str) -> Path:
-        inside = np.zeros((32, 32), bool)
-        inside[4 + 8 * number : 16 + 8 * number, 6:26] = True
-        return self._save(inside, (40, 60, 220), number, name)
-
-    def _save(self, inside: np.ndarray, colour: tuple[int, int, int], number: int, name: str) -> Path:
-        pixels = np.where(inside[..., None], colour, (235, 235, 235)) + np.random.default_rng(number).integers(
-            -9, 9, (32, 32, 3)
-        )
-        path = self.folder / f"{name}.png"
-        Image.fromarray(np.uint8(pixels.clip(0, 255))).save(path)
-        assert read_pixels(path).shape == (32, 32, 3)
-        return path

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from engine.compare.number_lists import MOST_VALUES, numbers_of, shown, words_of
+from engine.compare.number_lists import MOST_VALUES, lines_of, numbers_of, shown, words_of
 from engine.compare.of_run import Checkpoint, checkpoints_of, files_in
 from engine.compare.settings import Axis
-from engine.drawing.settings import BY_PATH, SPREAD_SAMPLERS, DrawingPreset
-from engine.errors import PresetError, Problem, UserError
+from engine.drawing.settings import BY_PATH, SPREAD_SAMPLERS
+from engine.errors import Problem, UserError
 from engine.preset import resolve
 
 NUM = "NUM"
@@ -35,6 +36,12 @@ class Value:
     strength: float | None = None
     replaced: tuple[str, str] | None = None
     step: int | None = None
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that the value's file lies in, or ""."""
+        file = self.checkpoint or dict(self.changes).get("model.base")
+        return resolve(str(file)).parent.name if file else ""
 
 
 Read = Callable[[str], tuple[list[Value], list[str]]]
@@ -63,18 +70,29 @@ def read_axis(axis: Axis, where: str, problems: list[Problem]) -> tuple[Value, .
     if len(values) > MOST_VALUES:
         faults.append(f"has {len(values):,} values; {MOST_VALUES} are the most. Leave some out.")
     problems += [Problem(place, fault) for fault in faults]
-    problems += [Problem(place, fault) for value in values[:MOST_VALUES] for fault in _refused(value)]
-    return tuple(values)
+    return told_apart(values)
 
 
-def _refused(value: Value) -> list[str]:
-    """What the drawing settings say to a value."""
-    try:
-        DrawingPreset().changed(dict(value.changes))
-    except PresetError as error:
-        paths = {path for path, _ in value.changes}
-        return [str(problem) for problem in error.problems if problem.where in paths]
-    return []
+def told_apart(values: Sequence[Value]) -> tuple[Value, ...]:
+    """Values of the same name get what tells them apart: the folder of their file, else a number."""
+    names = _apart([value.label for value in values], [value.folder for value in values])
+    return tuple(replace(value, label=name) for value, name in zip(values, names, strict=True))
+
+
+def _apart(names: Sequence[str], folders: Sequence[str]) -> list[str]:
+    several = {name for name, count in Counter(names).items() if count > 1}
+    if any(folder for name, folder in zip(names, folders, strict=True) if name in several):
+        placed = [
+            f"{folder}/{name}" if folder and name in several else name
+            for name, folder in zip(names, folders, strict=True)
+        ]
+        return _apart(placed, [""] * len(placed))
+    seen: Counter[str] = Counter()
+    found: list[str] = []
+    for name in names:
+        seen[name] += 1
+        found.append(f"{name} ({seen[name]})" if name in several else name)
+    return found
 
 
 # ---------------------------------------------------------------- checkpoints
@@ -84,17 +102,20 @@ def read_checkpoints(text: str) -> tuple[list[Value], list[str]]:
     """One a line: `none`, a run's folder, any folder, a file, or a path with NUM and the numbers after a colon."""
     values: list[Value] = []
     faults: list[str] = []
-    for line in _lines(text):
+    for line in lines_of(text):
         try:
             values += [Value("no LoRA", checkpoint="")] if line.lower() == "none" else _checkpoints(line)
         except UserError as error:
             faults += [str(problem) for problem in error.problems]
-    faults += [
-        f"a colon in a file's name cannot be written here (got {value.checkpoint}). Rename it."
-        for value in values
-        if value.checkpoint and ":" in value.checkpoint[2:]
+    files = {value.checkpoint: value for value in values}
+    return list(files.values()), faults + colon_faults(file for file in files if file)
+
+
+def colon_faults(paths: Iterable[str]) -> list[str]:
+    """A sentence for each path that a line of LoRAs, where colons part the strengths, cannot hold."""
+    return [
+        f"a colon in a file's name cannot be written here (got {path}). Rename it." for path in paths if ":" in path[2:]
     ]
-    return _told_apart(values), faults
 
 
 def _checkpoints(line: str) -> list[Value]:
@@ -150,29 +171,18 @@ def _value_of(one: Checkpoint) -> Value:
     return Value(one.label, checkpoint=str(one.path), step=one.step)
 
 
-def _told_apart(values: list[Value]) -> list[Value]:
-    """Each file once; labels that several have get the file's name in front."""
-    once = list({value.checkpoint: value for value in values}.values())
-    labels = [value.label for value in once]
-
-    def named(value: Value) -> str:
-        return f"{Path(value.checkpoint or '').stem}, {value.label}" if labels.count(value.label) > 1 else value.label
-
-    return [Value(named(value), checkpoint=value.checkpoint, step=value.step) for value in once]
-
-
 # ---------------------------------------------------------------- the other kinds
 
 
 def _read_strengths(text: str) -> tuple[list[Value], list[str]]:
     found, faults = numbers_of(text)
     faults += [f"a strength must be from -10 to 10 (got {shown(one)})." for one in found if abs(one) > 10]
-    return [Value(f"strength {shown(one)}", strength=float(one)) for one in found], faults
+    return [Value(f"strength {shown(one)}", strength=float(one)) for one in found if abs(one) <= 10], faults
 
 
 def _read_prompts(text: str) -> tuple[list[Value], list[str]]:
     """The first words are looked for in prompt and negative prompt, and stay in the first place of the axis."""
-    words = list(_lines(text)) if "\n" in text.strip() else words_of(text)
+    words = lines_of(text) if "\n" in text.strip() else words_of(text)
     if len(words) < 2:
         return [], ["needs the words to replace and, after them, what for. Write one a line."] if words else []
     return [Value(word, replaced=(words[0], word)) for word in dict.fromkeys(words)], []
@@ -215,7 +225,7 @@ def _read_sizes(text: str) -> tuple[list[Value], list[str]]:
 
 
 def _read_models(text: str) -> tuple[list[Value], list[str]]:
-    paths = list(dict.fromkeys(_lines(text)))
+    paths = list(dict.fromkeys(lines_of(text)))
     missing = [path for path in paths if not resolve(path).exists()]
     faults = [f"there is no {path}. Choose an SDXL checkpoint or folder." for path in missing]
     return [Value(Path(path).stem, (("model.base", path),)) for path in paths], faults
@@ -234,12 +244,8 @@ def _read_setting(text: str) -> tuple[list[Value], list[str]]:
     name = item.label.lower()
     if item.type in (int, float):
         return _numbers_for(path, name)(written)
-    words = list(_lines(written)) if item.type is str and not item.choices else words_of(written)
+    words = lines_of(written) if item.type is str and not item.choices else words_of(written)
     return [Value(f"{name} {word}", ((path, word),)) for word in dict.fromkeys(words)], []
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
 AXES: dict[str, AxisKind] = {

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from engine import events
-from engine.compare.axes import Value
-from engine.compare.cells import Cell, drawn_with, in_order
-from engine.compare.number_lists import numbers_of, shown
+from engine.compare.axes import Value, colon_faults, told_apart
+from engine.compare.cells import Cell, drawn_with, in_order, start_of
+from engine.compare.number_lists import lines_of, numbers_of, shown
 from engine.compare.of_run import Checkpoint, checkpoints_of, prompts_of
 from engine.compare.settings import PickSettings
 from engine.data.scan import scan
@@ -30,13 +30,16 @@ _PICTURES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp"})
 
 @dataclass(frozen=True)
 class Tried:
-    """A checkpoint at a strength, `place` from 1 (0 is the base model); `loss`: of the run's validation, or None."""
+    """A checkpoint at a strength, `place` from 1 (0 is the base model); `loss`: of the run's validation, or None;
+    `step`: None where it is not known.
+    """
 
     place: int
     name: str
     checkpoint: Path
     strength: float
     loss: float | None
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Trial:
 def trial_of(settings: PickSettings) -> Trial:
     """What is to be drawn. Raises PresetError with every fault at once."""
     problems: list[Problem] = []
-    start = _start(settings, problems)
+    start = start_of(settings, problems)
     strengths, faults = numbers_of(settings.strengths)
     wrong = [one for one in strengths if not 0 < one <= 10]
     faults += [f"a strength must be above 0 and at most 10 (got {shown(one)})." for one in wrong]
@@ -70,15 +73,18 @@ def trial_of(settings: PickSettings) -> Trial:
         checkpoints = checkpoints_of(run.path)
     except UserError as error:
         raise PresetError([*problems, *(Problem("run", str(problem)) for problem in error.problems)]) from None
+    problems += [Problem("run", fault) for fault in colon_faults(str(one.path) for one in checkpoints)]
     training = _training_pictures(settings, preset, problems)
     trigger = settings.trigger.strip() or preset.captions.trigger.strip() or preset.sharing.trigger_phrase.strip()
     called, plain = _prompts(settings, preset, trigger, problems)
     if problems or start is None:
         raise PresetError(problems)
     losses = losses_of(run)
+    names = told_apart([Value(one.label, checkpoint=str(one.path)) for one in checkpoints])
+    pairs = [(named, strength) for named in zip(names, checkpoints, strict=True) for strength in strengths]
     tried = [
-        Tried(number + 1, f"{one.label} at {shown(strength)}", one.path, float(strength), _loss(one, losses))
-        for number, (one, strength) in enumerate((one, strength) for one in checkpoints for strength in strengths)
+        Tried(place, f"{name.label} at {shown(strength)}", one.path, float(strength), _loss(one, losses), one.step)
+        for place, ((name, one), strength) in enumerate(pairs, start=1)
     ]
     prompts = (*called, *plain)
     if (count := (len(tried) + 1) * len(prompts) * settings.seeds) > MOST_CELLS:
@@ -86,14 +92,6 @@ def trial_of(settings: PickSettings) -> Trial:
     cells = _cells(start, tried, prompts, settings.seeds)
     texts = tuple(without(prompt, trigger) for prompt in prompts)
     return Trial(tuple(tried), prompts, len(called), settings.seeds, texts, training, tuple(in_order(cells)))
-
-
-def _start(settings: PickSettings, problems: list[Problem]) -> DrawingPreset | None:
-    try:
-        return settings.drawing()
-    except PresetError as error:
-        problems += error.problems
-    return None
 
 
 def _run(settings: PickSettings) -> tuple[RunFolder, Preset]:
@@ -125,7 +123,9 @@ def _prompts(
     settings: PickSettings, preset: Preset, trigger: str, problems: list[Problem]
 ) -> tuple[list[str], list[str]]:
     """Prompts with the trigger word, and prompts without."""
-    called, plain = _lines(settings.prompts), _lines(settings.plain_prompts)
+    called, plain = (list(dict.fromkeys(lines_of(text))) for text in (settings.prompts, settings.plain_prompts))
+    if both := [one for one in plain if one in called]:
+        problems.append(Problem("plain_prompts", f"has a prompt of the others, too (got {both[0]!r}). Take it out."))
     if not trigger and not (called and plain):
         what = "is not known, as the run's settings name none. Write it here, or write both kinds of prompts."
         problems.append(Problem("trigger", what))
@@ -166,10 +166,6 @@ def without(prompt: str, trigger: str) -> str:
 
 def _word(trigger: str) -> re.Pattern[str]:
     return re.compile(rf"(?<!\w){re.escape(trigger)}(?!\w)", re.IGNORECASE)
-
-
-def _lines(text: str) -> list[str]:
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
 # ---------------------------------------------------------------- what the run tells

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from engine.compare.axes import AXES, Value, read_axis, repeated
-from engine.compare.settings import CompareSettings
+from engine.compare.settings import CompareSettings, DrawingGroups
 from engine.data.digests import file_digest
 from engine.drawing.lora_lines import LoraChoice, read_lora_lines
 from engine.drawing.plan import DrawingPlan, plan_drawing
 from engine.drawing.settings import DrawingPreset
 from engine.errors import PresetError, Problem, UserError
 from engine.preset import resolve
+from engine.tools.tool import Row
 
 MOST_CELLS = 5000
 Place = tuple[int, int, int]
@@ -42,6 +44,10 @@ class Cell:
         values = {path: value for path, value in self.preset.values().items() if _has_effect(path)}
         return json.dumps(values, sort_keys=True)
 
+    def row(self, picture: str = "") -> Row:
+        """The cell in the job's table. No two cells of a comparison have the same label."""
+        return Row(self.label, "draw", picture)
+
 
 @dataclass(frozen=True)
 class Plot:
@@ -51,20 +57,12 @@ class Plot:
     titles: tuple[str, str, str]
     cells: tuple[Cell, ...]
 
-    @property
-    def pictures(self) -> int:
-        """How many pictures are to be drawn; cells that show the same share one."""
-        return len({cell.identity for cell in self.cells})
-
 
 def plot_of(settings: CompareSettings) -> Plot:
     """All cells. Raises PresetError with every fault of settings, axes and cells at once; looks into no model."""
     problems: list[Problem] = []
-    try:
-        start = settings.drawing()
-    except PresetError as error:
-        problems += error.problems
-        start = None
+    cells: list[Cell] = []
+    start = start_of(settings, problems)
     axes = {"x": settings.x, "y": settings.y, "z": settings.z}
     values = {name: read_axis(axis, name, problems) for name, axis in axes.items()}
     problems += repeated(axes, values)
@@ -76,31 +74,45 @@ def plot_of(settings: CompareSettings) -> Plot:
     count = len(values["x"]) * len(values["y"]) * len(values["z"])
     if count > MOST_CELLS:
         problems.append(Problem("x.values", f"there would be {count:,} cells; {MOST_CELLS:,} are the most."))
-    if problems or start is None:
-        raise PresetError(problems)
-    cells = _cells(start, settings, (values["x"], values["y"], values["z"]), problems)
+    elif start is not None:
+        cells = _cells(start, settings, values, problems)
     if problems:
         raise PresetError(_each_once(problems))
     titles = (AXES[settings.x.kind].title, AXES[settings.y.kind].title, AXES[settings.z.kind].title)
     return Plot((values["x"], values["y"], values["z"]), titles, tuple(in_order(cells)))
 
 
+def start_of(settings: DrawingGroups, problems: list[Problem]) -> DrawingPreset | None:
+    """What all pictures begin with; None where it has faults, which are added to `problems`."""
+    try:
+        return settings.drawing()
+    except PresetError as error:
+        problems += error.problems
+    return None
+
+
 def _cells(
-    start: DrawingPreset, settings: CompareSettings, axes: tuple[tuple[Value, ...], ...], problems: list[Problem]
+    start: DrawingPreset, settings: CompareSettings, axes: Mapping[str, tuple[Value, ...]], problems: list[Problem]
 ) -> list[Cell]:
+    """All cells; what the drawing settings say to a value of an axis is added to `problems` as that axis's."""
     found: list[Cell] = []
-    for z, on_z in enumerate(axes[2]):
-        for y, on_y in enumerate(axes[1]):
-            for x, on_x in enumerate(axes[0]):
-                chosen = (on_x, on_y, on_z)
-                try:
-                    preset = drawn_with(start, chosen, settings.strength)
-                except PresetError as error:
-                    problems += error.problems
-                    continue
-                label = " · ".join(value.label for value in chosen if value.label) or "the picture"
-                found.append(Cell((x, y, z), label, preset))
+    places = itertools.product(*(enumerate(axes[name]) for name in ("z", "y", "x")))
+    for (z, on_z), (y, on_y), (x, on_x) in places:
+        chosen = {"x": on_x, "y": on_y, "z": on_z}
+        try:
+            preset = drawn_with(start, list(chosen.values()), settings.strength)
+        except PresetError as error:
+            problems += [_of_axis(problem, chosen) for problem in error.problems]
+            continue
+        label = " · ".join(value.label for value in chosen.values() if value.label)
+        found.append(Cell((x, y, z), label, preset))
     return found
+
+
+def _of_axis(problem: Problem, chosen: Mapping[str, Value]) -> Problem:
+    """The problem, at the axis that changes the setting it is of."""
+    changing = [name for name, value in chosen.items() if problem.where in dict(value.changes)]
+    return Problem(f"{changing[0]}.values", str(problem)) if changing else problem
 
 
 def drawn_with(start: DrawingPreset, chosen: Sequence[Value], strength: float) -> DrawingPreset:

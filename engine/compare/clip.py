@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib.util
 import json
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.compare.scores import Floats, unit
-from engine.errors import ModelError, Problem
+from engine.errors import MissingPackage, ModelError, Problem
 from engine.preset import resolve
 
 CONFIG_NAME = "open_clip_config.json"
@@ -26,22 +28,38 @@ def clip_problems(weights: str, model: str) -> list[Problem]:
         except (OSError, ValueError):
             what = f"there is no {CONFIG_NAME} in {path} that can be read. Choose another folder, or a weights file."
             return [Problem(_WHERE, what)]
-        return _tokenizer_problems(content.get("model_cfg", content), path)
+        if not isinstance(content, dict) or not isinstance(content.get("model_cfg"), dict):
+            return [Problem(_WHERE, f"{path / CONFIG_NAME} tells no model (model_cfg). Choose another folder.")]
+        return _download_problems(content["model_cfg"], path)
     if not path.is_file():
         return [Problem(_WHERE, f"there is no file or folder {path}. Choose another, or leave it empty.")]
     if not model.strip():
         return [Problem("clip.model", "is empty. Write which model the file holds, like ViT-L-14.")]
-    return []
+    known = _known_models()
+    if model.strip() not in known:
+        near = difflib.get_close_matches(model.strip(), known, n=1)
+        hint = f"Did you mean {near[0]}?" if near else "Write one like ViT-L-14."
+        return [Problem("clip.model", f"open_clip knows no model of this name (got {model!r}). {hint}")]
+    return _download_problems(json.loads(known[model.strip()].read_text(encoding="utf-8")), None)
 
 
-def _tokenizer_problems(config: Any, folder: Path) -> list[Problem]:
-    """Models that read texts with another tokenizer would have to download it."""
-    text = config.get("text_cfg", {}) if isinstance(config, dict) else {}
-    if text.get("hf_tokenizer_name") and not (folder / "tokenizer.json").is_file():
-        what = (
-            f"this model's tokenizer ({text['hf_tokenizer_name']}) is not in the folder. Choose a CLIP like ViT-L-14."
-        )
-        return [Problem(_WHERE, what)]
+def _known_models() -> dict[str, Path]:
+    """open_clip's own configurations by name, found without importing it, which would load torch."""
+    spec = importlib.util.find_spec("open_clip")
+    if spec is None or spec.origin is None:
+        raise MissingPackage("open_clip is not installed. Run ./setup.sh.", _WHERE)
+    return {path.stem: path for path in (Path(spec.origin).parent / "model_configs").glob("*.json")}
+
+
+def _download_problems(config: Mapping[str, Any], folder: Path | None) -> list[Problem]:
+    """Models with another text encoder or tokenizer than CLIP's would have to download parts of it."""
+    text = config.get("text_cfg", {})
+    if text.get("hf_model_name"):
+        what = f"this model's text encoder ({text['hf_model_name']}) would have to be downloaded."
+        return [Problem(_WHERE, f"{what} Choose a CLIP like ViT-L-14.")]
+    if text.get("hf_tokenizer_name") and not (folder and (folder / "tokenizer.json").is_file()):
+        what = f"this model's tokenizer ({text['hf_tokenizer_name']}) is not in a folder with it."
+        return [Problem(_WHERE, f"{what} Choose a CLIP like ViT-L-14.")]
     return []
 
 
@@ -50,15 +68,11 @@ class Clip:
 
     def __init__(self, weights: str, model: str, device: Any) -> None:
         import open_clip
-        import torch
 
         path = resolve(weights)
-        name = f"local-dir:{path}" if path.is_dir() else model.strip()
-        config = open_clip.get_model_config(name)
-        if config is None:
-            raise ModelError(f"open_clip knows no model of this name (got {model!r}).", "clip.model")
-        if problems := _tokenizer_problems(config, path if path.is_dir() else path.parent):
+        if problems := clip_problems(weights, model):
             raise ModelError(problems[0].message, problems[0].where)
+        name = f"local-dir:{path}" if path.is_dir() else model.strip()
         before = logging.root.level
         try:
             made = open_clip.create_model_and_transforms(
@@ -67,12 +81,14 @@ class Clip:
                 device=device,
                 pretrained_text=False,
             )
-            self.tokenizer: Callable[[Sequence[str]], torch.Tensor] = open_clip.get_tokenizer(name)
+            self.tokenizer: Any = open_clip.get_tokenizer(name)
         except Exception as error:  # whatever a file of another kind leads to
             raise ModelError(f"{path} cannot be read as a CLIP of open_clip ({_first_line(error)}).", _WHERE) from error
         finally:
             logging.root.setLevel(before)
-        self.model, self.transform, self.device = made[0].eval(), made[2], device
+        self.model: Any = made[0].eval()
+        self.transform: Any = made[2]
+        self.device = device
 
     def pictures(self, paths: Iterable[Path]) -> Floats:
         """Features [N, D] of pictures, rows of length 1."""

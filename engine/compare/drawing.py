@@ -6,7 +6,8 @@ import secrets
 import statistics
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from engine.drawing.studio import Studio
 from engine.drawing.work import CancelledError
 from engine.errors import UserError
 from engine.memory import is_out_of_memory
-from engine.tools.tool import Report, Row
+from engine.tools.tool import Report
 
 PICTURES = "pictures"
 """The folder of the pictures in a job's folder."""
@@ -36,6 +37,10 @@ class Shown:
 
     path: Path | None
     fault: str = ""
+
+
+class EndError(UserError):
+    """What no other cell could be drawn after either: the GPU is a training's, the disk is full."""
 
 
 def draw_cells(cells: Iterable[Cell], report: Report) -> dict[Place, Shown]:
@@ -58,22 +63,17 @@ def draw_cells(cells: Iterable[Cell], report: Report) -> dict[Place, Shown]:
     return found
 
 
-def row_of(cell: Cell) -> Row:
-    """The cell in the job's table."""
-    return Row(cell.label, "draw")
-
-
 class _Work:
     def __init__(self, report: Report) -> None:
         self.report, self.folder = report, report.folder / PICTURES
         self.studio, self.digests = Studio(), Digests()
         self.measured: dict[str, tuple[DrawingPreset, list[Speed]]] = {}
-        self._has_room = False
+        self._has_room, self._stage = False, ""
         self.folder.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.folder)
 
     def show(self, cell: Cell) -> Shown | None:
-        """The cell's picture; None where the work was cancelled meanwhile."""
+        """The cell's picture; None where the work was cancelled meanwhile. Raises EndError."""
         try:
             plan = plan_drawing(cell.preset.changed({"picture.seed": self._seed(cell.preset)}))
             key = content_key(plan, self.digests)
@@ -81,6 +81,8 @@ class _Work:
             path = known or self._draw(cell, plan, key)
         except CancelledError:
             return None
+        except EndError:
+            raise
         except UserError as error:
             return self._failed(cell, str(error))
         except Exception as error:  # one cell's defect must not cost the others, which take hours
@@ -89,16 +91,17 @@ class _Work:
                 return self._failed(cell, OUT_OF_MEMORY_ADVICE)
             self.report.defect(traceback.format_exc())
             return self._failed(cell, f"{type(error).__name__}: {error}")
-        self.report.done(Row(cell.label, "draw", str(path)), "kept" if known else "done")
+        self.report.done(cell.row(str(path)), "kept" if known else "done")
         return Shown(path)
 
     def _failed(self, cell: Cell, fault: str) -> Shown:
-        self.report.done(row_of(cell), "failed", fault)
+        self.report.done(cell.row(), "failed", fault)
         return Shown(None, fault)
 
     def _draw(self, cell: Cell, plan: DrawingPlan, key: str) -> Path:
         if not self._has_room:
-            refuse_beside_training(cell.preset)
+            with _ending_all():
+                refuse_beside_training(cell.preset)
             make_room()
             self._has_room = True
         begun_seconds = time.monotonic()
@@ -106,7 +109,8 @@ class _Work:
         def say(stage: str) -> None:
             nonlocal begun_seconds
             begun_seconds = time.monotonic()  # loading is no drawing
-            if stage != "Drawing":
+            if stage != self._stage:
+                self._stage = stage
                 self.report.stage(stage)
             self._look()
 
@@ -114,7 +118,8 @@ class _Work:
         seconds = time.monotonic() - begun_seconds
         x, y, z = cell.place
         path = self.folder / f"x{x + 1:02d}-y{y + 1:02d}-z{z + 1:02d}-{key}.png"
-        write_picture(picture, path, plan, plan.pictures[0])
+        with _ending_all():
+            write_picture(picture, path, plan, plan.pictures[0])
         speed = Speed(seconds / effort(cell.preset), path.stat().st_size / (picture.width * picture.height))
         self.measured.setdefault(conditions(cell.preset), (cell.preset, []))[1].append(speed)
         return path
@@ -142,3 +147,13 @@ class _Work:
                 note_speed(preset, Speed(middle(seconds), middle(size)))
             except UserError as error:
                 self.report.warn(str(error))
+
+
+@contextmanager
+def _ending_all() -> Iterator[None]:
+    """A user's fault in here is that of all cells."""
+    try:
+        yield
+    except UserError as error:
+        problem = error.problems[0]
+        raise EndError(problem.message, problem.where) from error

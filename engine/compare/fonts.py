@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 from PIL import ImageFont
 
@@ -53,7 +54,8 @@ def lacks(font: Font, letters: Sequence[str]) -> list[str]:
 
 
 def _drawn(font: Font, letter: str) -> bytes:
-    return bytes(font.getmask(letter))
+    mask: Any = font.getmask(letter)
+    return bytes(mask)
 
 
 @cache

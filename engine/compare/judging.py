@@ -33,8 +33,8 @@ class Scores:
 @dataclass(frozen=True)
 class Ends:
     """What scores are held against. `base_…`: the base model's pictures of the same prompts and seeds; `own_likeness`
-    and `own_diversity`: the training pictures among themselves; `plain_diversity`: the base model's pictures of other
-    seeds, for prompts without the trigger word; `best_loss`: the lowest validation loss of all candidates.
+    and `own_diversity`: the training pictures among themselves; `plain_apart`: how far the base model's pictures of all
+    prompts without the trigger word are from each other; `best_loss`: the lowest validation loss of all candidates.
     """
 
     base_likeness: float
@@ -42,8 +42,18 @@ class Ends:
     base_fidelity: float | None = None
     base_diversity: float | None = None
     own_diversity: float | None = None
-    plain_diversity: float | None = None
+    plain_apart: float | None = None
     best_loss: float | None = None
+
+    @property
+    def way(self) -> float:
+        """From the base model's likeness to that of the training pictures."""
+        return self.own_likeness - self.base_likeness
+
+    @property
+    def tells_learning(self) -> bool:
+        """Whether there is a way at all: the base model's pictures are not as like them as they are to each other."""
+        return self.way > 1e-6
 
 
 @dataclass(frozen=True)
@@ -76,13 +86,14 @@ class Shares:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A checkpoint at a strength. `name`: as people are told it."""
+    """A checkpoint at a strength. `name`: as people are told it; `step`: None where it is not known."""
 
     name: str
     checkpoint: str
     strength: float
     scores: Scores
     shares: Shares
+    step: int | None = None
 
 
 @dataclass(frozen=True)
@@ -111,13 +122,15 @@ def shares_of(scores: Scores, ends: Ends) -> Shares:
 
     likeness: (l - l_base) / (l_own - l_base), so 0 is the base model and 1 as like as the training pictures are among
     themselves. fidelity: f / f_base. diversity: d / min(d_base, d_own), as a subject has no more variety than its
-    pictures. leak: 1 - leak / d_plain, so 0 is a picture as foreign as one of another seed. drift: 1 - drift / ln 2.
+    pictures. leak: 1 - leak / apart, so 0 is a picture as foreign as one of
+    another prompt or seed. drift: 1 - drift / ln 2.
     validation loss: best / loss.
     """
-    way = ends.own_likeness - ends.base_likeness
-    like = None if scores.likeness is None else (scores.likeness - ends.base_likeness) / way if way > 1e-6 else 0.0
+    like = None
+    if scores.likeness is not None:
+        like = (scores.likeness - ends.base_likeness) / ends.way if ends.tells_learning else 0.0
     variety = [one for one in (ends.base_diversity, ends.own_diversity) if one is not None and math.isfinite(one)]
-    leaked = _ratio(scores.leak, ends.plain_diversity)
+    leaked = _ratio(scores.leak, ends.plain_apart)
     return Shares(
         likeness=None if like is None else within(like),
         fidelity=_share(_ratio(scores.fidelity, ends.base_fidelity)),

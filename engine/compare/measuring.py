@@ -33,13 +33,18 @@ class Seen:
 
 
 def see(files: Files, training: Sequence[Path], features: Callable[[Sequence[Path]], Floats]) -> Seen:
-    """Read every picture once. A training picture that cannot be read is left out; UserError where none can."""
+    """Read every picture once. `training`: those that can be read."""
     paths = list(dict.fromkeys(files.values()))
-    rows = features(paths)
-    readable = [path for path in training if _is_readable(path)]
-    if not readable:
+    rows = dict(zip(paths, features(paths), strict=True))
+    return Seen(rows, features(training), [read_pixels(path) for path in training])
+
+
+def readable(pictures: Sequence[Path]) -> list[Path]:
+    """The training pictures that can be read. Raises UserError where none can."""
+    found = [path for path in pictures if _is_readable(path)]
+    if not found:
         raise UserError("none of the training pictures can be read. Choose a folder with others.", "pictures")
-    return Seen(dict(zip(paths, rows, strict=True)), features(readable), [read_pixels(path) for path in readable])
+    return found
 
 
 def rough(paths: Sequence[Path]) -> Floats:
@@ -60,7 +65,7 @@ def ends_of(files: Files, seen: Seen, with_trigger: int, losses: Sequence[float]
         base_fidelity=base_fidelity,
         base_diversity=_number(scores.diversity([row[0] for row in called])),
         own_diversity=_number(scores.diversity([seen.training])),
-        plain_diversity=_number(scores.diversity([row[0] for row in plain])),
+        plain_apart=_number(scores.diversity([np.concatenate([row[0] for row in plain])])),
         best_loss=min(losses, default=None),
     )
 
@@ -72,7 +77,8 @@ def candidates_of(files: Files, seen: Seen, tried: Sequence[Tried], with_trigger
     found: list[Candidate] = []
     for one in whole:
         measured = measure(files, seen, one, with_trigger)
-        found.append(Candidate(one.name, str(one.checkpoint), one.strength, measured, shares_of(measured, ends)))
+        shares = shares_of(measured, ends)
+        found.append(Candidate(one.name, str(one.checkpoint), one.strength, measured, shares, one.step))
     return found, ends
 
 

@@ -1,4 +1,4 @@
-"""Lists of numbers as people write them: `1, 2, 5`, ranges `0.1-1:0.1`, and A1111's `1-9 (+2)` and `1-9 [5]`."""
+"""Lists as people write them. Numbers: `1, 2, 5`, ranges `0.1-1:0.1`, and A1111's `1-9 (+2)` and `1-9 [5]`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ MOST_VALUES = 500
 _NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)"
 _RANGE = re.compile(rf"({_NUMBER})\s*(?:-|–|…|\.\.\.?)\s*({_NUMBER})\s*(?::\s*({_NUMBER})|\(({_NUMBER})\)|\[(\d+)\])?")
 _WHAT = "is no number and no range like 1-5 or 0.2-1:0.2"
+
+
+def lines_of(text: str) -> list[str]:
+    """The lines, without those that are empty or begin with #."""
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.strip().startswith("#")]
 
 
 def words_of(text: str) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,19 @@ from engine.compare.candidates import Trial, trial_of
 from engine.compare.cells import Place, problems_of
 from engine.compare.clip import clip_problems
 from engine.compare.estimate import estimate, room_problems
-from engine.compare.grid import Item, Legends, Look, ending, grid_picture, save_grid
+from engine.compare.grid import Item, Legends, ending, grid_picture, save_grid
 from engine.compare.judging import Candidate, Judgement, judge, plain
+from engine.compare.layout import AxisLegend, Layout, layout_of
+from engine.compare.plot import font_problems, look_of, warned_of
 from engine.compare.settings import PickSettings
 from engine.compare.timeline import start_values as run_values
 from engine.errors import UserError
 from engine.tools.jobs import jobs_home
-from engine.tools.tool import Proposal, Report, Row, counted
+from engine.tools.tool import Proposal, Report, counted
 
 if TYPE_CHECKING:
     from engine.compare.drawing import Shown
+    from engine.compare.measuring import Seen
 
 TITLE = "Choosing a checkpoint"
 ABOUT = "Draw with every checkpoint of a run at several strengths, measure the pictures, and say which one to take."
@@ -32,8 +35,12 @@ WORDS = "RUN_FOLDER"
 RESULT = "scores.json"
 FORMAT = 1
 WITHOUT_CLIP = (
-    "No CLIP weights are chosen. Likeness, diversity and leak are measured by colours and rough layout alone, and how "
-    "well pictures follow their prompts is not measured. Choose weights in clip.weights to know more."
+    "No CLIP weights are chosen. Likeness, diversity and leak are measured by outlines, colours and rough layout "
+    "alone, and how well pictures follow their prompts is not measured. Choose weights in clip.weights to know more."
+)
+NO_WAY = (
+    "The base model's pictures are as like the training pictures as these are among themselves, so what was learnt "
+    "cannot be told. Write prompts that are like the captions, or choose CLIP weights."
 )
 Settings = PickSettings
 
@@ -46,7 +53,7 @@ def start_values(words: list[str]) -> dict[str, Any]:
 def propose(settings: PickSettings) -> Proposal:
     """All pictures in the order of drawing. Raises PresetError with the faults of settings."""
     trial = trial_of(settings)
-    problems = problems_of(trial.cells)
+    problems = [*problems_of(trial.cells), *font_problems(settings.grid)]
     if settings.clip.weights:
         problems += clip_problems(settings.clip.weights, settings.clip.model)
     taken = estimate([cell.preset for cell in trial.cells], len(trial.cells))
@@ -55,20 +62,27 @@ def propose(settings: PickSettings) -> Proposal:
     prompts = f"{trial.with_trigger} with and {len(trial.prompts) - trial.with_trigger} without the trigger word"
     summary = f"{candidates}, {counted(len(trial.prompts), 'prompt')} ({prompts}), {trial.seeds} seeds: {taken.text}"
     note = "" if settings.clip.weights else f" {WITHOUT_CLIP}"
-    rows = tuple(Row(cell.label, "draw") for cell in trial.cells)
+    rows = tuple(cell.row() for cell in trial.cells)
     return Proposal(rows, summary + note, tuple(problems), content=trial)
 
 
 def carry_out(proposal: Proposal, settings: PickSettings, report: Report) -> None:
     """Draw what is missing, measure, and write scores.json. Nothing is judged of pictures that are not there."""
+    from engine.compare.clip import Clip
     from engine.compare.drawing import draw_cells
+    from engine.compare.measuring import readable
 
     trial: Trial = proposal.content
+    layout_of_trial(trial).write(report.folder)
+    training = readable(trial.training)
+    if settings.clip.weights:  # what cannot be read is told before hours of drawing
+        report.stage("Looking at CLIP's weights")
+        Clip(settings.clip.weights, settings.clip.model, "cpu")
     shown = draw_cells(trial.cells, report)
     if report.is_stop_asked():
         return
     report.stage("Measuring the pictures")
-    result = _judged(trial, shown, settings)
+    result = _judged(trial, training, shown, settings)
     write_text_whole(report.folder / RESULT, json.dumps(_finite(result), ensure_ascii=False, indent=1) + "\n")
     report.stage("Making the grid")
     _write_grid(trial, shown, settings, report)
@@ -76,7 +90,17 @@ def carry_out(proposal: Proposal, settings: PickSettings, report: Report) -> Non
         print(sentence, flush=True)
 
 
-def _judged(trial: Trial, shown: Mapping[Place, Shown], settings: PickSettings) -> dict[str, Any]:
+def layout_of_trial(trial: Trial) -> Layout:
+    """Its axes: candidates with the base model first, prompts, seeds."""
+    names = ("base model", *(one.name for one in trial.tried))
+    seeds = tuple(f"seed {number + 1}" for number in range(trial.seeds))
+    axes = AxisLegend("candidate", names), AxisLegend("prompt", trial.prompts), AxisLegend("seed", seeds)
+    return layout_of(axes, trial.cells)
+
+
+def _judged(
+    trial: Trial, training: Sequence[Path], shown: Mapping[Place, Shown], settings: PickSettings
+) -> dict[str, Any]:
     """What goes into scores.json. Raises UserError where the base model's pictures are not all there."""
     from engine.compare.measuring import candidates_of, rough, see
 
@@ -86,13 +110,15 @@ def _judged(trial: Trial, shown: Mapping[Place, Shown], settings: PickSettings) 
         raise UserError("the base model's pictures could not all be drawn, so there is nothing to compare with.")
     notes: list[str] = []
     if settings.clip.weights:
-        seen = _seen_by_clip(trial, files, settings)
+        seen = _seen_by_clip(trial, training, files, settings)
     else:
-        seen = see(files, trial.training, rough)
+        seen = see(files, training, rough)
         notes.append(WITHOUT_CLIP)
     candidates, ends = candidates_of(files, seen, trial.tried, trial.with_trigger)
     if len(candidates) < len(trial.tried):
         notes.append(f"{len(trial.tried) - len(candidates)} of {len(trial.tried)} could not be drawn and are left out.")
+    if not ends.tells_learning:
+        notes.append(NO_WAY)
     if not any(one.loss is not None for one in trial.tried):
         notes.append("The run measured no validation loss, so it does not count.")
     judgement = judge(candidates)
@@ -101,17 +127,15 @@ def _judged(trial: Trial, shown: Mapping[Place, Shown], settings: PickSettings) 
     return {**told, **result_of(candidates, judgement)}
 
 
-def _seen_by_clip(trial: Trial, files: Mapping[Place, Path], settings: PickSettings) -> Any:
-    import dataclasses
-
+def _seen_by_clip(trial: Trial, training: Sequence[Path], files: Mapping[Place, Path], settings: PickSettings) -> Seen:
     from engine.compare.clip import Clip
     from engine.compare.measuring import see
     from engine.memory import device_of
 
     model = settings.model
     clip = Clip(settings.clip.weights, settings.clip.model, device_of(model.device, "fp32", model.threads, "model"))
-    seen = see(files, trial.training, clip.pictures)
-    return dataclasses.replace(seen, texts=clip.texts(trial.texts))
+    seen = see(files, training, clip.pictures)
+    return replace(seen, texts=clip.texts(trial.texts))
 
 
 def result_of(candidates: Sequence[Candidate], judgement: Judgement) -> dict[str, Any]:
@@ -126,17 +150,13 @@ def result_of(candidates: Sequence[Candidate], judgement: Judgement) -> dict[str
 
 def _write_grid(trial: Trial, shown: Mapping[Place, Shown], settings: PickSettings, report: Report) -> None:
     """Each candidate's first seed of all prompts."""
-    names = ["base model", *(one.name for one in trial.tried)]
+    candidates, prompts, _ = layout_of_trial(trial).axes
     items: dict[tuple[int, int], Item] = {
         (place[1], place[0]): one.path or one.fault for place, one in shown.items() if place[2] == 0
     }
-    grid = settings.grid
-    look = Look(grid.cell_px, grid.most_px, grid.text_px, grid.font, grid.format)
-    try:
-        picture = grid_picture(items, Legends(trial.prompts, tuple(names)), look)
-        save_grid(picture, report.folder / f"grid{ending(grid.format)}")
-    except UserError as error:
-        report.warn(error.problems[0].message, error.problems[0].where)
+    with warned_of(report):
+        picture = grid_picture(items, Legends(prompts.labels, candidates.labels), look_of(settings.grid))
+        save_grid(picture, report.folder / f"grid{ending(settings.grid.format)}")
 
 
 def _finite(value: Any) -> Any:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from engine.compare.cells import Place, Plot, plot_of, problems_of
 from engine.compare.estimate import Estimate, estimate, room_problems
 from engine.compare.grid import Item, Legends, Look, ending, grid_picture, save_grid
+from engine.compare.layout import layout_of_plot
 from engine.compare.settings import CompareSettings, Grid, drawing_values
 from engine.errors import Problem, UserError
 from engine.preset import resolve
 from engine.tools.jobs import jobs_home
-from engine.tools.tool import Proposal, Report, Row, counted
+from engine.tools.tool import Proposal, Report, counted
 
 TITLE = "Comparing"
 ABOUT = "Draw the same picture over up to three axes: checkpoints, strengths, prompts, seeds, any setting."
@@ -30,15 +31,19 @@ def start_values(words: list[str]) -> dict[str, Any]:
 def propose(settings: CompareSettings) -> Proposal:
     """All cells in the order of drawing, and what they take. Raises PresetError with the faults of settings."""
     plot = plot_of(settings)
-    font = settings.grid.font
-    problems = problems_of(plot.cells)
-    if font and not resolve(font).is_file():
-        problems.append(Problem("grid.font", f"there is no file {resolve(font)}. Choose another, or leave it empty."))
+    problems = [*problems_of(plot.cells), *font_problems(settings.grid)]
     taken = estimate_of(plot)
-    rows = tuple(Row(cell.label, "draw") for cell in plot.cells)
+    rows = tuple(cell.row() for cell in plot.cells)
     grids = counted(len(plot.values[2]), "grid")
     summary = f"{taken.text} {grids}."
     return Proposal(rows, summary, (*problems, *room_problems(jobs_home(), taken.bytes)), content=plot)
+
+
+def font_problems(grid: Grid) -> list[Problem]:
+    """A sentence where the font that was chosen is not there."""
+    if not grid.font or resolve(grid.font).is_file():
+        return []
+    return [Problem("grid.font", f"there is no file {resolve(grid.font)}. Choose another, or leave it empty.")]
 
 
 def estimate_of(plot: Plot) -> Estimate:
@@ -52,26 +57,33 @@ def carry_out(proposal: Proposal, settings: CompareSettings, report: Report) -> 
     from engine.compare.drawing import Shown, draw_cells
 
     plot: Plot = proposal.content
+    layout_of_plot(plot).write(report.folder)
     shown: Mapping[Place, Shown] = draw_cells(plot.cells, report)
     report.stage("Making the grids")
     items: dict[Place, Item] = {place: one.path or one.fault for place, one in shown.items()}
-    write_grids(plot, items, settings.grid, report)
+    _write_grids(plot, items, settings.grid, report)
 
 
-def write_grids(plot: Plot, items: Mapping[Place, Item], grid: Grid, report: Report) -> list[Path]:
+def look_of(grid: Grid) -> Look:
+    """How a grid is made, from its settings."""
+    return Look(grid.cell_px, grid.most_px, grid.text_px, grid.font, grid.format)
+
+
+def _write_grids(plot: Plot, items: Mapping[Place, Item], grid: Grid, report: Report) -> None:
     """One grid for each place on z: grid.png, or grid-01.png … A grid that cannot be made is warned of."""
     x, y, z = plot.values
-    look = Look(grid.cell_px, grid.most_px, grid.text_px, grid.font, grid.format)
-    made: list[Path] = []
     for number, value in enumerate(z):
         name = f"grid-{number + 1:02d}" if len(z) > 1 else "grid"
         here = {(place[0], place[1]): item for place, item in items.items() if place[2] == number}
         legends = Legends(tuple(one.label for one in x), tuple(one.label for one in y), value.label)
-        path = report.folder / f"{name}{ending(grid.format)}"
-        try:
-            save_grid(grid_picture(here, legends, look), path)
-        except UserError as error:
-            report.warn(error.problems[0].message, error.problems[0].where)
-            continue
-        made.append(path)
-    return made
+        with warned_of(report):
+            save_grid(grid_picture(here, legends, look_of(grid)), report.folder / f"{name}{ending(grid.format)}")
+
+
+@contextmanager
+def warned_of(report: Report) -> Iterator[None]:
+    """A user's fault in here is a warning: the pictures are drawn, though there is no grid of them."""
+    try:
+        yield
+    except UserError as error:
+        report.warn(error.problems[0].message, error.problems[0].where)

@@ -8,20 +8,19 @@ from typing import Any
 
 from engine.compare.cells import Cell, Place, Plot, plot_of, problems_of
 from engine.compare.estimate import room_problems
-from engine.compare.grid import Item, Look
+from engine.compare.grid import Item
+from engine.compare.layout import layout_of_plot
 from engine.compare.of_run import drawing_of_run
-from engine.compare.plot import estimate_of
+from engine.compare.plot import estimate_of, font_problems, look_of, warned_of
 from engine.compare.settings import Axis, CompareSettings, DrawingGroups, TimelineSettings
 from engine.errors import PresetError, Problem, UserError
 from engine.tools.jobs import jobs_home
-from engine.tools.tool import Proposal, Report, Row
+from engine.tools.tool import Proposal, Report
 
 TITLE = "Drawing a run's way"
 ABOUT = "Draw one prompt with every checkpoint of a run: a strip, or a picture that moves."
 RESUMES = True
 WORDS = "RUN_FOLDER"
-
-
 Settings = TimelineSettings
 
 
@@ -40,8 +39,9 @@ def propose(settings: TimelineSettings) -> Proposal:
     """One row for each checkpoint. Raises PresetError with the faults of settings."""
     plot = _plot(settings)
     taken = estimate_of(plot)
-    problems = (*problems_of(plot.cells), *room_problems(jobs_home(), taken.bytes))
-    return Proposal(tuple(Row(cell.label, "draw") for cell in plot.cells), taken.text, problems, content=plot)
+    files = [*problems_of(plot.cells), *font_problems(settings.grid)]
+    problems = (*files, *room_problems(jobs_home(), taken.bytes))
+    return Proposal(tuple(cell.row() for cell in plot.cells), taken.text, problems, content=plot)
 
 
 def _plot(settings: TimelineSettings) -> Plot:
@@ -64,21 +64,19 @@ def carry_out(proposal: Proposal, settings: TimelineSettings, report: Report) ->
     from engine.compare.strip import save_animation, strip_picture
 
     plot: Plot = proposal.content
+    layout_of_plot(plot).write(report.folder)
     shown: Mapping[Place, Shown] = draw_cells(plot.cells, report)
     frames = _frames(plot.cells, shown)
     if not frames:
         return
-    grid, strip = settings.grid, settings.strip
-    look = Look(grid.cell_px, grid.most_px, grid.text_px, grid.font, grid.format)
+    strip, look = settings.strip, look_of(settings.grid)
     report.stage("Putting the pictures together")
-    try:
+    with warned_of(report):
         if strip.kind != "animation":
             picture = strip_picture(frames, strip.columns or min(len(frames), 8), look)
-            save_grid(picture, report.folder / f"timeline{ending(grid.format)}")
+            save_grid(picture, report.folder / f"timeline{ending(look.format)}")
         if strip.kind != "strip":
             save_animation(frames, strip.seconds, look, report.folder / "timeline-animation.webp")
-    except UserError as error:
-        report.warn(error.problems[0].message, error.problems[0].where)
 
 
 def _frames(cells: Sequence[Cell], shown: Mapping[Place, Any]) -> list[tuple[str, Item]]:
