@@ -15,7 +15,9 @@ from pathlib import Path
 from engine.preset import ROOT
 
 # Sentences of these are told before and during a run, on the page. Left out: what only programmers or terminals see.
-FOLDERS = ("engine", "engine/rules", "engine/data", "engine/sdxl", "engine/adapters", "engine/lora_tools")
+FOLDERS = (
+    "engine", "engine/rules", "engine/data", "engine/sdxl", "engine/adapters", "engine/lora_tools", "engine/compare",
+)  # fmt: skip
 OUTSIDE = {
     "commands", "queue_commands", "forecast_commands", "doctor", "processes", "imports", "compat", "undo", "toml_text",
     "kohya_table", "settings_table", "optimizer_table", "failures_table", "sentence", "forecast_words", "installed",

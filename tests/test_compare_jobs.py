@@ -140,7 +140,7 @@ def test_the_command_line_begins_with_a_preset_and_tells_before_it_draws(tmp_pat
     assert main([*words, "--dry-run", "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["source"] for row in told["rows"]] == ["CFG 1", "CFG 2", "CFG 3"]
-    assert told["summary"].startswith("3 pictures, no time is known")
+    assert told["summary"].startswith("Pictures to draw: 3. Time: not known")
     assert main([*words, "--set", "loras.files=nothing.safetensors", "--dry-run"]) == 2
     assert "there is no file" in capsys.readouterr().err
     assert main(["compare", str(tmp_path), "--dry-run"]) == 2

@@ -37,10 +37,11 @@ class Estimate:
     @property
     def text(self) -> str:
         """In words."""
-        shared = f" ({self.cells:,} cells; equal ones share a picture)" if self.cells != self.pictures else ""
-        time = f"about {time_text(self.seconds)}" if self.seconds is not None else "no time is known yet here"
-        noun = "picture" if self.pictures == 1 else "pictures"
-        return f"{self.pictures:,} {noun}{shared}, {time}, {size_text(self.bytes)}."
+        shared = f" Cells: {self.cells:,}; equal ones share a picture." if self.cells != self.pictures else ""
+        time = "not known here before the first comparison"
+        if self.seconds is not None:
+            time = f"about {time_text(self.seconds)}"
+        return f"Pictures to draw: {self.pictures:,}.{shared} Time: {time}. Room: {size_text(self.bytes)}."
 
 
 @dataclass(frozen=True)

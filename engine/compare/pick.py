@@ -22,7 +22,7 @@ from engine.compare.settings import PickSettings
 from engine.compare.timeline import start_values as run_values
 from engine.errors import UserError
 from engine.tools.jobs import jobs_home
-from engine.tools.tool import Proposal, Report, counted
+from engine.tools.tool import Proposal, Report
 
 if TYPE_CHECKING:
     from engine.compare.drawing import Shown
@@ -58,9 +58,9 @@ def propose(settings: PickSettings) -> Proposal:
         problems += clip_problems(settings.clip.weights, settings.clip.model)
     taken = estimate([cell.preset for cell in trial.cells], len(trial.cells))
     problems += room_problems(jobs_home(), taken.bytes)
-    candidates = counted(len(trial.tried), "candidate")
-    prompts = f"{trial.with_trigger} with and {len(trial.prompts) - trial.with_trigger} without the trigger word"
-    summary = f"{candidates}, {counted(len(trial.prompts), 'prompt')} ({prompts}), {trial.seeds} seeds: {taken.text}"
+    others = len(trial.prompts) - trial.with_trigger
+    prompts = f"prompts with the trigger word: {trial.with_trigger}, without: {others}"
+    summary = f"Candidates: {len(trial.tried)}; {prompts}; seeds: {trial.seeds}. {taken.text}"
     note = "" if settings.clip.weights else f" {WITHOUT_CLIP}"
     rows = tuple(cell.row() for cell in trial.cells)
     return Proposal(rows, summary + note, tuple(problems), content=trial)

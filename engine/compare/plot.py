@@ -14,7 +14,7 @@ from engine.compare.settings import CompareSettings, Grid, drawing_values
 from engine.errors import Problem, UserError
 from engine.preset import resolve
 from engine.tools.jobs import jobs_home
-from engine.tools.tool import Proposal, Report, counted
+from engine.tools.tool import Proposal, Report
 
 TITLE = "Comparing"
 ABOUT = "Draw the same picture over up to three axes: checkpoints, strengths, prompts, seeds, any setting."
@@ -34,8 +34,7 @@ def propose(settings: CompareSettings) -> Proposal:
     problems = [*problems_of(plot.cells), *font_problems(settings.grid)]
     taken = estimate_of(plot)
     rows = tuple(cell.row() for cell in plot.cells)
-    grids = counted(len(plot.values[2]), "grid")
-    summary = f"{taken.text} {grids}."
+    summary = f"{taken.text} Grids: {len(plot.values[2])}."
     return Proposal(rows, summary, (*problems, *room_problems(jobs_home(), taken.bytes)), content=plot)
 
 
