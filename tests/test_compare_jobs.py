@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.__main__ import PROGRAM, main
 from engine.compare import COMPARISONS, answers, drawing
-from engine.compare.estimate import effort, speeds
+from engine.compare.estimate import Speed, effort, estimate, note_speed, room_problems, speeds
 from engine.compare.layout import FILE_NAME, read_layout
 from engine.compare.settings import CompareSettings
 from engine.drawing.picture_text import read_settings
@@ -152,6 +152,19 @@ def test_effort_counts_guidance_and_both_passes():
     assert effort(one.changed({"sampling.cfg_scale": 1})) == pytest.approx(10)
     larger = {"hires.on": True, "hires.scale": 2, "hires.denoising_strength": 0.5}
     assert effort(one.changed(larger)) == pytest.approx(2 * (10 + 5 * 4))
+
+
+def test_time_and_room_come_from_pictures_that_were_drawn_in_the_same_way(tmp_path: Path):
+    one = DrawingPreset().changed({"sampling.steps": 10, "picture.width_px": 1000, "picture.height_px": 1000})
+    assert estimate([one, one], 3).seconds is None
+    note_speed(one, Speed(seconds_per_effort=0.5, bytes_per_pixel=1.0))
+    found = estimate([one, one], 3)
+    assert found.seconds == pytest.approx(2 * 20 * 0.5)
+    assert found.bytes == 3_000_000
+    assert "Cells: 3; equal ones share a picture. Time: about 20" in found.text
+    assert estimate([one, one.changed({"model.precision": "fp32"})], 2).seconds is None
+    assert room_problems(tmp_path / "not" / "yet", 1) == []
+    assert "Free some space" in room_problems(tmp_path, 10**18)[0].message
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ from ui.check import check
 from ui.language import read_part, speaking
 from ui.told import PHRASES, SENTENCES, fault, retold
 
-PUT_TOGETHER = {"a number above {1}", "{#1} more folders"}  # of pieces, in the source
+PUT_TOGETHER = {"a number above {1}", "{#1} more folders", "Time: about {1}."}  # of pieces, in the source
 ENGLISH = re.compile(r"[A-Za-z]{2,}(?: [a-z]{2,}){2}")  # three words
 SHIPPED = sorted((ROOT / "presets").glob("*.json"))
 
