@@ -11,27 +11,12 @@ from PIL import Image
 
 from engine.compare.clip import Clip, clip_problems
 from engine.errors import ModelError
-
-CONFIG = {
-    "embed_dim": 16,
-    "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-    "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
-}
+from tests.tiny_clip import tiny_clip
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Config and weights as open_clip lays them."""
-    import torch
-    from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
-    from safetensors.torch import save_file
-
-    made = tmp_path_factory.mktemp("clip")
-    (made / "open_clip_config.json").write_text(json.dumps({"model_cfg": CONFIG, "preprocess_cfg": {}}))
-    torch.manual_seed(1)
-    model = CLIP(16, CLIPVisionCfg(**CONFIG["vision_cfg"]), CLIPTextCfg(**CONFIG["text_cfg"]))
-    save_file(model.state_dict(), made / "open_clip_model.safetensors")
-    return made
+    return tiny_clip(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.mark.slow

@@ -26,6 +26,7 @@ from engine.tools.working import work
 from launchers.worker import ENGINE_TOOLS_ON_GPU
 from tests.micro_model import micro_model
 from tests.painted import Painted
+from tests.tiny_clip import tiny_clip
 
 
 @pytest.fixture(autouse=True)
@@ -200,6 +201,29 @@ def test_a_run_is_judged_and_its_scores_are_written(tmp_path: Path):
     layout = read_layout(job.path)
     assert layout is not None
     assert [len(axis.labels) for axis in layout.axes] == [3, 2, 2]
+
+
+@pytest.mark.slow
+def test_with_clip_pictures_are_held_against_their_prompts_too(tmp_path: Path):
+    weights = tmp_path / "clip"
+    weights.mkdir()
+    sets = {"strengths": "1", "seeds": "2", "model.threads": "1", "clip.weights": str(tiny_clip(weights))}
+    words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
+    assert main(["pick", str(run_folder(tmp_path)), "--job", str(tmp_path / "job"), *words]) == 0
+    told = answers.scores_of(JobFolder(tmp_path / "job"))
+    assert told is not None
+    assert told["features"] == "clip"
+    assert all(one["scores"]["fidelity"] is not None for one in told["candidates"])
+    assert not any("No CLIP weights" in note for note in told["notes"])
+
+
+def test_clip_that_cannot_be_read_is_told_before_anything_is_drawn(tmp_path: Path, capsys: Any):
+    weights = tmp_path / "other.safetensors"
+    weights.write_bytes(b"no weights")
+    words = ["pick", str(run_folder(tmp_path)), "--job", str(tmp_path / "job"), "--set", f"clip.weights={weights}"]
+    assert main([*words, "--set", "clip.model=ViT-B-32"]) == 2
+    assert "cannot be read as a CLIP" in capsys.readouterr().err
+    assert outcomes(JobFolder(tmp_path / "job")) == []
 
 
 def test_what_no_cell_can_be_drawn_after_ends_the_job(tmp_path: Path, monkeypatch: Any):
