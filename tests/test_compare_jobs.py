@@ -192,6 +192,8 @@ def test_a_run_is_judged_and_its_scores_are_written(tmp_path: Path):
     assert all(one["scores"]["fidelity"] is None for one in told["candidates"])
     assert any("No CLIP weights" in note for note in told["notes"])
     assert told["reasons"]
+    knows = told["ends"]["own_likeness"] <= told["ends"]["base_likeness"]
+    assert any("cannot be told" in note for note in told["notes"]) == knows
     assert [one["step"] for one in told["candidates"]] == [2, 4]
     losses = [(row["at"], row["share"]) for row in answers.share_rows(told) if row["score"] == "validation_loss"]
     assert losses == [(2, pytest.approx(0.8)), (4, 1)]
@@ -249,6 +251,12 @@ def test_a_layout_that_cannot_be_read_is_none(tmp_path: Path, written: str | Non
     assert read_layout(tmp_path) is None
 
 
+def test_a_colon_in_a_runs_path_is_told(tmp_path: Path, capsys: Any):
+    run = run_folder(tmp_path).rename(tmp_path / "a: run")
+    assert main(["pick", str(run), "--dry-run"]) == 2
+    assert "a colon in a file's name" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("changes", "where"),
     [
@@ -256,6 +264,8 @@ def test_a_layout_that_cannot_be_read_is_none(tmp_path: Path, written: str | Non
         (["strengths=0"], "strengths"),
         (["pictures=nowhere"], "pictures"),
         (["clip.weights=nowhere"], "clip.weights"),
+        (["prompts=a sks thing", "plain_prompts=a sks thing"], "plain_prompts"),
+        (["grid.font=nowhere.ttf"], "grid.font"),
     ],
 )
 def test_what_pick_cannot_do_is_told(tmp_path: Path, capsys: Any, changes: list[str], where: str):

@@ -12,7 +12,7 @@ from engine.compare import scores
 from engine.compare.candidates import Tried, evenly, has, without
 from engine.compare.features import rough_features
 from engine.compare.judging import MUCH_DRIFT, Candidate, Ends, Scores, Shares, front_of, judge, shares_of
-from engine.compare.measuring import candidates_of, readable, rough, see
+from engine.compare.measuring import candidates_of, ends_of, readable, rough, see
 from engine.errors import UserError
 from tests.painted import Painted
 
@@ -96,6 +96,16 @@ def test_each_score_has_a_scale_with_fixed_ends(measured: Scores, name: str, sha
     ends = Ends(0.4, 0.8, base_fidelity=0.3, base_diversity=0.5, own_diversity=0.2, plain_apart=0.4, best_loss=0.1)
     found = getattr(shares_of(measured, ends), name)
     assert found == (share if share is None else pytest.approx(share))
+
+
+def test_leak_is_held_against_all_the_base_models_pictures_without_the_trigger_word(tmp_path: Path):
+    """Two prompts whose pictures are the same for the same seed: of six pairs four are apart."""
+    painted = Painted(tmp_path)
+    files = {(0, prompt, seed): painted.drawn(0, prompt, seed) for prompt in range(3) for seed in range(2)}
+    seen = see(files, [painted.disc(0, "training"), painted.disc(1, "other")], rough)
+    apart = scores.diversity([np.stack([seen.rows[files[0, 1, seed]] for seed in range(2)])])
+    assert apart > 0.01
+    assert ends_of(files, seen, 1, []).plain_apart == pytest.approx(apart * 4 / 6)
 
 
 def test_outlines_tell_a_subject_before_any_background():
