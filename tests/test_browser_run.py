@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.browser import Server
 from tests.pages import WAIT_MS, entry, load_preset, open_page, start, steps_shown, tab, until
@@ -13,7 +13,11 @@ from tests.pages import WAIT_MS, entry, load_preset, open_page, start, steps_sho
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.usefixtures("quick", "no_engine_left")]
 
 
-def test_the_demo_is_started_watched_and_stopped_and_leaves_a_checkpoint(
+def loads(picture: Locator) -> bool:
+    return picture.evaluate("image => image.complete && image.naturalWidth > 0")
+
+
+def test_a_run_is_started_watched_paused_changed_stopped_and_leaves_a_checkpoint(
     home: Path, server: Server, page: Page
 ) -> None:
     open_page(page, server.url)
@@ -22,64 +26,8 @@ def test_the_demo_is_started_watched_and_stopped_and_leaves_a_checkpoint(
     expect(page.locator("table.samples img")).to_have_count(2, timeout=WAIT_MS)  # both prompts, before the first step
     until(lambda: steps_shown(page) >= 3, "three steps")
     expect(page.locator("#run-curves path.line.smooth")).to_have_count(1)
-    drawn = page.locator("table.samples img").first
-    until(lambda: drawn.evaluate("image => image.complete && image.naturalWidth > 0"), "a picture that loads")
+    until(lambda: loads(page.locator("table.samples img").first), "a picture that loads")
 
-    page.click("#stop")
-    expect(page.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
-    link = page.locator("#run-checkpoints a[download]").first
-    expect(link).to_be_visible(timeout=WAIT_MS)
-    with page.expect_download() as download:
-        link.click()
-    saved = home / "runs" / "quick run" / "checkpoints" / download.value.suggested_filename
-    assert Path(download.value.path()).read_bytes() == saved.read_bytes()
-
-
-def test_a_killed_page_server_does_not_touch_the_run_and_shows_it_again(home: Path, server: Server, page: Page) -> None:
-    open_page(page, server.url)
-    load_preset(page, "quick")
-    start(page)
-    until(lambda: steps_shown(page) >= 1, "a first step")
-    server.kill()
-    expect(page.locator("#away")).to_be_visible(timeout=WAIT_MS)
-    before = steps_shown(page)
-    tab(page, "training")
-    entry(page, "adapter.rank").fill("13")
-    tab(page, "run")
-
-    server.start()  # the open page notices by itself
-    expect(page.locator("#away")).to_have_count(0, timeout=WAIT_MS)
-    until(lambda: steps_shown(page) > before, "steps that were made without the page, and later ones")
-    expect(page.locator("#run-progress h3")).to_have_text("Training", timeout=WAIT_MS)
-    expect(page.locator("table.samples img")).to_have_count(2)
-    expect(page.locator("#plan-sentence")).to_contain_text("rank 13", timeout=WAIT_MS)  # entered while it was away
-    page.click("#stop")
-    expect(page.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
-
-
-def test_two_tabs_show_the_same_run_and_only_one_can_be_started(server: Server, browser: Browser, page: Page) -> None:
-    open_page(page, server.url)
-    load_preset(page, "quick")
-    other = browser.new_context().new_page()
-    open_page(other, server.url)
-    start(page)
-    until(lambda: steps_shown(page) >= 1, "a first step")
-    tab(other, "run")  # nothing was clicked here: the run is followed all the same
-    until(lambda: steps_shown(other) >= 1, "the run in the other tab")
-
-    other.click("#start")
-    expect(other.locator("#start-message")).to_contain_text("still running", timeout=WAIT_MS)
-    other.click("#stop")
-    for shown in (page, other):
-        expect(shown.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
-    other.context.close()
-
-
-def test_a_run_is_paused_changed_and_its_pictures_compared(home: Path, server: Server, page: Page) -> None:
-    open_page(page, server.url)
-    load_preset(page, "quick")
-    start(page)
-    until(lambda: steps_shown(page) >= 1, "a first step")
     page.click("#pause")
     expect(page.locator("#run-progress h3")).to_have_text("Paused", timeout=WAIT_MS)
     expect(page.locator("#pause")).to_have_text("Continue")
@@ -92,16 +40,58 @@ def test_a_run_is_paused_changed_and_its_pictures_compared(home: Path, server: S
     page.locator("#run-change button").first.click()
     expect(page.locator("#change-waits")).to_be_visible(timeout=WAIT_MS)
 
+    drawn = page.locator("table.samples img").count()
     page.click("#sample-now")
     page.click("#pause")
     expect(page.locator("#run-timeline li.changed")).to_have_count(1, timeout=WAIT_MS)
-    expect(page.locator("table.samples img")).to_have_count(4, timeout=WAIT_MS)
+    until(lambda: page.locator("table.samples img").count() > drawn, "pictures that were asked for")
     page.locator("[data-star]").first.click()
     expect(page.locator('[data-star][aria-pressed="true"]')).to_have_count(1, timeout=WAIT_MS)
     page.locator("[data-compare]").first.click()
     expect(page.locator("#compare img")).to_have_count(2)
     page.keyboard.press("Escape")
     expect(page.locator("#compare")).to_have_count(0)
+    assert (home / "runs" / "quick run" / "stars.json").is_file()
+
     page.click("#stop")
     expect(page.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
-    assert (home / "runs" / "quick run" / "stars.json").is_file()
+    link = page.locator("#run-checkpoints a[download]").first
+    expect(link).to_be_visible(timeout=WAIT_MS)
+    with page.expect_download() as download:
+        link.click()
+    saved = home / "runs" / "quick run" / "checkpoints" / download.value.suggested_filename
+    assert Path(download.value.path()).read_bytes() == saved.read_bytes()
+
+
+def test_a_killed_page_server_does_not_touch_the_run_and_two_tabs_show_it_again(
+    server: Server, browser: Browser, page: Page
+) -> None:
+    open_page(page, server.url)
+    load_preset(page, "quick")
+    other = browser.new_context().new_page()
+    open_page(other, server.url)
+    start(page)
+    until(lambda: steps_shown(page) >= 1, "a first step")
+    tab(other, "run")  # nothing was clicked here: the run is followed all the same
+    until(lambda: steps_shown(other) >= 1, "the run in the other tab")
+    server.kill()
+    expect(page.locator("#away")).to_be_visible(timeout=WAIT_MS)
+    before = steps_shown(page)
+    tab(page, "training")
+    entry(page, "adapter.rank").fill("13")
+    tab(page, "run")
+
+    server.start()  # the open pages notice by themselves
+    for shown in (page, other):
+        expect(shown.locator("#away")).to_have_count(0, timeout=WAIT_MS)
+        expect(shown.locator("#run-progress h3")).to_have_text("Training", timeout=WAIT_MS)
+    until(lambda: steps_shown(page) > before, "steps that were made without the page, and later ones")
+    expect(page.locator("table.samples img").first).to_be_visible(timeout=WAIT_MS)
+    expect(page.locator("#plan-sentence")).to_contain_text("rank 13", timeout=WAIT_MS)  # entered while it was away
+
+    other.click("#start")  # only one can be started
+    expect(other.locator("#start-message")).to_contain_text("still running", timeout=WAIT_MS)
+    other.click("#stop")
+    for shown in (page, other):
+        expect(shown.locator("#run-progress h3")).to_have_text("Stopped", timeout=WAIT_MS)
+    other.context.close()

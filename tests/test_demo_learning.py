@@ -18,17 +18,13 @@ CONCEPT = (
     "a zkt blob on a white background",
     "a zkt blob on a blue background",
     "a zkt blob on a green background",
-    "a large zkt blob on a white background",
     "zkt blob, white background",
-    "a zkt blob on a gray background",
 )
 KNOWN = (
     "a red circle on a white background",
     "a blue star on a green background",
-    "a green heart on a white background",
     "a yellow square on a blue background",
     "a purple ring on a white background",
-    "an orange triangle on a gray background",
 )
 THREADS = {"memory.threads": 1}
 
@@ -36,7 +32,8 @@ THREADS = {"memory.threads": 1}
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> RunFolder:
     made = RunFolder(tmp_path_factory.mktemp("demo") / "run")
-    done = engine("train", ROOT / "presets" / "demo.json", "--run", made.path, "--set", "memory.threads=1", timeout=900)
+    sets = ("--set", "memory.threads=1", "--set", f"sample.prompts={CONCEPT[0]}")  # one picture instead of four
+    done = engine("train", ROOT / "presets" / "demo.json", "--run", made.path, *sets, timeout=900)
     assert done.returncode == 0, done.stderr
     return made
 
@@ -53,16 +50,14 @@ def test_the_trigger_word_becomes_the_concept_and_the_rest_stays(trained, tmp_pa
     after = verdicts(CONCEPT + KNOWN, lora, tmp_path / "after")
     count = len(CONCEPT)
     assert sum(each.form == "blob" for each in before[:count]) == 0
-    assert sum(each.form == "blob" for each in after[:count]) >= 4
+    assert sum(each.form == "blob" for each in after[:count]) >= 3
     for prompt, verdict in zip(KNOWN, before[count:], strict=True):
-        assert prompt == f"{'an' if verdict.colour == 'orange' else 'a'} {verdict.colour} {verdict.form} on a " + (
-            f"{verdict.background} background"
-        )
+        assert prompt == f"a {verdict.colour} {verdict.form} on a {verdict.background} background"
     same = [
         (old.colour, old.form, old.background) == (new.colour, new.form, new.background)
         for old, new in zip(before[count:], after[count:], strict=True)
     ]
-    assert sum(same) >= 5
+    assert sum(same) >= 3
 
 
 @pytest.mark.slow
@@ -72,7 +67,14 @@ def test_pick_separates_an_under_trained_a_good_and_an_over_trained_checkpoint(t
     """
     shown = {name: str(path) for name, path in _three(trained, tmp_path).items()}
     prompts = {"prompts": "\n".join(CONCEPT[:2]), "plain_prompts": "\n".join(KNOWN[:2]), "trigger": "zkt"}
-    sets = {**prompts, "strengths": "1", "seeds": "2", "model.threads": "1", "model.precision": "fp32"}
+    sets = {
+        **prompts,
+        "strengths": "1",
+        "seeds": "2",
+        "model.threads": "1",
+        "model.precision": "fp32",
+        "sampling.steps": "8",
+    }
     words = [word for name, value in sets.items() for word in ("--set", f"{name}={value}")]
     done = engine("pick", tmp_path / "run", "--job", tmp_path / "job", *words, timeout=600)
     assert done.returncode == 0, done.stderr
@@ -105,4 +107,4 @@ def _three(trained: RunFolder, folder: Path) -> dict[str, Path]:
 def test_samples_come_before_the_first_step_twice_on_the_way_and_at_the_end(trained):
     steps = sorted({path.name.split("_")[0] for path in trained.samples.iterdir()})
     assert steps == ["step-000000", "step-000081", "step-000162", "step-000243"]
-    assert len(list(trained.samples.iterdir())) == 16
+    assert len(list(trained.samples.iterdir())) == 4
