@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -23,11 +24,12 @@ from demo.sampling import Model, draw, load_model
 TARGET = 36
 
 
-def judge_prompts(model: Model, size_px: tuple[int, int], seed: int) -> list[tuple[str, Image.Image, Verdict]]:
-    """(prompt, picture, verdict) for each held-out prompt; picture i has the seed `seed` + i."""
-    seeds = [seed + i for i in range(len(HELD_OUT_PROMPTS))]
-    pictures = draw(model, list(HELD_OUT_PROMPTS), seeds, size_px)
-    return [(p, picture, judge_picture(picture)) for p, picture in zip(HELD_OUT_PROMPTS, pictures, strict=True)]
+def judge_prompts(
+    model: Model, size_px: tuple[int, int], seed: int, prompts: Sequence[str] = HELD_OUT_PROMPTS
+) -> list[tuple[str, Image.Image, Verdict]]:
+    """(prompt, picture, verdict) for each prompt; picture i has the seed `seed` + i."""
+    pictures = draw(model, list(prompts), [seed + i for i in range(len(prompts))], size_px)
+    return [(p, picture, judge_picture(picture)) for p, picture in zip(prompts, pictures, strict=True)]
 
 
 def is_right(prompt: str, verdict: Verdict) -> bool:
