@@ -17,7 +17,11 @@ from engine.preset import ROOT
 # Sentences of these are told before and during a run, on the page. Left out: what only programmers or terminals see.
 FOLDERS = (
     "engine", "engine/rules", "engine/data", "engine/sdxl", "engine/adapters", "engine/lora_tools", "engine/compare",
+    "engine/drawing", "engine/failures", "engine/kohya", "engine/onetrainer", "engine/tools", "captioning",
+    "captioning/bench", "captioning/models",
 )  # fmt: skip
+NOTES_OF = ("engine/kohya", "engine/onetrainer")  # whatever they say stands in a receipt
+
 OUTSIDE = {
     "commands", "queue_commands", "forecast_commands", "doctor", "processes", "imports", "compat", "undo", "toml_text",
     "kohya_table", "settings_table", "optimizer_table", "failures_table", "sentence", "forecast_words", "installed",
@@ -25,11 +29,39 @@ OUTSIDE = {
     "configs", "latents", "parts", "storage", "text", "weights", "checkpoint", "tokenizer", "narrow", "keys",
     "near_same", "looks", "packs", "layers", "samplers", "tokens", "plan_memory", "pace", "forecast", "facts",
 }  # fmt: skip
-TOLD_BY = {"Problem": 1, "Warned": 0, "Failed": 0, "warn": 0}
+TOLD_BY = {"Problem": 1, "Warned": 0, "Failed": 0, "warn": 0, "Row": 3, "done": 2, "Proposal": 1}
 _FAULTS = {"UserError", "DatasetError", "ModelError", "MissingPackage", "SentenceError"}
 _MOST = 64  # ways in which a sentence is put together
 
 Scope = Mapping[str, list[ast.expr]]
+
+
+@cache
+def notes() -> tuple[str, ...]:
+    """All texts of at least three words that a receipt is put together from, each once."""
+    found: dict[str, None] = {}
+    for folder in NOTES_OF:
+        for path in sorted({*(ROOT / folder).glob("*.py")} - {ROOT / "engine/kohya/receipt.py"}):  # said by the page
+            found |= dict.fromkeys(_words_in(ast.parse(path.read_text(encoding="utf-8"))))
+    return tuple(found)
+
+
+def _words_in(tree: ast.AST) -> Iterator[str]:
+    """All texts outside of documentation and patterns."""
+    parts = [child for node in ast.walk(tree) for child in ast.iter_child_nodes(node) if _is_silent(node)]
+    silent = {id(node) for part in parts for node in ast.walk(part)}
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Constant, ast.JoinedStr)) and id(node) not in silent:
+            for text in _texts(node, {}):
+                normal = _numbered(f"{text}{{value}}" if text.endswith(": ") else text.strip(" ;"))
+                if len(re.sub(r"\{\d+\}", " ", normal).split()) > 2:
+                    yield normal
+
+
+def _is_silent(node: ast.AST) -> bool:
+    """Whether the texts right in it are no words of their own."""
+    is_pattern = isinstance(node, ast.Call) and getattr(node.func, "attr", "") in ("compile", "sub", "add_argument")
+    return is_pattern or isinstance(node, (ast.Expr, ast.JoinedStr))
 
 
 @cache

@@ -14,7 +14,7 @@ from engine.forecast import forecast_here
 from engine.forecast_words import rows
 from engine.plan import make_plan
 from engine.preset import BY_PATH, ROOT, Preset, load
-from tests.engine_sentences import sentences
+from tests.engine_sentences import notes, sentences
 from tests.test_preset import BROKEN
 from tests.test_ui_problems import TABLE, faulty
 from ui import form
@@ -22,7 +22,10 @@ from ui.check import check
 from ui.language import read_part, speaking
 from ui.told import PHRASES, SENTENCES, fault, retold
 
-PUT_TOGETHER = {"a number above {1}", "{#1} more folders", "Time: about {1}."}  # of pieces, in the source
+PUT_TOGETHER = {  # of pieces, in the source
+    "a number above {1}", "{#1} more folders", "Time: about {1}.", "This is {1}; {2}, {3}.",
+    "Shorten it (character {1}).", "Simplify it (character {1}).",
+}  # fmt: skip
 ENGLISH = re.compile(r"[A-Za-z]{2,}(?: [a-z]{2,}){2}")  # three words
 SHIPPED = sorted((ROOT / "presets").glob("*.json"))
 
@@ -35,8 +38,8 @@ def english_in(message: str) -> list[str]:
 
 
 def test_every_sentence_of_the_engine_is_there_in_chinese() -> None:
-    filled = [re.sub(r"\{(\d+)\}", r"7\1", text) for text in sentences()]
-    assert len(filled) > 300
+    filled = [re.sub(r"\{(\d+)\}", r"7\1", text) for text in (*sentences(), *notes())]
+    assert len(filled) > 900
     assert [text for text in filled if english_in(text)] == [], "write them into ui/languages/zh_told.json"
 
 
@@ -95,7 +98,7 @@ def _threes(english: str) -> list[str]:
 def _source() -> str:
     """All texts of the programs that tell something, and the shipped presets' notes."""
     found = [load(path).about for path in SHIPPED]
-    for folder in ("engine", "launchers", "ui"):
+    for folder in ("engine", "captioning", "launchers", "ui"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if isinstance(node, ast.JoinedStr):
@@ -117,3 +120,22 @@ def test_settings_are_called_by_their_labels_and_names_are_left_alone() -> None:
         )
         assert fault(UserError("is not running.", "run.name")) == f"{BY_PATH['run.name'].zh}: 没有在运行。"
     assert retold("<b>{x}</b>") == "<b>{x}</b>"
+
+
+def test_what_tools_are_about_to_do_is_chinese() -> None:
+    said = (
+        "This is a training folder: 2 folders named like 10_name; 24 images, 20 with captions (.txt) beside them, "
+        "4 without. Atelier can train it as it is.",
+        "3 images to /a/b c, 2 of them enlarged; 1 left out as too small.",
+        "1 caption to write, 3 kept.",
+        "had no effect there either: max_train_steps = 1600 decides; called output_dir today",
+    )
+    told = (
+        "这是训练文件夹：2 个文件夹，命名如 10_name；24 张图像，20 张在旁边有标注（.txt）, 4 张没有标注。"
+        "Atelier 可以直接训练它。",
+        "3 张图像写到 /a/b c, 其中 2 张放大；1 张太小而略去。",
+        "将写出 1 条标注，保留 3 条。",
+        "原来也不起作用：由 max_train_steps = 1600 决定；现在叫 output_dir",
+    )
+    with speaking("zh"):
+        assert tuple(map(retold, said)) == told

@@ -24,7 +24,7 @@ from engine.plan_sizes import size_text
 from engine.preset import resolve
 from ui import thumbnails
 from ui.language import say, word
-from ui.told import fault
+from ui.told import fault, named, retold
 
 PAGE_ITEMS = 60
 _MOST_TAGS = 250
@@ -122,7 +122,7 @@ def _view(request: Request) -> Answer:
             "items": _all_shown(shown),
             "tags": tags.most_common(_MOST_TAGS),
             "tag_count": len(tags),
-            "problems": [str(problem) for problem in opened.problems[:_MOST_SENTENCES]],
+            "problems": [named(problem) for problem in opened.problems[:_MOST_SENTENCES]],
             **_history(opened),
         }
 
@@ -149,7 +149,7 @@ def _all_shown(items: Sequence[Item]) -> list[Answer]:
 
 def _shown(item: Item, small: str | None) -> Answer:
     content = item.content
-    note = content.fault and f"This caption {content.fault}"
+    note = content.fault and retold(f"This caption {content.fault}")
     if content.guessed:
         note = say("Read as {encoding}; it is saved as UTF-8.", encoding=content.guessed)
     return {
@@ -320,7 +320,7 @@ def _outcome(opened: Session, outcome: Outcome) -> Answer:
         "title": outcome.transaction.title if outcome.transaction else "",
         "count": outcome.count,
         "conflicts": [vars(conflict) for conflict in outcome.conflicts],
-        "failed": [str(problem) for problem in outcome.failed[:_MOST_SENTENCES]],
+        "failed": [named(problem) for problem in outcome.failed[:_MOST_SENTENCES]],
         "failed_count": len(outcome.failed),
         **_history(opened),
     }

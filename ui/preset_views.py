@@ -63,8 +63,8 @@ def settings_table(rows: Iterable[tuple[str, Any, Any]], heads: tuple[str, str])
 
 def receipt(found: Receipt, file: str) -> str:
     """What became of each key of an imported file, group by group."""
-    parts = [f"<h4>{escape(file)}: {escape(found.kind)}, {plural(len(found.lines()), 'key')}</h4>"]
-    parts += [f'<p class="quiet">{escape(warning)}</p>' for warning in found.warnings]
+    parts = [f"<h4>{escape(file)}: {escape(retold(found.kind))}, {plural(len(found.lines()), 'key')}</h4>"]
+    parts += [f'<p class="quiet">{escape(retold(warning))}</p>' for warning in found.warnings]
     for group, style, is_open in _GROUPS:
         lines: tuple[Line, ...] = getattr(found, group)
         if lines:
@@ -76,13 +76,13 @@ def receipt(found: Receipt, file: str) -> str:
 
 def export(made: Export) -> str:
     """What a kohya_ss file cannot hold."""
-    notes = "".join(f'<p class="quiet">{escape(note)}</p>' for note in made.notes)
+    notes = "".join(f'<p class="quiet">{escape(retold(note))}</p>' for note in made.notes)
     if not made.lost:
         body = f"<p>{say('Everything in this preset can be said in it.')}</p>"
     else:
         rows = (
             f"<tr><td>{escape(_label(item.setting))}</td><td><code>{_short(item.value)}</code></td>"
-            f"<td><code>{_short(item.there)}</code></td><td>{escape(item.note)}</td></tr>"
+            f"<td><code>{_short(item.there)}</code></td><td>{escape(retold(item.note))}</td></tr>"
             for item in made.lost
         )
         head = say("What kohya_ss cannot hold, or holds differently: {count}", count=len(made.lost))
@@ -102,7 +102,7 @@ def _receipt_row(line: Line) -> str:
     settings = ", ".join(_label(path) for path in line.setting.split(", ") if path)
     return (
         f"<tr><td><code>{escape(line.key)}</code></td><td><code>{_short(line.value)}</code></td>"
-        f"<td>{escape(settings)}</td><td>{escape(line.note)}</td></tr>"
+        f"<td>{escape(settings)}</td><td>{escape(retold(line.note))}</td></tr>"
     )
 
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cache, lru_cache
 
-from engine.errors import UserError
+from engine.errors import Problem, UserError
 from engine.preset import BY_PATH, SECTIONS
 from ui.language import either, read_part, say, speaking, spoken
 from ui.words import place
@@ -31,7 +31,12 @@ def retold(message: str) -> str:
 
 def fault(error: UserError) -> str:
     """What a user's fault says, a line for each problem."""
-    return "\n".join(f"{place(item.where)}: {retold(item.message)}".removeprefix(": ") for item in error.problems)
+    return "\n".join(map(named, error.problems))
+
+
+def named(problem: Problem) -> str:
+    """A problem with what it is about, in a line."""
+    return f"{place(problem.where)}: {retold(problem.message)}".removeprefix(": ")
 
 
 @lru_cache(4096)

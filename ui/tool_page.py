@@ -15,6 +15,7 @@ from engine.tools.tool import Proposal, Row
 from ui import thumbnails, tool_jobs, words
 from ui.data_page import problem_list
 from ui.language import say, word
+from ui.told import retold
 from ui.tool_jobs import JobView
 from ui.tool_table import TOOLS
 from ui.words import escape
@@ -30,6 +31,7 @@ _HEADLINES: dict[Status, str] = {
     "killed": word("Interrupted"),
 }
 _ORDER = ("failed", "done", "kept")  # what is to be seen first
+_WRITTEN = ("caption", "preview")  # the notes of these are captions: the user's own words
 _OUTCOMES = {"done": word("done"), "kept": word("left as it is"), "failed": word("failed")}
 
 
@@ -38,13 +40,14 @@ def proposal(found: Proposal, folder: str, first: int, problems: Sequence[Proble
     if problems:
         return f'<div class="fault"><p>{say("This is in the way:")}</p>{problem_list(problems, "problem")}</div>'
     warnings = problem_list(found.warnings, "warning")
+    summary = escape(retold(found.summary))
     if not found.rows:
-        return f'<div class="sheet"><h4>{say("Nothing to do")}</h4><p>{escape(found.summary)}</p></div>{warnings}'
+        return f'<div class="sheet"><h4>{say("Nothing to do")}</h4><p>{summary}</p></div>{warnings}'
     rows = "".join(_row(row, folder, row.note) for row in found.rows[first : first + PAGE_ROWS])
     head = _heads(say("File"), say("What happens"), say("Becomes"), say("Note"))
     table = f'<table class="plain files"><thead>{head}</thead><tbody>{rows}</tbody></table>'
     note = f'<p class="quiet">{say("Nothing has been changed yet.")}</p>'
-    return f'<div class="sheet"><h4>{escape(found.summary)}</h4>{note}{warnings}{table}</div>'
+    return f'<div class="sheet"><h4>{summary}</h4>{note}{warnings}{table}</div>'
 
 
 def pending() -> str:
@@ -231,11 +234,12 @@ def _heads(*names: str) -> str:
 
 def _row(row: Row, folder: str, note: str, outcome: str = "") -> str:
     is_told = outcome == "failed" or (outcome == "kept" and row.action != "keep")
+    told = note if row.action in _WRITTEN and outcome != "failed" else retold(note)
     mark = f' <span class="tag {outcome}">{say(_OUTCOMES[outcome])}</span>' if is_told else ""
     return (
         f'<tr><td title="{escape(row.source)}">{escape(short_path(row.source, folder))}</td>'
         f'<td class="fixed">{escape(say(row.action))}{mark}</td>'
-        f'<td title="{escape(row.target)}">{escape(short_path(row.target, folder))}</td><td>{escape(note)}</td></tr>'
+        f'<td title="{escape(row.target)}">{escape(short_path(row.target, folder))}</td><td>{escape(told)}</td></tr>'
     )
 
 

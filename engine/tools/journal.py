@@ -191,7 +191,7 @@ def _take_line(line: bytes, number: int, path: Path, found: dict[str, Entry]) ->
             entry = _entry_of_format_1(content, number) if version == 1 else _entry(content)
             found[entry.id] = entry
     except (ValueError, KeyError, TypeError, AttributeError, binascii.Error):
-        raise UserError(f"line {number} is no entry of a journal. Choose a {FILE_NAME}.", str(path)) from None
+        raise UserError(f"line {number} is no entry of a journal. Choose a journal.jsonl.", str(path)) from None
 
 
 def _entry(content: dict[str, Any]) -> Entry:
