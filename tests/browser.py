@@ -147,6 +147,8 @@ class Server:
         try:
             with urllib.request.urlopen(self.url, timeout=5) as answer:
                 return answer.status == 200
+        except urllib.error.HTTPError as error:
+            return error.code == 401  # it asks for its password
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return False
 

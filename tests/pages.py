@@ -94,9 +94,12 @@ def no_engine_left(home: Path) -> Iterator[None]:
             os.kill(started[-1].process_id, 9)
 
 
-def open_page(page: Page, url: str) -> None:
-    """Open the page and wait until it has looked at the form and at the runs."""
+def open_page(page: Page, url: str, password: str = "") -> None:
+    """Open the page, signing in where a password is given, and wait until it has looked at the form and at the runs."""
     page.goto(url)
+    if password:
+        page.fill("input[name=password]", password)
+        page.keyboard.press("Enter")
     expect(page.locator("#plan-sentence .plan")).to_be_visible(timeout=WAIT_MS)
     expect(page.locator("#status .status")).to_be_visible(timeout=WAIT_MS)
 
