@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import events
 from engine.events import KINDS, EventLog, Failed, Progress, Sampled, Stage, Step, Stopped, Warned, read
 
 
@@ -103,3 +105,14 @@ def test_a_log_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path, ca
     log.emit(Stage("one"))
     log.emit(Stage("two"))
     assert capsys.readouterr().err.count("cannot be written") == 1
+
+
+def test_lines_that_are_none_are_passed_over_among_whole_ones_and_all_others_are_read(tmp_path: Path) -> None:
+    log = events.EventLog(tmp_path / "events.jsonl")
+    count = events._LINES_AT_ONCE + 3
+    for number in range(count):
+        log.emit(events.Stopped(number))
+        if number % 200 == 7:
+            with log.path.open("ab") as file:
+                file.write(b'{"kind": "stopped"}\nnone,\n[1]\n{"kind": "stopped", "time": "", "step"\n')
+    assert [entry.event for entry in events.read(log.path)[0]] == [events.Stopped(number) for number in range(count)]

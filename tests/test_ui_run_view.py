@@ -38,8 +38,8 @@ def log(run: RunFolder) -> events.EventLog:
 
 def test_each_look_reads_only_what_is_new(run: RunFolder, log: events.EventLog, monkeypatch) -> None:
     offsets: list[int] = []
-    read = events.read
-    monkeypatch.setattr(events, "read", lambda path, offset=0: (offsets.append(offset), read(path, offset))[1])
+    read = events.read_lines
+    monkeypatch.setattr(events, "read_lines", lambda path, offset=0: (offsets.append(offset), read(path, offset))[1])
     view = RunView(run)
     log.emit(started())
     view.refresh()

@@ -60,10 +60,12 @@ def spill(last: Hardware | None, now_seconds: float, fastest_seconds: float) -> 
 def spill_note(found: Sequence[Hardware], seconds: Sequence[float]) -> str:
     """What has happened and what to do, where the card's memory spilled over. `seconds`: of each step."""
     last = found[-1] if found else None
+    if last is None or max(last.memory_used_bytes or 0, last.reserved_bytes) < _FULL * (last.memory_total_bytes or 0):
+        return ""
     recent = sorted(seconds[-10:])
     now = recent[len(recent) // 2] if recent else 0.0
     times = spill(last, now, min((value for value in seconds if value > 0), default=0.0))
-    if last is None or times is None:
+    if times is None:
         return ""
     text = say(
         "The card's memory is full ({used} of {total}) and a step takes {now} s, {times} times as long as the fastest "

@@ -36,6 +36,7 @@ class Curves:
 
     def add(self, step: events.Step, memory_of_steps: float) -> None:
         """Append one step; the smoothed loss is a bias-corrected moving average over about `memory_of_steps`."""
+        before = len(self.steps)
         self.steps.append(step.step)
         self.losses.append(step.loss)
         if step.loss is not None:
@@ -48,11 +49,11 @@ class Curves:
         self.gradient_norms.append(step.gradient_norm)
         for group, value in step.lr.items():
             if group not in self.rates:
-                self.rates[group] = [None] * (len(self.steps) - 1)
+                self.rates[group] = [None] * before
             self.rates[group].append(value)
-        for line in self.rates.values():
-            if len(line) < len(self.steps):
-                line.append(None)
+        if len(step.lr) < len(self.rates):
+            for line in self.rates.values():
+                line += [None] * (before + 1 - len(line))
 
     def cut(self, step: int) -> None:
         """Forget what came after `step`: a resumed run does those steps again."""
@@ -101,22 +102,21 @@ class RunView:
                 self._forget()
             if size == self._offset:
                 return
-            entries, self._offset = events.read(self.run.events, self._offset)
-            for entry in entries:
+            lines, self._offset = events.read_lines(self.run.events, self._offset)
+            for entry in events.entries(lines):
                 self._take(entry)
-            self.version += len(entries)
+                self.version += 1
 
     def _take(self, entry: events.Entry) -> None:
         event, self.last_time = entry.event, entry.time
+        if isinstance(event, events.Step):  # first: nearly all of them are
+            self._take_step(event)
+            return
         if belongs(entry, self.told[-1] if self.told else None):
             self.told.append(entry)
         if isinstance(event, (events.Paused, events.Continued, events.Started, *_TERMINAL)):
             self.is_paused = isinstance(event, events.Paused)
-        if isinstance(event, events.Step):
-            self.step, self.stage, self.progress = event, "", None
-            steps = self.started.steps if self.started else 1000
-            self.curves.add(event, min(max(steps / 25, 5), 200))
-        elif isinstance(event, events.Started):
+        if isinstance(event, events.Started):
             self.started, self.end, self.step, self.stage, self.progress = event, None, None, "", None
             self.curves.cut(event.from_step)
             self.hardware = [item for item in self.hardware if item.step <= event.from_step]
@@ -141,6 +141,11 @@ class RunView:
             self.warnings[event.message] = event
         elif isinstance(event, _TERMINAL):
             self.end, self.stage, self.progress = event, "", None
+
+    def _take_step(self, event: events.Step) -> None:
+        self.step, self.stage, self.progress = event, "", None
+        steps = self.started.steps if self.started else 1000
+        self.curves.add(event, min(max(steps / 25, 5), 200))
 
     @property
     def steps_done(self) -> int:
