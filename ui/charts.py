@@ -33,7 +33,7 @@ def chart(
     `size` is (width, height) in drawing units; `label` writes the values at the axis, `unit` follows them on hover.
     Lines of the style "points" show their values as dots, since few of them lie far apart.
     """
-    thin = [thinned(line) for line in lines]
+    thin = [thinned(line, min(MOST_POINTS, size[0])) for line in lines]
     values = [y for line in thin for y in line.y if y is not None]
     if not values:
         return ""
