@@ -10,6 +10,7 @@ from PIL import Image
 
 from engine.drawing import draw
 from engine.drawing.conditioning import PromptEncoder
+from engine.drawing.pictures_in import part_around
 from engine.drawing.plan import plan_drawing
 from engine.drawing.prompt_chunks import chunks_of
 from engine.errors import ModelError, PresetError
@@ -136,6 +137,36 @@ def test_the_mask_keeps_what_is_outside(tmp_path, plain):
     assert np.array_equal(inverted[16:48, 16:48], np.asarray(old)[16:48, 16:48])
 
 
+def test_the_part_around_the_mask_is_drawn_into_a_picture_of_its_own_size(tmp_path):
+    old = Image.effect_noise((200, 120), 90).convert("RGB")
+    old.save(tmp_path / "old.png")
+    mask = Image.new("L", (200, 120), 0)
+    mask.paste(255, (150, 40, 170, 50))
+    mask.save(tmp_path / "mask.png")
+    files = {"image__init": str(tmp_path / "old.png"), "image__mask": str(tmp_path / "mask.png")}
+    found = drawn(**files, image__area="masked", image__padding_px=8, image__mask_blur_px=2)[0]
+    differs = (found != np.asarray(old)).any(-1)
+    assert found.shape == (120, 200, 3)
+    assert differs[41:49, 151:169].mean() > 0.9
+    differs[32:58, 142:178] = False
+    assert not differs.any()
+
+
+@pytest.mark.parametrize(
+    ("box", "size_px", "padding_px", "expected"),
+    [
+        ((50, 40, 70, 60), (64, 64), 0, (50, 40, 70, 60)),
+        ((50, 40, 70, 60), (64, 64), 5, (45, 35, 75, 65)),
+        ((50, 40, 70, 60), (128, 64), 0, (40, 40, 80, 60)),
+        ((0, 0, 10, 40), (64, 64), 0, (0, 0, 40, 40)),
+        ((90, 10, 100, 50), (64, 64), 10, (40, 0, 100, 60)),
+        ((0, 0, 100, 80), (64, 128), 32, (0, 0, 100, 80)),
+    ],
+)
+def test_the_part_has_the_shape_that_is_drawn_where_there_is_room(box, size_px, padding_px, expected):
+    assert part_around(box, (100, 80), size_px, padding_px) == expected
+
+
 def test_a_cancelled_drawing_leaves_the_studio_usable(plain):
     plan = plan_drawing(small_drawing(sampling__steps=2))
 
@@ -175,6 +206,15 @@ def test_faults_of_files_are_told_at_once(tmp_path):
     }  # fmt: skip
     assert "Choose it as the refiner" in found["model.base"]
     assert "32×64" in found["image.mask"]
+
+
+def test_a_mask_that_leaves_nothing_to_draw_is_told(tmp_path):
+    for name, shade in (("a", 90), ("black", 0), ("white", 255)):
+        Image.new("L", (64, 64), shade).save(tmp_path / f"{name}.png")
+    files = {"image__init": str(tmp_path / "a.png")}
+    assert "nothing white" in problems(**files, image__mask=str(tmp_path / "black.png"))["image.mask"]
+    inverted = problems(**files, image__mask=str(tmp_path / "white.png"), image__mask_inverted=True)
+    assert "nothing black" in inverted["image.mask"]
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture"])

@@ -96,6 +96,21 @@ def test_a_picture_of_ours_restores_its_preset(tmp_path):
     assert 'Lora hashes: "ink: abc123def456"' in text
 
 
+def test_a_part_around_a_mask_is_told_as_a1111_does_and_comes_back(tmp_path):
+    for name in ("a", "mask"):
+        Image.new("L", (8, 8)).save(tmp_path / f"{name}.png")
+    changes = {"image.init": str(tmp_path / "a.png"), "image.mask": str(tmp_path / "mask.png"), "image.area": "masked",
+               "image.padding_px": 64, "image.mask_inverted": True}  # fmt: skip
+    texts = texts_for(DEFAULT.changed(changes), Drawn(1, "", ""))
+    assert "Mask mode: Inpaint not masked, Inpaint area: Only masked, Masked area padding: 64" in texts["parameters"]
+    assert {path: settings_in(texts).values[path] for path in changes} == changes
+    (tmp_path / "mask.png").unlink()
+    assert settings_in(texts).values["image.area"] == "whole"
+    read = settings_in({"parameters": texts["parameters"]})
+    assert (read.values["image.padding_px"], read.values["image.mask_inverted"]) == (64, True)
+    assert [note.key for note in read.notes] == ["image"]
+
+
 def test_the_users_folder_is_not_named_in_pictures(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "m.safetensors").touch()

@@ -60,6 +60,7 @@ def test_all_faults_are_told_at_once():
     [
         ("sampling.sigmas", {"sampling__sampler": "ddim", "sampling__sigmas": "karras"}),
         ("image.mask", {"image__mask": "mask.png"}),
+        ("image.area", {"image__area": "masked", "image__init": "a.png"}),
         ("hires.on", {"hires__on": True, "image__init": "a.png"}),
         ("image.denoising_strength", {"image__init": "a.png", "image__denoising_strength": 0.1, "sampling__steps": 9}),
         ("hires.denoising_strength", {"hires__on": True, "hires__denoising_strength": 0.1, "hires__steps": 9}),

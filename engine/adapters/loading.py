@@ -17,6 +17,7 @@ from engine.adapter_shapes import Place
 from engine.adapters import ADAPTERS
 from engine.adapters.algorithm import Algorithm
 from engine.adapters.attach import Adapter
+from engine.adapters.cores import without_core
 from engine.adapters.site import Site, weight_shape
 from engine.adapters.targets import PREFIX, UNET, Target, all_targets, diffusers_name, norm_targets
 from engine.errors import ModelError
@@ -81,7 +82,8 @@ def load_adapter_file(path: Path) -> AdapterFile:
         if alpha is not None:
             scalars.setdefault(layer, {})["alpha"] = alpha
     names = [*tensors, *(name for name in scalars if name not in tensors)]
-    layers = {name: layer_of(name, tensors.get(name, {}), scalars.get(name, {}), str(path)) for name in names}
+    plain = {name: without_core(own, name, str(path)) for name, own in tensors.items()}
+    layers = {name: layer_of(name, plain.get(name, {}), scalars.get(name, {}), str(path)) for name in names}
     return AdapterFile(Path(path), layers, header.metadata)
 
 

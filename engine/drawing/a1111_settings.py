@@ -38,9 +38,9 @@ _SILENT = {
     "Model hash", "VAE hash", "Lora hashes", "TI hashes", "Version", "Hashes", "Size", "Steps", "Sampler", "Seed",
     "Schedule type", "CFG scale", "Model", "VAE", "Clip skip", "Denoising strength", "Tiling", "RNG", "ENSD",
     "Hires upscale", "Hires steps", "Hires upscaler", "Hires resize", "Refiner", "Refiner switch at", "Mask blur",
-    "CFG Rescale", "Hires schedule type", "Hires sampler", "Batch size", "Batch pos", "User", "Module 1",
-    "Hires Module 1", "Diffusion in Low Bits", "Distilled CFG Scale", "Face restoration", "Template",
-    "Negative Template", "Created Date", "Civitai resources", "Civitai metadata",
+    "Mask mode", "Inpaint area", "Masked area padding", "CFG Rescale", "Hires schedule type", "Hires sampler",
+    "Batch size", "Batch pos", "User", "Module 1", "Hires Module 1", "Diffusion in Low Bits", "Distilled CFG Scale",
+    "Face restoration", "Template", "Negative Template", "Created Date", "Civitai resources", "Civitai metadata",
 }  # fmt: skip
 
 
@@ -151,6 +151,10 @@ def _read_passes(found: Found, pairs: Mapping[str, str]) -> None:
         put_text_alone(found)
     if "Mask blur" in pairs:
         found.put_number("image.mask_blur_px", pairs["Mask blur"])
+    if "Masked area padding" in pairs:
+        found.put_number("image.padding_px", pairs["Masked area padding"])
+    if "Mask mode" in pairs:
+        found.put("image.mask_inverted", pairs["Mask mode"] == "Inpaint not masked")
     if "Refiner switch at" in pairs:
         found.put_number("refiner.switch_at", pairs["Refiner switch at"])
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from engine.drawing.conditioning import Guidance, Texts, Told, base_ids, expert, refiner_ids
 from engine.drawing.denoising import AfterStep, Denoise, Kept, denoise_latents
-from engine.drawing.pictures_in import Beginning, read_beginning, to_pixels, with_mask
+from engine.drawing.pictures_in import Beginning, Masking, read_beginning, read_part, to_pixels
 from engine.drawing.plan import DrawingPlan, PlannedPicture
 from engine.drawing.samplers import Steps, all_steps, split_at
 from engine.drawing.settings import enlarged_px
@@ -60,9 +60,9 @@ def draw_batch(
             latents = _from_noise(experts, _generators(batch), size_px, look)
         _check_finite(latents)
         pictures = to_pictures(canvas.pixels(latents))
-    if beginning is not None and preset.image.keep_outside:
-        return [beginning.outside_kept(picture) for picture in pictures]
-    return pictures
+    if beginning is None:
+        return pictures
+    return [beginning.finished(picture, preset.image.keep_outside) for picture in pictures]
 
 
 def _check_finite(latents: Tensor) -> None:
@@ -147,10 +147,13 @@ def _beginning(plan: DrawingPlan) -> Beginning | None:
     image, picture = plan.preset.image, plan.preset.picture
     if not image.init:
         return None
-    found = read_beginning(resolve(image.init), (picture.width_px, picture.height_px), image.resize_mode)
+    path, size_px = resolve(image.init), (picture.width_px, picture.height_px)
     if not image.mask:
-        return found
-    return with_mask(found, resolve(image.mask), image.resize_mode, image.mask_inverted, image.mask_blur_px)
+        return read_beginning(path, size_px, image.resize_mode)
+    masking = Masking(resolve(image.mask), image.mask_inverted, image.mask_blur_px)
+    if image.area == "masked":
+        return read_part(path, size_px, masking, image.padding_px)
+    return read_beginning(path, size_px, image.resize_mode, masking)
 
 
 # ---------------------------------------------------------------- experts and VAE

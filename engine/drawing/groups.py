@@ -61,6 +61,8 @@ class Image(Section):
     mask: str = setting("", "A picture of the same size that is white where it is to be drawn anew and black where not.", "蒙版", kind="file")
     mask_inverted: bool = setting(False, "Draw the black part of the mask anew instead.", "反转蒙版", label="Invert the mask", level="advanced")
     mask_blur_px: int = setting(4, "How softly the new part passes into the old.", "蒙版模糊", label="Mask blur", ge=0, le=64, unit="px", level="advanced")
+    area: Literal["whole", "masked"] = setting("whole", "masked draws only the part around the mask, at the width and height above, and puts it into the picture, which keeps its size: for faces and other details.", "重绘区域", label="Draw anew", level="advanced")
+    padding_px: int = setting(32, "How much of the picture around the mask is drawn along, so that the new part fits in.", "蒙版边距", label="Padding around the mask", ge=0, le=1024, unit="px", when={"image.area": "masked"}, level="advanced")
     keep_outside: bool = setting(True, "Put the old picture back outside of the mask, pixel by pixel.", "保留蒙版外", label="Keep what is outside of the mask", level="advanced")
 
 

@@ -83,6 +83,11 @@ def _pairs(preset: DrawingPreset, drawn: Drawn) -> Iterator[tuple[str, object]]:
         yield "Denoising strength", preset.image.denoising_strength
     if preset.image.init and preset.image.mask:
         yield "Mask blur", preset.image.mask_blur_px
+        if preset.image.mask_inverted:
+            yield "Mask mode", "Inpaint not masked"
+        if preset.image.area == "masked":
+            yield "Inpaint area", "Only masked"
+            yield "Masked area padding", preset.image.padding_px
     yield "Clip skip", picture.clip_skip
     if sampling.cfg_rescale:
         yield "CFG Rescale", sampling.cfg_rescale
@@ -170,6 +175,8 @@ def _from_own(text: str) -> Found | None:
             _put_files(found, item, value)
         else:
             found.put(item.path, value)
+    if not found.values.get("image.mask"):
+        found.put("image.area", "whole")
     known = {item.section for item in DRAWING_SETTINGS} | {"kind", "version"}
     strange = [key for key in content if key not in known]
     strange += [

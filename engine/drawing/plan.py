@@ -13,13 +13,14 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from engine.adapter_header import parts_of_file
+from engine.data.images import open_upright
 from engine.drawing.lora_lines import WHERE as LORA_LINES
 from engine.drawing.lora_lines import LoraChoice, read_lora_lines
 from engine.drawing.lora_names import find_lora
 from engine.drawing.prompt_language import StepText, schedule_of, take_loras
 from engine.drawing.settings import DrawingPreset
 from engine.drawing.wildcard_files import drawn_wildcards
-from engine.errors import ModelError, PresetError, Problem, UserError
+from engine.errors import DatasetError, ModelError, PresetError, Problem, UserError
 from engine.home import home
 from engine.preset import resolve
 from engine.sdxl.detect import ModelFacts, identify
@@ -118,10 +119,24 @@ def _picture_problems(preset: DrawingPreset) -> list[Problem]:
     if first and mask and first != mask and image.init != image.mask:
         what = f"has {mask[0]}×{mask[1]} pixels, the picture that it is for {first[0]}×{first[1]}."
         found.append(Problem("image.mask", f"{what} Make it of the same size."))
+    if mask and not _has_something_to_draw(resolve(image.mask), image.mask_inverted, found):
+        colour = "black" if image.mask_inverted else "white"
+        what = f"has nothing {colour} in it, so nothing would be drawn anew. Paint the part that is to change {colour}."
+        found.append(Problem("image.mask", what))
     for where, path in (("preview.decoder", preset.preview.decoder),):
         if path and not resolve(path).is_file():
             found.append(Problem(where, f"there is no file {resolve(path)}. Choose another, or leave it empty."))
     return found
+
+
+def _has_something_to_draw(mask: Path, inverted: bool, problems: list[Problem]) -> bool:
+    """Whether any of the mask counts as white (of one to be inverted: as black)."""
+    try:
+        darkest, lightest = open_upright(mask, "#000000").convert("L").getextrema()
+    except DatasetError as error:
+        problems += [Problem("image.mask", str(problem)) for problem in error.problems]
+        return True
+    return darkest < 128 if inverted else lightest >= 128
 
 
 def _size(where: str, path: Path, problems: list[Problem]) -> tuple[int, int] | None:

@@ -108,6 +108,8 @@ def problems_between(preset: DrawingPreset) -> list[Problem]:
         found.append(Problem("sampling.sigmas", what))
     if image.mask and not image.init:
         found.append(Problem("image.mask", "is for a picture to begin with. Choose one in image.init, too."))
+    if image.area == "masked" and not image.mask:
+        found.append(Problem("image.area", "masked needs a mask. Choose one in image.mask, or set this to whole."))
     if preset.hires.on and image.init:
         what = "is for pictures from text alone; a picture to begin with has its own strength. Switch one of them off."
         found.append(Problem("hires.on", what))

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from engine.adapters.cores import without_core
 from engine.lora_tools.choices import RankChoice
-from engine.lora_tools.lora_file import DOWN, MID, UP, LoraLayer
+from engine.lora_tools.lora_file import DOWN, UP, LoraLayer
 from engine.lora_tools.low_rank import (
     Svd,
     exact_svd,
@@ -35,10 +36,9 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
     LoRA at its rank r (of DoRA: its low-rank part); LoHa at r²; LoKr at the product of its factors' ranks. KeyError
     for other families.
     """
-    given = {suffix: tensor.to(EXACT).flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
+    given = _matrices(tensors, EXACT)
     if layer.family in ("lora", "dora"):
-        exact = {suffix: tensor.to(EXACT) for suffix, tensor in tensors.items()}
-        return layer.scale * given[UP], whole_down(exact).flatten(1)
+        return layer.scale * given[UP], given[DOWN]
     if layer.family == "loha":
         one, two = (given["hada_w1_a"], given["hada_w1_b"]), (given["hada_w2_a"], given["hada_w2_b"])
         up, down = hadamard_factors(one, two)
@@ -47,25 +47,19 @@ def thin_factors(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> tuple[Tenso
     return layer.scale * torch.kron(one[0], two[0]), torch.kron(one[1], two[1])
 
 
-def whole_down(tensors: Mapping[str, Tensor]) -> Tensor:
-    """The lower matrix [r, in, k, k] of a LoRA, in fp32 at least where a core between the matrices is taken into it.
-
-    With one (Tucker, LyCORIS), ΔW[o, i, k] = Σ up[o, a] core[a, b, k] down[b, i]: the sum over b is the lower matrix.
-    """
-    down, core = tensors[DOWN], tensors.get(MID)
-    if core is None:
-        return down
-    wide = torch.promote_types(down.dtype, torch.float32)
-    return torch.einsum("ab...,bi->ai...", core.to(wide), down.flatten(1).to(wide))
+def _matrices(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """The matrices in a number format, a core taken into the lower one, kernels flat."""
+    given = without_core({suffix: tensor.to(dtype) for suffix, tensor in tensors.items()})
+    return {suffix: tensor.flatten(1) for suffix, tensor in given.items() if tensor.dim() > 1}
 
 
 def dense_change(layer: LoraLayer, tensors: Mapping[str, Tensor]) -> Tensor:
     """ΔW [out, in · k · k] in fp32, the scale included."""
-    given = {suffix: tensor.float().flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
+    given = _matrices(tensors, torch.float32)
     if layer.family == "full":
         return given["diff"]
     if layer.family in ("lora", "dora"):
-        return layer.scale * given[UP] @ whole_down({k: t.float() for k, t in tensors.items()}).flatten(1)
+        return layer.scale * given[UP] @ given[DOWN]
     if layer.family == "loha":
         return layer.scale * (given["hada_w1_a"] @ given["hada_w1_b"]) * (given["hada_w2_a"] @ given["hada_w2_b"])
     return layer.scale * torch.kron(_whole(given, "w1"), _whole(given, "w2").contiguous())
@@ -86,7 +80,7 @@ def change_svd(layer: LoraLayer, tensors: Mapping[str, Tensor], limit: int, seed
 
 def _kronecker_svd(layer: LoraLayer, tensors: Mapping[str, Tensor], terms: int) -> Svd:
     """From the decompositions of both factors; the scale goes to the first."""
-    given = {suffix: tensor.to(EXACT).flatten(1) for suffix, tensor in tensors.items() if tensor.dim() > 1}
+    given = _matrices(tensors, EXACT)
     one, two = (_factor_svd(given, number) for number in ("w1", "w2"))
     scale = abs(layer.scale)
     left = one.left if layer.scale >= 0 else -one.left

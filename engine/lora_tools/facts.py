@@ -12,7 +12,7 @@ from typing import Any
 
 from engine.adapter_header import AdapterHeader, known_adapter
 from engine.adapter_names import kohya_layer, part_of
-from engine.lora_tools.numbers import change_norm, difference_norm
+from engine.lora_tools.numbers import are_alike, change_norm, difference_norm
 from engine.lora_tools.stream import CHUNK_BYTES
 from engine.sdxl.layers import TEXT_1, TEXT_2, UNET, block_of
 
@@ -137,11 +137,16 @@ def compare(one: AdapterHeader, two: AdapterHeader) -> Difference:
     ranks = [name for name in shared if one.rank_of(first[name]) != two.rank_of(second[name])]
     if ranks:
         rows.append(("rank", _ranks(one, [first[n] for n in ranks]), _ranks(two, [second[n] for n in ranks])))
-    total = [pair for name in shared if (pair := difference_norm(one, two, first[name], second[name])) is not None]
+    pairs = {name: difference_norm(one, two, first[name], second[name]) for name in shared}
+    total = [pair for pair in pairs.values() if pair is not None]
     apart, whole = (sum(pair[place] ** 2 for pair in total) ** 0.5 for place in (0, 1))
     if apart > 1e-6 * whole:
         share = f"{apart / whole:.2%}" if whole else "–"
         rows.append(("what they do to the weights, apart by", share, f"{len(total):,} layers compared"))
+    rest = [name for name, pair in pairs.items() if pair is None]
+    other = [name for name in rest if not are_alike(one.layers[first[name]], two.layers[second[name]])]
+    if other:
+        rows.append(("tensors of other kinds than LoRA", f"{len(other):,} layers differ", ", ".join(other[:3])))
     for key in sorted(one.metadata.keys() | two.metadata.keys()):
         before, after = one.metadata.get(key, ""), two.metadata.get(key, "")
         if before != after:

@@ -22,15 +22,18 @@ _KRONECKER = ("lokr_w1", "lokr_w1_a", "lokr_w1_b", "lokr_w2", "lokr_w2_a", "lokr
 FAMILIES: dict[str, tuple[frozenset[str], frozenset[str]]] = {
     "dora": (frozenset((DOWN, UP, "dora_scale")), frozenset()),
     "lora": (frozenset((DOWN, UP)), frozenset((MID,))),
-    "loha": (frozenset(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")), frozenset()),
-    "lokr": (frozenset(), frozenset(_KRONECKER)),
+    "loha": (
+        frozenset(("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")), frozenset(("hada_t1", "hada_t2"))
+    ),
+    "lokr": (frozenset(), frozenset((*_KRONECKER, "lokr_t2"))),
     "oft": (frozenset(("oft_blocks",)), frozenset(("rescale",))),
     "glora": (frozenset(("a1.weight", "a2.weight", "b1.weight", "b2.weight")), frozenset()),
     "full": (frozenset(("diff",)), frozenset(("diff_b",))),
     "norm": (frozenset(("w_norm",)), frozenset(("b_norm",))),
     "ia3": (frozenset(("weight",)), frozenset()),
-}
+}  # fmt: skip
 """Family → the tensors that a layer must have, and those that it may have. "norm": the difference of a norm layer."""
+_SHAPED = ("lora", "loha", "full", "norm", "lokr")
 NEEDS_THE_BASE = ("dora", "oft", "glora", "ia3")
 """Families whose change depends on the weights of the base model."""
 NAMES = {
@@ -95,7 +98,7 @@ class LoraLayer:
             core = self.tensors[MID].shape[2:] if MID in self.tensors else ()
             return self.tensors[UP].shape[0], math.prod((*self.tensors[DOWN].shape[1:], *core))
         if self.family == "loha":
-            return self.tensors["hada_w1_a"].shape[0], self.tensors["hada_w1_b"].shape[1]
+            return self._product_shape("hada_w1", "hada_t1")
         if self.family == "lokr":
             small, large = self._kronecker_shapes()
             return small[0] * large[0], small[1] * large[1]
@@ -109,9 +112,17 @@ class LoraLayer:
             whole = self.tensors.get(f"lokr_{number}")
             if whole is not None:
                 return whole.shape[0], math.prod(whole.shape[1:])
-            return self.tensors[f"lokr_{number}_a"].shape[0], self.tensors[f"lokr_{number}_b"].shape[1]
+            return self._product_shape(f"lokr_{number}", f"lokr_{number.replace('w', 't')}")
 
         return of("w1"), of("w2")
+
+    def _product_shape(self, name: str, core: str) -> tuple[int, int]:
+        """Of the matrix that is a product of two; beside a core the first is written turned (LyCORIS)."""
+        one, two = self.tensors[f"{name}_a"].shape, self.tensors[f"{name}_b"].shape
+        middle = self.tensors.get(core)
+        if middle is None:
+            return one[0], math.prod(two[1:])
+        return one[1], math.prod((*two[1:], *middle.shape[2:]))
 
     @property
     def kernel(self) -> tuple[int, ...]:
@@ -119,7 +130,7 @@ class LoraLayer:
 
         Where the tensors do not tell it, the layer's name does: SDXL's convolutions are known.
         """
-        for suffix in (MID, DOWN, "lokr_w2", "diff", "b2.weight"):
+        for suffix in (MID, "hada_t1", "lokr_t2", DOWN, "lokr_w2", "diff", "b2.weight"):
             if suffix in self.tensors:
                 return self.tensors[suffix].shape[2:]
         wide = self.name.endswith(_KERNEL_3) or self.name in _KERNEL_3_WHOLE
@@ -243,7 +254,7 @@ def _is_whole_kronecker(found: set[str]) -> bool:
     return all(
         found & {name, f"{name}_a", f"{name}_b"} in ({name}, {f"{name}_a", f"{name}_b"})
         for name in ("lokr_w1", "lokr_w2")
-    )
+    ) and ("lokr_t2" not in found or "lokr_w2_a" in found)
 
 
 def _check_shapes(layer: LoraLayer, where: str) -> None:
@@ -251,8 +262,8 @@ def _check_shapes(layer: LoraLayer, where: str) -> None:
     pairs = {
         "lora": ((UP, 1, MID, 0), (MID, 1, DOWN, 0)) if MID in layer.tensors else ((UP, 1, DOWN, 0),),
         "dora": ((UP, 1, DOWN, 0),),
-        "loha": (("hada_w1_a", 1, "hada_w1_b", 0), ("hada_w2_a", 1, "hada_w2_b", 0)),
-        "lokr": (("lokr_w1_a", 1, "lokr_w1_b", 0), ("lokr_w2_a", 1, "lokr_w2_b", 0)),
+        "loha": (*_product_pairs("hada_w1", "hada_t1", layer), *_product_pairs("hada_w2", "hada_t2", layer)),
+        "lokr": (*_product_pairs("lokr_w1", "lokr_t1", layer), *_product_pairs("lokr_w2", "lokr_t2", layer)),
     }.get(layer.family, ())
     for one, axis, two, other in pairs:
         if one not in layer.tensors or two not in layer.tensors:
@@ -263,3 +274,29 @@ def _check_shapes(layer: LoraLayer, where: str) -> None:
                 f"holds matrices that do not fit each other: {layer.name} has {list(shapes[0])} and {list(shapes[1])}"
             )
             raise ModelError(f"{what}. The file is damaged, or mixes two LoRAs: choose another file.", where)
+
+
+def _product_pairs(name: str, core: str, layer: LoraLayer) -> tuple[tuple[str, int, str, int], ...]:
+    """(tensor, side, tensor, side) that must be of one size; beside a core the first matrix is written turned."""
+    if core in layer.tensors:
+        return (f"{name}_a", 0, core, 0), (core, 1, f"{name}_b", 0)
+    return ((f"{name}_a", 1, f"{name}_b", 0),)
+
+
+def change_shape(held: Mapping[str, TensorInfo]) -> tuple[int, int] | None:
+    """[out, in · k · k] of the weight that a layer's tensors are for, 0 for a side that they do not tell; None where
+    they tell nothing, or are damaged.
+    """
+    shapes = {suffix: info.shape for suffix, info in held.items()}
+    if "oft_blocks" in shapes and len(shapes["oft_blocks"]) > 2:  # BOFT has stages before the blocks
+        blocks, size = shapes["oft_blocks"][-3], shapes["oft_blocks"][-1]
+        return blocks * size, 0
+    if "b1.weight" in shapes and "b2.weight" in shapes:
+        return (shapes["b1.weight"] or (0,))[0], math.prod(shapes["b2.weight"][1:])
+    family = next((name for name in _SHAPED if FAMILIES[name][0] <= shapes.keys()), None)
+    if family is None or (family == "lokr" and not _is_whole_kronecker(set(shapes))):
+        return None
+    try:
+        return LoraLayer("", family, held, {}, held, {}).matrix_shape
+    except IndexError:
+        return None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.adapter_header import AdapterHeader, known_adapter
-from engine.adapter_names import DOWN, UP
 from engine.drawing.lora_lines import LoraChoice, read_lora_lines
 from engine.errors import ModelError, Problem, UserError
 from engine.lora_tools.checkpoint_layers import Checkpoint, open_checkpoint, refuse_unknown_layers
+from engine.lora_tools.lora_file import change_shape
 from engine.lora_tools.place import room_problem, target_of
 from engine.lora_tools.precision import Precision, size_in
 from engine.plan_sizes import size_text
@@ -108,14 +109,17 @@ def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:
 
 
 def refuse_other_shapes(header: AdapterHeader, checkpoint: Checkpoint) -> None:
-    """ModelError where matrices of LoRA layers do not fit the model's weights."""
+    """ModelError where what an adapter does to a layer does not fit the model's weight, as far as shapes tell."""
     for layer, held in header.layers.items():
         weight = checkpoint.weight_of(layer)
-        if weight is None or DOWN not in held or UP not in held:
+        if weight is None:
             continue
-        shape, down, up = checkpoint.shape_of(weight), held[DOWN].shape, held[UP].shape
-        if len(down) > 1 and len(up) > 1 and (up[0], down[1]) != shape[:2]:
-            what = f"does not fit the model: {layer} is for {up[0]} × {down[1]}, the model has {shape[0]} × {shape[1]}."
+        shape = checkpoint.shape_of(weight)
+        width, inputs = shape[0], math.prod(shape[1:])
+        given = change_shape(held)
+        if given is not None and (given[0] not in (0, width) or given[1] not in (0, inputs)):
+            told, wanted = (" × ".join(str(side) for side in pair if side) for pair in (given, (width, inputs)))
+            what = f"does not fit the model: {layer} is for {told}, the model has {wanted}."
             raise ModelError(f"{what} It was made for another base model.", str(header.path))
 
 

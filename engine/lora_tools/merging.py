@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapter_header import SCALARS, AdapterHeader, is_number, read_number
-from engine.adapter_names import DOTTED, DOWN, MAGNITUDE, MID, UP, part_of
+from engine.adapter_names import DOTTED, MAGNITUDE, part_of
+from engine.adapters.cores import without_core
 from engine.adapters.loading import as_column, fitted, layer_of, site_of
 from engine.adapters.merging import Step, merged_bias, merged_weight
 from engine.adapters.targets import Target
 from engine.drawing.lora_lines import LoraChoice
 from engine.errors import ModelError
-from engine.lora_tools.changes import whole_down
 from engine.lora_tools.checkpoint_layers import Checkpoint, Weight
 from engine.lora_tools.checkpoint_tensors import metadata_of, read_weight, weight_entry
 from engine.lora_tools.precision import Precision, dtype_in
@@ -89,13 +89,10 @@ def step_of(header: AdapterHeader, layer: str, shape: tuple[int, ...], strength:
             what = f"holds numbers that are not finite (NaN or infinite), in {layer}. Choose an earlier checkpoint."
             raise ModelError(what, where)
         tensors[suffix] = as_column(tensor) if suffix == MAGNITUDE and header.naming in DOTTED else tensor
-    if MID in tensors and {DOWN, UP} <= tensors.keys():
-        tensors[DOWN] = whole_down(tensors)
-        del tensors[MID]
     alpha = header.alpha_of(layer)
     if alpha is not None:
         scalars["alpha"] = alpha
-    loaded = layer_of(layer, tensors, scalars, where)
+    loaded = layer_of(layer, without_core(tensors, layer, where), scalars, where)
     site = site_of(Target(part_of(layer) or "", layer, layer, _module(shape), len(shape) == 4), loaded)
     return Step(site, fitted(loaded, layer, site, where), strength)
 

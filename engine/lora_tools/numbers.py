@@ -81,6 +81,21 @@ def _hadamard_norm(held: Arrays) -> float:
     return scale * float(np.sqrt(total))
 
 
+def _hadamard_core_norm(held: Arrays) -> float:
+    """Of a LoHa with cores (Tucker): that of the LoHa whose lower matrices have them in."""
+    plain = dict(held)
+    for number in (1, 2):
+        core, lower = held[f"hada_t{number}"], held[f"hada_w{number}_b"]
+        plain[f"hada_w{number}_a"] = held[f"hada_w{number}_a"].T
+        plain[f"hada_w{number}_b"] = _with_core(core, lower)
+    return _hadamard_norm(plain)
+
+
+def _with_core(core: Array, down: Array) -> Array:
+    """Σ core[a, b, k …] down[b, i] as [a, i · k …]."""
+    return np.einsum("ab...,bi->ai...", core, down).reshape(len(core), -1)
+
+
 def _is_kronecker(held: Mapping[str, object]) -> bool:
     return any(name.startswith("lokr_") for name in held) and all(
         f"lokr_{w}" in held or {f"lokr_{w}_a", f"lokr_{w}_b"} <= held.keys() for w in ("w1", "w2")
@@ -130,6 +145,7 @@ def _locon_norm(held: Arrays) -> float:
 _NORMS: tuple[tuple[set[str], Callable[[Arrays], float]], ...] = (
     ({DOWN, UP, MID}, _locon_norm),
     ({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"}, _hadamard_norm),
+    ({"hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "hada_t1", "hada_t2"}, _hadamard_core_norm),
     ({"diff"}, lambda held: _plain_norm(held["diff"])),
     ({"w_norm"}, lambda held: _plain_norm(held["w_norm"])),
 )
@@ -155,7 +171,17 @@ def _pair(header: AdapterHeader, layer: str) -> tuple[Array, Array] | None:
     rank = down.shape[0]
     alpha = header.alpha_of(layer)
     scale = 1.0 if alpha is None or not rank else alpha / rank
-    return (up.reshape(up.shape[0], -1).astype("<f8") * scale), down.reshape(rank, -1).astype("<f8")
+    down = down.reshape(rank, -1)
+    if MID in held:
+        down = _with_core(read_array(held[MID]), down)
+    return (up.reshape(up.shape[0], -1).astype("<f8") * scale), down.astype("<f8")
+
+
+def are_alike(one: Mapping[str, TensorInfo], two: Mapping[str, TensorInfo]) -> bool:
+    """Whether two layers hold the same tensors, number by number."""
+    if one.keys() != two.keys() or any(one[name].shape != two[name].shape for name in one):
+        return False
+    return all(np.array_equal(read_array(one[name]), read_array(two[name]), equal_nan=True) for name in one)
 
 
 def _product(one: tuple[Array, Array], two: tuple[Array, Array]) -> float:
