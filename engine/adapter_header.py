@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,6 +30,16 @@ SCALARS = ("alpha", "on_input", "scale")
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
 WIDE_TEXT_ENCODER = 1280  # SDXL's second; its first is 768 wide
+
+_OTHER_FAMILIES = {
+    "lora_unet_down_blocks_0_attentions": "Stable Diffusion 1.x or 2.x",
+    "lora_te_": "Stable Diffusion 1.x or 2.x",
+    "lora_te3_": "Stable Diffusion 3",
+    "lora_unet_double_blocks": "FLUX",
+    "lora_unet_single_blocks": "FLUX",
+    "lora_unet_joint_blocks": "Stable Diffusion 3",
+    "lora_prior_": "Stable Cascade",
+}
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,12 @@ class AdapterHeader:
         """The alpha of a layer, beside its tensors or in a configuration; None where nothing says one."""
         info = self.layers[layer].get(ALPHA)
         if info is not None:
-            return read_number(info)
+            value = read_number(info)
+            if not math.isfinite(value):
+                raise ModelError(
+                    f"holds an alpha that is no number (got {value}). The file is damaged.", str(info.path)
+                )
+            return value
         config = self.configs.get(part_of(layer) or "")
         path = path_of(layer, self.layers_per_block)
         if config is None or path is None or not self.rank_of(layer):
@@ -122,6 +138,8 @@ def read_adapter(path: Path) -> AdapterHeader:
 def known_adapter(path: Path) -> AdapterHeader:
     """As `read_adapter`; ModelError where any tensor's name is one that no adapter of SDXL has."""
     found = read_adapter(path)
+    if other := other_family([*found.layers, *found.unknown]):
+        raise ModelError(f"was made for {other}, not for SDXL. Choose a LoRA for SDXL.", str(path))
     if found.unknown or not found.layers:
         first = found.unknown[0].partition(".")[0] if found.unknown else ""
         what = f"its first unknown layer is {first!r}, {len(found.unknown)} in all" if first else "it holds no tensors"
@@ -131,6 +149,11 @@ def known_adapter(path: Path) -> AdapterHeader:
             str(path),
         )
     return found
+
+
+def other_family(names: Iterable[str]) -> str:
+    """The family of models, other than SDXL, that layers or tensors of these names belong to; "" for none."""
+    return next((kind for name in names for start, kind in _OTHER_FAMILIES.items() if name.startswith(start)), "")
 
 
 def parts_of_file(path: Path) -> frozenset[str]:

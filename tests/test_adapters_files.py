@@ -236,7 +236,7 @@ def spoiled(tmp_path: Path, adapter: Adapter, change: Callable[[dict[str, torch.
     ("change", "sentence"),
     [
         (lambda found: found.pop(f"{Q}.lora_up.weight"), f"lacks tensors of the layer {Q}"),
-        (lambda found: found.update({f"{Q}.lora_mid.weight": torch.ones(3)}), "kind that is not known.*lora_mid"),
+        (lambda found: found.update({f"{Q}.lora_odd.weight": torch.ones(3)}), "kind that is not known.*lora_odd"),
         (lambda found: found.update({"model.diffusion_model.x": torch.ones(3)}), "not an SDXL adapter.*'model'"),
         (lambda found: found.clear(), "holds no tensors"),
         (

@@ -99,7 +99,7 @@ def test_bad_input_is_a_sentence_before_anything_is_written(tmp_path: Path) -> N
         "does not have",
         "does not fit the model",
         "cut off",
-        "not an SDXL adapter",
+        "was made for Stable Diffusion 1.x",
         "no such file",
         "strength",
     ):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from engine.adapter_header import parts_of_file
+from engine.adapter_header import known_adapter
 from engine.data.images import open_upright
 from engine.drawing.lora_lines import WHERE as LORA_LINES
 from engine.drawing.lora_lines import LoraChoice, read_lora_lines
@@ -119,7 +119,7 @@ def _picture_problems(preset: DrawingPreset) -> list[Problem]:
     if first and mask and first != mask and image.init != image.mask:
         what = f"has {mask[0]}×{mask[1]} pixels, the picture that it is for {first[0]}×{first[1]}."
         found.append(Problem("image.mask", f"{what} Make it of the same size."))
-    if mask and not _has_something_to_draw(resolve(image.mask), image.mask_inverted, found):
+    elif mask and not _has_something_to_draw(resolve(image.mask), image.mask_inverted, found):
         colour = "black" if image.mask_inverted else "white"
         what = f"has nothing {colour} in it, so nothing would be drawn anew. Paint the part that is to change {colour}."
         found.append(Problem("image.mask", what))
@@ -194,7 +194,7 @@ def _lora_problem(path: Path) -> str:
     if not path.is_file():
         return f"there is no file {path}. Write one `file: strength` a line."
     try:
-        parts = parts_of_file(path)
+        parts = known_adapter(path).parts
     except ModelError as error:
         return " ".join(str(problem) for problem in error.problems)
     return "" if parts else f"{path} is no LoRA for SDXL. Choose another file."

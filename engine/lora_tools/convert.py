@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from engine.adapter_header import AdapterHeader, known_adapter
-from engine.errors import UserError
+from engine.adapter_names import DOWN, MID, UP
+from engine.errors import ModelError, UserError
 from engine.lora_tools.folder_layout import folder_pieces
 from engine.lora_tools.place import SUFFIX, folder_of, note_made, room_problem, target_of
 from engine.lora_tools.precision import Precision, dtype_in, size_in
@@ -106,6 +107,7 @@ def _of_adapter(path: Path, settings: Settings) -> Proposal:
     if settings.layout == "folder":
         raise UserError("is for checkpoints. For a folder of a LoRA choose the naming peft.", "layout")
     header = known_adapter(path)
+    refuse_half_pairs(header)
     naming = header.naming if settings.naming == "same" else settings.naming
     infos = [info for held in header.layers.values() for info in held.values()]
     if naming == header.naming and all(dtype_in(info, settings.precision) == info.dtype for info in infos):
@@ -117,6 +119,18 @@ def _of_adapter(path: Path, settings: Settings) -> Proposal:
     row = Row(str(path), CONVERT, str(target), note)
     summary = f"{counted(len(header.layers), 'layer')} to convert, {size_text(size)}."
     return Proposal((row,), summary, tuple(room_problem(target, size)), content=Conversion(header, target))
+
+
+def refuse_half_pairs(header: AdapterHeader) -> None:
+    """ModelError where a layer has one of LoRA's two matrices, or two of different ranks."""
+    for layer, held in header.layers.items():
+        pair = [held[suffix] for suffix in (DOWN, UP) if suffix in held]
+        if len(pair) == 1:
+            shown = ", ".join(sorted(held))
+            raise ModelError(f"lacks tensors of the layer {layer} (it has {shown}). Copy it again.", str(header.path))
+        if pair and MID not in held and pair[0].shape[:1] != pair[1].shape[1:2]:
+            what = f"holds matrices that do not fit each other, in {layer}. The file is damaged: choose another one."
+            raise ModelError(what, str(header.path))
 
 
 def _adapter_target(output: str, header: AdapterHeader, naming: str) -> Path:

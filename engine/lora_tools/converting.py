@@ -11,6 +11,7 @@ import torch
 from engine.adapter_header import PEFT_CONFIG, PEFT_FILE, AdapterHeader
 from engine.atomic import write_text_whole
 from engine.errors import ModelError
+from engine.lora_tools.checkpoint_checks import is_odd
 from engine.lora_tools.foldering import folder_entries, single_metadata, write_folder
 from engine.lora_tools.precision import DTYPES, FLOATING, Precision, dtype_in
 from engine.lora_tools.renaming import Renamed, rename
@@ -22,7 +23,8 @@ from engine.sdxl.weights import TORCH_DTYPES
 
 
 def convert_adapter(header: AdapterHeader, target: Path, naming: str, precision: Precision, tell: Tell) -> None:
-    """Write a LoRA under other names. ModelError for what has no name there, or does not fit the precision."""
+    """Write a LoRA under other names. ModelError for what is broken, has no name there, or does not fit its format."""
+    _refuse_odd(header)
     wanted: Any = header.naming if naming == "same" else naming
     files = {folder: _narrow(file, precision, str(header.path)) for folder, file in rename(header, wanted).items()}
     if "" in files:
@@ -46,6 +48,13 @@ def convert_checkpoint(facts: ModelFacts, target: Path, layout: str, precision: 
         entries = {name: in_format(info, dtype_in(info, precision), name) for name, info in header.tensors.items()}
         metadata = {key: text for key, text in header.metadata.items() if key not in HASHES}
         write_stream(target, entries, metadata, tell)
+
+
+def _refuse_odd(header: AdapterHeader) -> None:
+    for layer, held in header.layers.items():
+        if any(is_odd(info) for info in held.values()):
+            what = f"holds numbers that are not finite (NaN or infinite), in {layer}. Choose an earlier checkpoint."
+            raise ModelError(what, str(header.path))
 
 
 def _narrow(file: Renamed, precision: Precision, where: str) -> Renamed:

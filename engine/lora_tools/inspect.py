@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.adapter_header import AdapterHeader, known_adapter
 from engine.errors import Problem, UserError
-from engine.lora_tools.facts import Difference, Facts, compare, read_facts
+from engine.lora_tools.facts import FAMILY_WORDS, Difference, Facts, compare, read_facts
 from engine.lora_tools.place import room_problem, target_of
 from engine.lora_tools.stream import HASHES, Entry, copied, kohya_hashes, write_stream
 from engine.plan_sizes import size_text
@@ -70,8 +71,9 @@ def propose(settings: Settings) -> Proposal:
     kinds = ", ".join(facts.families)
     summary = f"{header.path.name}: {kinds}, {counted(len(header.layers), 'layer')}, {size_text(facts.size_bytes)}."
     changes, problems = _changes(settings)
+    warnings = _warnings(facts)
     if not changes:
-        return Proposal((), summary, tuple(problems), content=Look(header, facts, difference))
+        return Proposal((), summary, tuple(problems), warnings, Look(header, facts, difference))
     if len(header.files) > 1:
         raise UserError(
             "is a folder of several files, whose card cannot be changed. Convert it to one file first.", "file"
@@ -82,7 +84,17 @@ def propose(settings: Settings) -> Proposal:
     problems += room_problem(target, facts.size_bytes)
     note = ", ".join(key.removeprefix("modelspec.") for key in changes)
     row = Row(str(header.path), EDIT, str(target), note)
-    return Proposal((row,), summary, tuple(problems), content=Look(header, facts, difference, target, metadata))
+    return Proposal((row,), summary, tuple(problems), warnings, Look(header, facts, difference, target, metadata))
+
+
+def _warnings(facts: Facts) -> tuple[Problem, ...]:
+    odd = [block.name for block in facts.blocks if block.norm is not None and not math.isfinite(block.norm)]
+    what = f"holds numbers that are not finite (NaN or infinite), in {', '.join(odd)}. Choose an earlier checkpoint."
+    found = [Problem(facts.path, what)] if odd else []
+    if strange := facts.families.get(FAMILY_WORDS[""]):
+        lacking = f"{counted(strange, 'layer')} lack tensors, or are of a kind that is not known here. Check it first."
+        found.append(Problem(facts.path, lacking))
+    return tuple(found)
 
 
 def carry_out(proposal: Proposal, settings: Settings, report: Report) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from engine.adapter_header import SCALARS, AdapterHeader, is_number, read_adapter, read_number
+from engine.adapter_header import SCALARS, AdapterHeader, is_number, other_family, read_adapter, read_number
 from engine.adapter_names import DOWN, MID, OFT_PREFIX, UP, Key, Naming, kohya_layer
 from engine.errors import ModelError
 from engine.sdxl.layers import PREFIX, TEXT_1, TEXT_2, UNET
@@ -40,15 +40,6 @@ NAMES = {
     "dora": "DoRA", "lora": "LoRA", "loha": "LoHa", "lokr": "LoKr", "oft": "OFT", "glora": "GLoRA",
     "full": "full differences", "norm": "differences of norms", "ia3": "(IA)³",
 }  # fmt: skip
-_OTHER_FAMILIES = {
-    "lora_unet_down_blocks_0_attentions": "Stable Diffusion 1.x or 2.x",
-    "lora_te_": "Stable Diffusion 1.x or 2.x",
-    "lora_te3_": "Stable Diffusion 3",
-    "lora_unet_double_blocks": "FLUX",
-    "lora_unet_single_blocks": "FLUX",
-    "lora_unet_joint_blocks": "Stable Diffusion 3",
-    "lora_prior_": "Stable Cascade",
-}
 _KERNEL_3 = ("_in_layers_2", "_out_layers_3", "_op", "_conv", "_conv1", "_conv2", "_conv_in", "_conv_out")
 _KERNEL_3_WHOLE = (PREFIX[UNET] + "input_blocks_0_0", PREFIX[UNET] + "out_2")
 
@@ -226,7 +217,7 @@ def part_of(name: str) -> str:
 def _check_names(names: Collection[str], metadata: Mapping[str, str], where: str) -> None:
     known = (*PREFIX.values(), OFT_PREFIX)
     strange = [name for name in names if not name.startswith(known)]
-    other = next((kind for name in names for start, kind in _OTHER_FAMILIES.items() if name.startswith(start)), "")
+    other = other_family(names)
     base = metadata.get("ss_base_model_version", "")
     if not other and base and not base.startswith("sdxl"):
         other = base

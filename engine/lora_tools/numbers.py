@@ -45,8 +45,12 @@ def change_norm(header: AdapterHeader, layer: str) -> float | None:
     try:
         return _change_norm(header, layer)
     except ValueError as error:
-        what = f"holds matrices that do not fit each other, in {layer}. The file is damaged: choose another one."
-        raise ModelError(what, str(header.path)) from error
+        raise _misfit(header, layer) from error
+
+
+def _misfit(header: AdapterHeader, layer: str) -> ModelError:
+    what = f"holds matrices that do not fit each other, in {layer}. The file is damaged: choose another one."
+    return ModelError(what, str(header.path))
 
 
 def _change_norm(header: AdapterHeader, layer: str) -> float | None:
@@ -57,7 +61,7 @@ def _change_norm(header: AdapterHeader, layer: str) -> float | None:
     if _is_kronecker(held):
         return _kronecker_norm({name: read_array(info) for name, info in held.items()})
     pair = None if MAGNITUDE in held else _pair(header, layer)
-    return None if pair is None else float(np.sqrt(max(0.0, _product(pair, pair))))
+    return None if pair is None else _root(_product(pair, pair))
 
 
 Arrays = Mapping[str, Array]
@@ -73,7 +77,7 @@ def _hadamard_norm(held: Arrays) -> float:
     if rank**4 * (rows + columns) < 4 * rank * rows * columns:
         left = np.einsum("oa,ob->oab", one, three).reshape(rows, -1).astype("<f8")
         right = np.einsum("ai,bi->abi", two, four).reshape(-1, columns).astype("<f8")
-        return scale * float(np.sqrt(max(0.0, _product((left, right), (left, right)))))
+        return scale * _root(_product((left, right), (left, right)))
     total = 0.0
     for start in range(0, rows, _BLOCK_ROWS):
         part = slice(start, start + _BLOCK_ROWS)
@@ -117,14 +121,19 @@ def _factor_norm(held: Arrays, factor: str) -> float:
     if factor == "w2" and core is not None:
         return tucker_norm(one.T, core, two)
     pair = one.astype("<f8"), two.astype("<f8")
-    return float(np.sqrt(max(0.0, _product(pair, pair))))
+    return _root(_product(pair, pair))
 
 
 def tucker_norm(up: Array, core: Array, down: Array) -> float:
     """‖Σ up[o, a] core[a, b, k …] down[b, i]‖ = √Σₖ tr(UᵀU Cₖ DDᵀ Cₖᵀ), with up [o, a] and down [b, i]."""
     left, right = up.T.astype("<f8") @ up, down.astype("<f8") @ down.T
     pages = core.reshape(*core.shape[:2], -1).astype("<f8").transpose(2, 0, 1)
-    return float(np.sqrt(max(0.0, float(np.sum((left @ pages) * (pages @ right))))))
+    return _root(float(np.sum((left @ pages) * (pages @ right))))
+
+
+def _root(square: float) -> float:
+    """Of a sum of squares, which rounding may have made negative; NaN stays NaN."""
+    return float(np.sqrt(np.maximum(0.0, square)))
 
 
 def _plain_norm(array: Array) -> float:
@@ -152,14 +161,17 @@ _NORMS: tuple[tuple[set[str], Callable[[Arrays], float]], ...] = (
 
 
 def difference_norm(one: AdapterHeader, two: AdapterHeader, layer: str, other: str) -> tuple[float, float] | None:
-    """(‖ΔW₁ − ΔW₂‖, ‖ΔW₁‖) of two LoRA layers; None where either is of another kind or another shape."""
+    """(‖ΔW₁ − ΔW₂‖, ‖ΔW₁‖) of two LoRA layers; None where either is of another kind or another shape.
+
+    ModelError where the matrices of one do not fit each other.
+    """
     first, second = _pair(one, layer), _pair(two, other)
     if first is None or second is None or first[0].shape[0] != second[0].shape[0]:
         return None
     if first[1].shape[1] != second[1].shape[1]:
         return None
     own, cross, theirs = _product(first, first), _product(first, second), _product(second, second)
-    return float(np.sqrt(max(0.0, own - 2 * cross + theirs))), float(np.sqrt(max(0.0, own)))
+    return _root(own - 2 * cross + theirs), _root(own)
 
 
 def _pair(header: AdapterHeader, layer: str) -> tuple[Array, Array] | None:
@@ -174,7 +186,10 @@ def _pair(header: AdapterHeader, layer: str) -> tuple[Array, Array] | None:
     down = down.reshape(rank, -1)
     if MID in held:
         down = _with_core(read_array(held[MID]), down)
-    return (up.reshape(up.shape[0], -1).astype("<f8") * scale), down.astype("<f8")
+    up = up.reshape(up.shape[0], -1)
+    if up.shape[1] != down.shape[0]:
+        raise _misfit(header, layer)
+    return up.astype("<f8") * scale, down.astype("<f8")
 
 
 def are_alike(one: Mapping[str, TensorInfo], two: Mapping[str, TensorInfo]) -> bool:
