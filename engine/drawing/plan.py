@@ -120,9 +120,9 @@ def _picture_problems(preset: DrawingPreset) -> list[Problem]:
         what = f"has {mask[0]}×{mask[1]} pixels, the picture that it is for {first[0]}×{first[1]}."
         found.append(Problem("image.mask", f"{what} Make it of the same size."))
     elif mask and not _has_something_to_draw(resolve(image.mask), image.mask_inverted, found):
-        colour = "black" if image.mask_inverted else "white"
-        what = f"has nothing {colour} in it, so nothing would be drawn anew. Paint the part that is to change {colour}."
-        found.append(Problem("image.mask", what))
+        white = "has nothing white in it, so nothing would be drawn anew. Paint the part that is to change white."
+        black = "has nothing black in it, so nothing would be drawn anew. Paint the part that is to change black."
+        found.append(Problem("image.mask", black if image.mask_inverted else white))
     for where, path in (("preview.decoder", preset.preview.decoder),):
         if path and not resolve(path).is_file():
             found.append(Problem(where, f"there is no file {resolve(path)}. Choose another, or leave it empty."))
