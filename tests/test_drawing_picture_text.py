@@ -148,6 +148,7 @@ def test_samplers_are_read_in_both_spellings(written):
 NOTED = {
     "Sampler: DPM++ SDE Karras": ["sampler"],
     "Sampler: Euler, Schedule type: Beta": ["sigmas"],
+    "Sampler: Euler a, Schedule type: Karras": ["sigmas"],
     "Sampler: Euler, ENSD: 31337": ["ensd"],
     "Sampler: Euler, Hires upscale: 2, Hires upscaler: R-ESRGAN 4x+": ["upscaler"],
     "Sampler: Euler, Denoising strength: 0.5": ["image"],

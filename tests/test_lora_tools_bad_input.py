@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,38 @@ def test_a_lora_of_another_kind_for_another_base_is_told_before_the_work(tmp_pat
         assert "does not fit the model" in " ".join(problem.message for problem in found.problems), family
         checks = propose("verify", file=tmp_path / f"{family}.safetensors", base=micro_model()).content
         assert [check.is_good for check in checks if check.name == "fits the checkpoint"] == [False], family
+
+
+@pytest.fixture
+def full_disk():
+    """Files end at 20,000 bytes, as on a disk that fills up while something is written."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+WRITING: dict[str, dict[str, Any]] = {
+    "inspect": {"title": "a"},
+    "merge": {},
+    "combine": {},
+    "resize": {"rank": 1},
+    "convert": {"naming": "diffusers"},
+    "merge_checkpoints": {},
+    "prune": {"blocks": "attention"},
+    "cut": {"away": "text_encoders"},
+}
+
+
+@pytest.mark.parametrize("tool", WRITING)
+def test_a_disk_that_fills_up_is_a_sentence(good: Path, tmp_path: Path, tool: str, full_disk) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    about = TOOLS[tool](good, micro_model() if tool == "merge_checkpoints" else good) | WRITING[tool] | {"output": out}
+    code, job = carry_out(tmp_path / "job", tool, **about)
+    lines = [json.loads(line) for line in job.events.read_text(encoding="utf-8").splitlines()]
+    said = [line["message"] for line in lines if line["kind"] == "failed"]
+    notes = [done.row.note for done in job.read_table()[0] if done.outcome == "failed"]
+    assert any("could not be saved" in text for text in [*said, *notes])
+    assert code == 2
+    assert not list(out.iterdir())

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from engine.drawing.parameters_text import Parameters
 from engine.drawing.picture_notes import Found
+from engine.drawing.settings import SPREAD_SAMPLERS
 
 SAMPLERS = {
     "euler": "Euler",
@@ -95,7 +96,9 @@ def put_sampler(found: Found, key: str | None, name: str) -> None:
 
 
 def put_sigmas(found: Found, key: str | None, name: str) -> None:
-    """A spread of the noise levels by our name; None for one that is not here."""
+    """A spread of the noise levels by our name; None for one that is not here. After `put_sampler`: some take none."""
+    if key != "normal" and found.values.get("sampling.sampler") not in (None, *SPREAD_SAMPLERS):
+        key = None
     if key is None:
         found.note("sigmas", name=name, used=SIGMAS["normal"])
     found.put("sampling.sigmas", key or "normal")

@@ -132,11 +132,11 @@ def _picture_problems(preset: DrawingPreset) -> list[Problem]:
 def _has_something_to_draw(mask: Path, inverted: bool, problems: list[Problem]) -> bool:
     """Whether any of the mask counts as white (of one to be inverted: as black)."""
     try:
-        darkest, lightest = open_upright(mask, "#000000").convert("L").getextrema()
+        levels = open_upright(mask, "#000000").convert("L").histogram()
     except DatasetError as error:
         problems += [Problem("image.mask", str(problem)) for problem in error.problems]
         return True
-    return darkest < 128 if inverted else lightest >= 128
+    return any(levels[:128] if inverted else levels[128:])
 
 
 def _size(where: str, path: Path, problems: list[Problem]) -> tuple[int, int] | None:
