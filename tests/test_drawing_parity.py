@@ -184,7 +184,13 @@ def two_loras() -> str:
     return f"{lora_file()}: 0.8: 0.5\n{lora_file('loha', 1)}"
 
 
-@pytest.mark.parametrize(("sampler", "sigmas"), [pair for pair in SHARED if pair[0] != "heun"])
+FEW = (("euler_a", "normal"), ("dpmpp_2m", "karras"))
+WITHOUT_HEUN = [
+    pytest.param(*pair, marks=() if pair in FEW else pytest.mark.slow) for pair in SHARED if pair[0] != "heun"
+]
+
+
+@pytest.mark.parametrize(("sampler", "sigmas"), WITHOUT_HEUN)
 def test_base_with_loras_and_refiner(sampler: str, sigmas: str):
     """diffusers' pipelines with the weights that the LoRAs were merged into, handed over as its manual has it."""
     preset = small_drawing(
