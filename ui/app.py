@@ -10,6 +10,7 @@ from ui import (
     caption_panel,
     captions_tab,
     chooser,
+    comparing_tab,
     data_tab,
     first_steps,
     form_answers,
@@ -62,6 +63,8 @@ def build() -> gr.Blocks:
                 run_tab.build()
             with gr.Tab("Sample", id="sample", elem_id="tab-sample", render_children=True):
                 sample_tab.build()
+            with gr.Tab("Compare", id="compare", elem_id="tab-compare", render_children=True):
+                comparing_tab.build()
             with gr.Tab("Tools", id="tools", elem_id="tab-tools", render_children=True) as tools_place:
                 tools = tools_tab.build(tool_timers[4])
             with gr.Tab("Queue", id="queue", elem_id="tab-queue", render_children=True):

@@ -14,13 +14,14 @@ from engine.run import RunFolder
 from launchers.worker import start_worker
 from ui import served, thumbnails, words
 from ui.gallery_view import copy_button, step_name
-from ui.language import say
+from ui.language import say, word
 from ui.run_view import RunView
 from ui.told import fault
 from ui.words import escape
 
 _DRAWN = "drawn"  # in the run's folder: a folder for each checkpoint that was drawn with once more
 _MOST_SHOWN = 60
+_COMPARE = word("Open them on the tab Compare: one prompt with each of them")
 
 
 def panel(view: RunView) -> str:
@@ -48,7 +49,8 @@ def panel(view: RunView) -> str:
         return f'<div class="sheet"><h4>{say("Checkpoints")}</h4><p class="quiet">{text}</p></div>'
     where = f'<p class="quiet">{say("In {folder}", folder=f"<code>{escape(view.run.checkpoints)}</code>")}</p>'
     table = f'<div class="scroll"><table class="plain"><tbody>{"".join(rows)}</tbody></table></div>'
-    return f'<div class="sheet"><h4>{say("Checkpoints")}</h4>{table}{where}{_drawn_later(view.run)}</div>'
+    head = say("Checkpoints") + _button("compare-run", view.run.path, say("Compare checkpoints"), say(_COMPARE))
+    return f'<div class="sheet"><h4>{head}</h4>{table}{where}{_drawn_later(view.run)}</div>'
 
 
 def _button(name: str, value: object, text: str, title: str) -> str:

@@ -250,7 +250,7 @@ window.atelier = (() => {
     return low > 0 && x - xs[low - 1] < xs[low] - x ? low - 1 : low;
   }
   document.addEventListener("mousemove", (event) => {
-    const svg = event.target.closest?.("svg.chart");
+    const svg = event.target.closest?.("svg.chart[data-points]");
     if (!svg) {
       document.getElementById("chart-tip")?.remove();
       document.querySelectorAll("svg.chart .cursor").forEach((line) => (line.style.visibility = "hidden"));
@@ -324,8 +324,29 @@ window.atelier = (() => {
   lookForServer();
   setInterval(lookForServer, 4000);
 
+  // A text goes to the clipboard; whether it did. Other addresses than this machine's own have none without https.
+  async function copied(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const field = el("textarea", { value: text });
+      document.body.append(field);
+      field.select();
+      const done = document.execCommand("copy");
+      field.remove();
+      return done;
+    }
+  }
+  async function copyBy(button, text) {
+    const words = button.textContent;
+    button.textContent = (await copied(text)) ? say("Copied") : say("Copying is not allowed here");
+    setTimeout(() => { button.textContent = words; }, 1500);
+  }
+  const copies = (title, text) => el("button", { type: "button", text: title, onclick: ({ currentTarget }) => copyBy(currentTarget, text) });
+
   showLevel("basic");
   return {
-    el, say, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, tellMarks, goToField, fillField, openSection, openTab, drawnPlace,
+    el, say, copyBy, copies, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, tellMarks, goToField, fillField, openSection, openTab, drawnPlace,
   };
 })();

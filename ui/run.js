@@ -4,7 +4,7 @@ window.atelierRun = (() => {
   const PAUSE_MS = { running: 1000, resting: 2000, hidden: 5000 };
   const state = { server: null, key: "", run: "", active: "", seen: {}, log: "", wanted: "" };
   const byId = (id) => document.getElementById(id);
-  const { el, say } = window.atelier;
+  const { el, say, copyBy } = window.atelier;
   const BUTTONS = [["resume", say("Resume")], ["stop", say("Stop")], ["stop_after_epoch", say("Stop after this epoch")],
     ["pause", say("Pause")], ["save", say("Save now")], ["sample", say("Sample now")]];
   const IDS = { resume: "resume", stop: "stop", stop_after_epoch: "stop-after", pause: "pause", save: "save-now", sample: "sample-now" };
@@ -145,30 +145,13 @@ window.atelierRun = (() => {
     if (goOn !== undefined) return window.atelier.fillField("adapter.start_from", goOn);
     if (star !== undefined) return done(await ask("star", { path: star }));
     if (copy === undefined) return window.atelierCompare.open(button.closest("tr"));
-    const words = button.textContent;
-    button.textContent = (await copied(copy)) ? say("Copied") : say("Copying is not allowed here");
-    setTimeout(() => { button.textContent = words; }, 1500);
+    copyBy(button, copy);
   });
   async function drawAgain(checkpoint) {
     const { message, error } = await ask("draw", { checkpoint });
     tell(message || error || say("In the queue: the pictures appear below the checkpoints as soon as the device is free."), !(message || error));
     look();
   }
-  // Other addresses than this machine's own have no clipboard without https: there a field is selected and copied.
-  async function copied(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch {
-      const field = el("textarea", { value: text });
-      document.body.append(field);
-      field.select();
-      const done = document.execCommand("copy");
-      field.remove();
-      return done;
-    }
-  }
-
   function start(element, server) {
     Object.assign(state, { server, key: element.querySelector("#status-line").dataset.key });
     document.addEventListener("visibilitychange", () => document.hidden || look());

@@ -1,7 +1,7 @@
 // The tab "Sample": what is drawn now, the pictures that were, and ways to put something into its form. Prompts and names
 // are only ever put in as text (textContent).
 window.atelierSample = (() => {
-  const { el, say, showMarks } = window.atelier;
+  const { el, say, showMarks, copies } = window.atelier;
   const fields = window.atelierFields;
   const GROUP = "drawing", EDITED_MS = 250;
   const PAUSE_MS = { busy: 500, resting: 2500, hidden: 8000 };
@@ -161,26 +161,6 @@ window.atelierSample = (() => {
       about?.notes?.length ? el("ul", { class: "notes" }, ...about.notes.map((text) => el("li", { text }))) : null,
       about?.rows?.length ? el("dl", {}, ...about.rows.flatMap(([label, value]) => [el("dt", { text: label }), el("dd", { text: value })])) : null);
   }
-  function copies(title, text) {
-    const made = button(title, async () => {
-      made.textContent = (await copied(text)) ? say("Copied") : say("Copying is not allowed here");
-      setTimeout(() => { made.textContent = title; }, 1500);
-    });
-    return made;
-  }
-  async function copied(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-      return true;
-    } catch { // other addresses than this machine's own have no clipboard without https
-      const field = el("textarea", { value: text });
-      document.body.append(field);
-      field.select();
-      const done = document.execCommand("copy");
-      field.remove();
-      return done;
-    }
-  }
   async function choose(picture) {
     Object.assign(state, { chosen: picture, about: null, told: "" });
     drawLive();
@@ -295,13 +275,16 @@ window.atelierSample = (() => {
     if (values) fill({ values });
   }
 
+  // Settings from elsewhere go into the form, which is shown: see `fill`.
+  function take(what) {
+    byId("tab-sample-button")?.click();
+    return arrived.then(() => fill(what));
+  }
   // "Sample with it" beside a checkpoint of a run.
   document.addEventListener("click", (event) => {
     const pressed = event.target.closest?.("[data-sample]");
-    if (!pressed) return;
-    byId("tab-sample-button")?.click();
-    arrived.then(() => fill({ lora: pressed.dataset.sample, run: true }));
+    if (pressed) take({ lora: pressed.dataset.sample, run: true });
   });
 
-  return { start, look };
+  return { start, look, take };
 })();

@@ -22,18 +22,15 @@ from engine.drawing.desk import desk
 from engine.drawing.groups import SIZES_PX
 from engine.drawing.lora_names import lora_files
 from engine.drawing.picture_metadata import FORMATS
-from engine.drawing.picture_notes import NOTES, Found
 from engine.drawing.picture_text import read_settings
 from engine.drawing.settings import BY_PATH
 from engine.errors import UserError
 from engine.home import home
 from engine.preset import resolve
-from ui import form as forms
-from ui import pictures, run_list, sample_form, sample_form_answers, thumbnails
+from ui import picture_told, pictures, run_list, sample_form, sample_form_answers, served_functions, thumbnails
 from ui.drawing_view import view_of
 from ui.language import either, say, word
 from ui.parts import changed, same
-from ui.told import fault as fault_of
 from ui.told import retold
 
 MOST_BYTES = 11 * 1024 * 1024  # of what is sent from the browser
@@ -47,13 +44,7 @@ Answer = dict[str, Any]
 
 def answer(asked: Mapping[str, Any]) -> Answer:
     """The answer to one question, {"ask": what, …}; a UserError is {"error": sentence}."""
-    answers = ANSWERS.get(str(asked.get("ask")))
-    if answers is None:
-        return {"error": say("this page is older than the program that it speaks with. Load it again.")}
-    try:
-        return answers(asked)
-    except UserError as error:
-        return {"error": fault_of(error)}
+    return served_functions.by_name(asked, ANSWERS)
 
 
 def _hello(asked: Mapping[str, Any]) -> Answer:
@@ -105,7 +96,7 @@ def _stop(asked: Mapping[str, Any]) -> Answer:
 def _about(asked: Mapping[str, Any]) -> Answer:
     """The settings that a picture of the history carries."""
     path = pictures.found(str(asked.get("path")), _folder())
-    return _told(read_settings(path, list(sample_form.model_files(sample_form.recall()))))
+    return picture_told.told(read_settings(path, list(sample_form.model_files(sample_form.recall()))))
 
 
 def _read(asked: Mapping[str, Any]) -> Answer:
@@ -114,25 +105,7 @@ def _read(asked: Mapping[str, Any]) -> Answer:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "picture"
         path.write_bytes(content)
-        return _told(read_settings(path, list(sample_form.model_files(sample_form.recall()))))
-
-
-def _told(found: Found) -> Answer:
-    """Settings for the browser: those that are not the defaults with their labels, and all of them to be used."""
-    shown = [item for path, item in BY_PATH.items() if path in found.values and found.values[path] != item.default]
-    rows = [
-        [forms.label_of(item), forms.text_of(item, found.values[item.path])]
-        for item in shown
-        if item.path not in ("picture.prompt", "picture.negative")
-    ]
-    return {
-        "source": found.source,
-        "prompt": found.values.get("picture.prompt", ""),
-        "negative": found.values.get("picture.negative", ""),
-        "rows": rows,
-        "notes": [say(NOTES[note.key], **note.values) for note in found.notes],
-        "values": found.values,
-    }
+        return picture_told.told(read_settings(path, list(sample_form.model_files(sample_form.recall()))))
 
 
 def _upload(asked: Mapping[str, Any]) -> Answer:
@@ -176,7 +149,7 @@ def _restore(asked: Mapping[str, Any]) -> Answer:
     return {"path": str(pictures.bring_back(str(asked.get("binned")), _folder()))}
 
 
-def _loras(asked: Mapping[str, Any]) -> Answer:
+def loras(_: Mapping[str, Any]) -> Answer:
     """The LoRAs there are: the checkpoints of each run, and the files of the LoRA folder."""
     groups: list[Answer] = []
     for run in run_list.all_runs():
@@ -205,7 +178,7 @@ ANSWERS: dict[str, Callable[[Mapping[str, Any]], Answer]] = {
     "upload": _upload,
     "delete": _delete,
     "restore": _restore,
-    "loras": _loras,
+    "loras": loras,
     "arrive": sample_form_answers.arrive,
     "edited": sample_form_answers.edited,
     "draw": sample_form_answers.draw,

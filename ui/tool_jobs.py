@@ -72,6 +72,8 @@ class JobView:
         event = entry.event
         if isinstance(event, events.Stage):
             self.stage, self.progress, self.times = event.name, None, []
+        elif isinstance(event, events.Started):  # perhaps not for the first time
+            self.end = None
         elif isinstance(event, events.Progress):
             self.progress = event
             self.times.append((entry.time, event.done))
@@ -143,18 +145,36 @@ def start(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:
     Raises UserError where another job runs or the process cannot be started.
     """
     with _one_start:
-        for folder in jobs.jobs_in()[:_MOST_LISTED]:
-            view = view_of(folder)
-            if view is not None and view.status() == "running":
-                raise UserError("is still running. Wait for its end, or stop it first.", folder.name)
+        _refuse_second()
         job = jobs.create(tool, settings, looked_at=proposal.digest() if proposal else "")
-        try:
-            command = [sys.executable, "-m", program_of(settings), "run", str(job.path)]
-            _launched[job.path] = launchers.local.start(job.path, command=command), time.monotonic()
-        except OSError as error:
-            what = f"could not be started ({error.strerror}). Check the folder's rights and the disk."
-            raise UserError(what, str(job.path)) from None
+        _launch(job, program_of(settings))
     return job
+
+
+def resume(view: JobView) -> None:
+    """Begin a job again, whose tool keeps what is there. Raises UserError while it, or another, works or waits."""
+    if is_queued(view.folder.path):
+        raise UserError("waits in the queue already.", view.folder.name)
+    with _one_start, view.lock:
+        _refuse_second()
+        _launch(view.folder, view.job.program)
+        view.end, view.progress, view.stage = None, None, ""  # of the time before
+
+
+def _refuse_second() -> None:
+    for folder in jobs.jobs_in()[:_MOST_LISTED]:
+        view = view_of(folder)
+        if view is not None and view.status() == "running":
+            raise UserError("is still running. Wait for its end, or stop it first.", folder.name)
+
+
+def _launch(job: JobFolder, program: str) -> None:
+    try:
+        command = [sys.executable, "-m", program, "run", str(job.path)]
+        _launched[job.path] = launchers.local.start(job.path, command=command), time.monotonic()
+    except OSError as error:
+        what = f"could not be started ({error.strerror}). Check the folder's rights and the disk."
+        raise UserError(what, str(job.path)) from None
 
 
 def enqueue(tool: str, settings: Any, proposal: Proposal | None) -> JobFolder:

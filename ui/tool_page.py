@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -83,16 +83,22 @@ def tool_title(tool: str) -> str:
 def job(view: JobView, status: Status, first: int) -> str:
     """A job: what it is doing or how it ended, what failed, and a page of its table."""
     folder = str(view.job.values.get("folder", ""))
+    return (
+        f'<div class="sheet run-state {status}">{head(view, status)}{_figures(view, status)}'
+        f"{fault(view)}{_turned(view)}{_warnings(view)}{_failures(view)}{_table(view, folder, first)}</div>"
+    )
+
+
+def head(view: JobView, status: Status) -> str:
+    """What a job is doing or how it ended, and a bar of how far it is."""
     headline, detail = _state(view, status)
     done, total = _progress(view)
-    ended = status != "running"
     share = 1.0 if status == "finished" else done / total if total else 0.0
-    waiting = "waiting" if not ended and not total else ""
+    waiting = "waiting" if status == "running" and not total else ""
     bar = f'<div class="bar {waiting}"><div style="width:{min(share, 1.0) * 100:.2f}%"></div></div>'
     return (
-        f'<div class="sheet run-state {status}"><div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
-        f'<span class="detail">{escape(detail)}</span></div>{bar}{_figures(view, status)}'
-        f"{_fault(view)}{_turned(view)}{_warnings(view)}{_failures(view)}{_table(view, folder, first)}</div>"
+        f'<div class="headline"><i class="dot"></i><h3>{escape(headline)}</h3>'
+        f'<span class="detail">{escape(detail)}</span></div>{bar}'
     )
 
 
@@ -153,8 +159,8 @@ def _figures(view: JobView, status: Status) -> str:
     return f'<dl class="figures">{cells}</dl>' if cells else ""
 
 
-def _fault(view: JobView) -> str:
-    """Why the job failed; and what its process printed, where it says more."""
+def fault(view: JobView, labelled: Callable[[list[Problem]], list[Problem]] = list) -> str:
+    """Why the job failed, its settings called as `labelled` does; and what its process printed, where it says more."""
     log = ""
     if (isinstance(view.end, events.Failed) and view.end.traceback) or (view.end is None and not view.stage):
         text = view.log_tail()
@@ -167,7 +173,7 @@ def _fault(view: JobView) -> str:
         return log
     listed = [Problem(item.get("where", ""), item.get("message", "")) for item in view.end.problems]
     listed = listed or [Problem("", view.end.message)]
-    return f'<div class="fault">{problem_list(listed, "problem")}{log}</div>'
+    return f'<div class="fault">{problem_list(labelled(listed), "problem")}{log}</div>'
 
 
 def _turned(view: JobView) -> str:

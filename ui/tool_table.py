@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from captioning.tools import TOOLS as CAPTIONING_TOOLS
+from engine.compare import COMPARISONS
 from engine.lora_tools import TOOLS as LORA_TOOLS
 from engine.tools.tool import ToolModule
 
-TOOLS: dict[str, ToolModule] = {**CAPTIONING_TOOLS, **LORA_TOOLS}
+TOOLS: dict[str, ToolModule] = {**CAPTIONING_TOOLS, **LORA_TOOLS, **COMPARISONS}
