@@ -10,6 +10,7 @@ from typing import TypeGuard
 
 from captioning.bench.operations import OPERATIONS
 from captioning.catalogue import MODELS, UNKNOWN
+from engine.compare import COMPARISONS
 from engine.drawing.picture_notes import NOTES
 from engine.drawing.settings import BY_PATH as DRAWING
 from engine.failures import CATALOGUE
@@ -29,6 +30,8 @@ NAMED = {
     "drawing.sampling.sampler",
     "tool.convert.naming",
     "tool.extract.family",
+    *(f"tool.{tool}.{name}" for tool in COMPARISONS for name in ("sampling.sampler", "grid.format")),
+    *(f"tool.compare.{axis}.kind" for axis in "xyz"),  # the page has its own words for them
 }  # fmt: skip
 COUNTING = "plural"  # its second argument is a noun
 

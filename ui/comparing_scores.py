@@ -35,7 +35,7 @@ _ABOUT = {
 }
 _KINDS = {
     "proposed": word("proposed"),
-    "on the curve": word("on the curve: none surpasses it in both"),
+    "on-the-curve": word("on the curve: none surpasses it in both"),
     "other": word("surpassed by another"),
 }
 _SIZE = (420, 200)
@@ -107,21 +107,19 @@ def _shares_axis(title: str) -> _Axis:
 
 
 def _trade_off(scores: dict[str, Any]) -> str:
-    rows = trade_off_rows(scores)
+    rows = [{**row, "kind": row["kind"].replace(" ", "-")} for row in trade_off_rows(scores)]
     across, up = _shares_axis(say("learnt")), _shares_axis(say("kept"))
-    line = sorted(((row["learnt"], row["kept"]) for row in rows if row["kind"] != "other"), key=lambda one: one[0])
+    line = sorted((row["learnt"], row["kept"]) for row in rows if row["kind"] != "other")
     dots = [
-        _Dot(row["learnt"], row["kept"], row["kind"].replace(" ", "-"), f"{row['name']}: {_both(row)}")
+        _Dot(row["learnt"], row["kept"], row["kind"], f"{row['name']}: {_both(row)}")
         for row in sorted(rows, key=lambda row: list(_KINDS).index(row["kind"]), reverse=True)
     ]
     best = next((row for row in rows if row["kind"] == "proposed"), None)
-    name = say("Learnt and kept of each candidate.") + (
-        " " + say("Proposed is {name}: {shares}.", name=best["name"], shares=_both(best)) if best else ""
-    )
+    name = say("Learnt and kept of each candidate.")
+    if best is not None:
+        name += " " + say("Proposed is {name}: {shares}.", name=best["name"], shares=_both(best))
     svg = _svg(name, across, up, _path([line], across, up, ["front"]) + _dots(dots, across, up))
-    keys = "".join(
-        f'<span class="key-dot {kind.replace(" ", "-")}">{say(text)}</span>' for kind, text in _KINDS.items()
-    )
+    keys = "".join(f'<span class="key-dot {kind}">{say(text)}</span>' for kind, text in _KINDS.items())
     about = say("To the right: more of the subject is learnt. Upwards: more of what the base model could is kept.")
     return (
         f'<section class="sheet"><h4>{say("The trade-off")}</h4><p class="quiet">{about}</p>{svg}'

@@ -40,7 +40,7 @@ KINDS: dict[AxisName, AxisWords] = {
             "One a line: a run's folder (all its checkpoints), any folder, a file, none, or a path with NUM in the "
             "place of a number and the numbers after a colon; without numbers all that are there."
         ),
-        "runs/my run\nloras/my-NUM.safetensors: 000001-000005",
+        "runs/my-run\nloras/my-NUM.safetensors: 000001-000005",
     ),
     "strength": AxisWords(
         word("Strength of the LoRA"),

@@ -23,16 +23,16 @@ from ui.tool_jobs import JobView
 from ui.words import escape
 
 NAMES = {"compare": word("XYZ plot"), "timeline": word("Timeline"), "pick": word("Pick for me")}
-_TITLES = {  # of axes, as the engine calls them
+_TITLES = {  # of axes
     "checkpoint": word("Checkpoint"),
     "strength": word("Strength"),
     "prompt": word("Prompt"),
     "seed": word("Seed"),
-    "CFG scale": word("CFG scale"),
+    "cfg_scale": word("CFG scale"),
     "steps": word("Steps"),
     "sampler": word("Sampler"),
     "size": word("Size"),
-    "base model": word("Base model"),
+    "base_model": word("Base model"),
     "setting": word("Setting"),
     "candidate": word("Candidate"),
 }
@@ -87,17 +87,19 @@ def title(view: JobView, status: Status) -> str:
 
 def _subject(values: Mapping[str, Any]) -> str:
     kinds = [str(values.get(f"{axis}.kind") or "none") for axis in comparing_form.AXES]
-    titles = {title.replace(" ", "_").lower(): say(told) for title, told in _TITLES.items()}
-    axes_told = " × ".join(titles.get(kind, kind) for kind in kinds if kind != "none")
+    axes_told = " × ".join(axis_title(kind) for kind in kinds if kind != "none")
     return axes_told or Path(str(values.get("run") or "")).name
 
 
 def axes(legends: Iterable[AxisLegend]) -> list[dict[str, Any]]:
     """The axes x, y, z for the browser; none where they are not known."""
-    return [
-        {"title": say(_TITLES[axis.title]) if axis.title in _TITLES else axis.title, "labels": list(axis.labels)}
-        for axis in legends
-    ]
+    return [{"title": axis_title(axis.title), "labels": list(axis.labels)} for axis in legends]
+
+
+def axis_title(kind: str) -> str:
+    """What an axis is called, by its kind, or as the engine calls that."""
+    known = _TITLES.get(kind.replace(" ", "_").lower())
+    return say(known) if known else kind
 
 
 def cells_of(job: JobFolder) -> tuple[list[ShownCell], Layout | None]:

@@ -22,7 +22,8 @@ from gradio.context import Context
 LANGUAGES = {"en": "English", "zh": "简体中文"}
 COOKIE = "atelier_language"
 FOLDER = Path(__file__).parent / "languages"
-PARTS = ("page", "help", "choices", "tools", "lora_tools", "failures")  # LANGUAGE_PART.json: {English: the same}
+# LANGUAGE_PART.json: {English: the same}
+PARTS = ("page", "help", "choices", "tools", "lora_tools", "comparing", "failures")
 
 _spoken: ContextVar[str] = ContextVar("language", default="en")
 built: dict[str, tuple[str, dict[str, Any]]] = {}  # sentences with values that were said while the page was built
