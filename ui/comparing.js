@@ -2,9 +2,9 @@
 // sentences are only ever put in as text (textContent).
 window.atelierComparing = (() => {
   const { el, say, showMarks, drawnPlace, openTab } = window.atelier;
-  const fields = window.atelierFields;
   const GROUP = "comparing", EDITED_MS = 250, MOST_PREVIEW = 400;
   const state = { server: null, key: "", tool: "compare", kinds: {}, hasArrived: false, estimate: null, runs: [] };
+  let fields = null; // fields.js comes after this script
   const byId = (id) => document.getElementById(id);
   const button = (text, onclick, more = {}) => el("button", { type: "button", text, onclick, ...more });
 
@@ -32,11 +32,11 @@ window.atelierComparing = (() => {
       if (!isStale) drawEstimate(answer);
     }
   }
-  fields.hear(GROUP, (name) => {
+  function heard(name) {
     if (/^compare\.[xyz]\.kind$/.test(name)) dressAxes();
     clearTimeout(pause);
     pause = setTimeout(look, EDITED_MS);
-  });
+  }
 
   // What it would take, what is in the way, and the empty grid.
   function drawEstimate(answer) {
@@ -157,6 +157,8 @@ window.atelierComparing = (() => {
   }
   function start(element, server) {
     const root = element.querySelector("#comparing-root");
+    if (!fields) window.atelierFields.hear(GROUP, heard);
+    fields = window.atelierFields;
     Object.assign(state, { server, key: root.dataset.key, kinds: JSON.parse(root.dataset.kinds) });
     byId("comparing-start").addEventListener("click", () => begin("start", true));
     byId("comparing-add").addEventListener("click", () => begin("add", false));

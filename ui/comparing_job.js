@@ -108,7 +108,7 @@ window.atelierComparingJob = (() => {
     const [x, y] = axes;
     const columns = x.labels.length ? x.labels : [""], rows = y.labels.length ? y.labels : [""];
     const hasRows = rows.some(Boolean), hasColumns = columns.some(Boolean);
-    const corner = hasRows ? [el("td", { class: "corner" }, el("span", { text: [y.title, x.title].filter(Boolean).join(" ↓ ") + (x.title ? " →" : "") }))] : [];
+    const corner = hasRows ? [el("td", { class: "corner" })] : [];
     const head = el("tr", {}, ...corner, ...columns.map((text) => el("th", { scope: "col", title: text }, el("span", { text }))));
     const body = rows.map((text, row) => el("tr", {}, ...(hasRows ? [el("th", { scope: "row", title: text }, el("span", { text }))] : []),
       ...columns.map((_, column) => filledCell(cells.get(keyOf([column, row])), size))));
@@ -222,11 +222,10 @@ window.atelierComparingJob = (() => {
     dialog.replaceChildren(
       el("div", { class: "comparing-stage" }, el("img", { src: cell.url, alt: say("Picture of {label}", { label: cell.label }) })),
       el("div", { class: "comparing-about" },
-        el("h4", { text: cell.label }),
+        el("div", { class: "head" }, el("h4", { text: cell.label }), button(say("Close"), () => dialog.close(), { id: "comparing-close" })),
         el("div", { class: "comparing-buttons" },
           hasSettings ? button(say("Use in Sample"), () => { dialog.close(); window.atelierSample.take({ values: about.values }); }, { id: "comparing-use-cell", class: "primary" }) : null,
-          el("a", { href: cell.url, download: cell.path.split(/[\\/]/).pop(), class: "file-button", text: say("Download") }),
-          button(say("Close"), () => dialog.close(), { id: "comparing-close" })),
+          el("a", { href: cell.url, download: cell.path.split(/[\\/]/).pop(), class: "file-button", text: say("Download") })),
         about?.error ? el("p", { class: "fault", text: about.error }) : null,
         about?.prompt ? el("p", { class: "prompt", text: about.prompt }) : null,
         about?.negative ? el("p", { class: "prompt quiet", text: say("Not: {prompt}", { prompt: about.negative }) }) : null,

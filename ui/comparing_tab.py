@@ -133,7 +133,7 @@ def _tools() -> str:
 def _start() -> str:
     """What the form can begin with; comparing.js lists runs and presets."""
     choose = escape(say("Choose…"))
-    label, other = escape(say("Start from")), escape(say("path of a drawing preset, a model or a run"))
+    label, other = escape(say("Start from")), escape(say("path of a preset or model"))
     return (
         f'<div class="sheet comparing-from"><label class="label-text" for="comparing-from">{label}</label>'
         f'<p class="info-text">{say("Takes the drawing settings from there; of a run also its checkpoints.")}</p>'

@@ -36,7 +36,7 @@ _TITLES = {  # of axes
     "setting": word("Setting"),
     "candidate": word("Candidate"),
 }
-_OUTCOMES = {"done": word("Drawn"), "kept": word("Drawn before"), "failed": word("Failed")}
+_OUTCOMES = {"done": word("Drawn"), "kept": word("Not drawn again"), "failed": word("Failed")}
 _BEGINS_AGAIN = ("new", "stopped", "killed", "failed")
 
 _cells: dict[Path, tuple[Any, list[ShownCell], Layout | None]] = {}
