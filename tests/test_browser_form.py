@@ -127,7 +127,7 @@ FOCUSED = """() => {
 
 def test_every_tab_is_walked_by_keyboard_and_the_focus_is_always_seen(home: Path, server: Server, page: Page) -> None:
     open_page(page, server.url)
-    names = ("data", "captions", "training", "run", "sample", "tools", "queue", "presets")
+    names = ("data", "captions", "training", "run", "sample", "compare", "tools", "queue", "presets")
     unseen: dict[str, str] = {}
     page.locator("#tab-data-button").focus()
     for name in names:
