@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from engine.drawing.settings import DrawingPreset
 from engine.errors import Problem
 from engine.events import EventLog, Finished, Stage, Started, Stopped
 from engine.preset import build
+from engine.run import RunFolder
 from engine.tools import jobs
 from engine.tools.jobs import Done, JobFolder, table_line
 from engine.tools.tool import Row
@@ -182,7 +184,7 @@ def test_start_begins_a_job_and_a_second_one_waits_its_turn(
 def test_beside_a_training_it_is_not_started(
     home: Path, started: list[list[str]], monkeypatch: pytest.MonkeyPatch, run: Path
 ) -> None:
-    monkeypatch.setattr(run_list, "running", lambda _: tool_jobs.view_of and type("View", (), {"run": JobFolder(run)}))
+    monkeypatch.setattr(run_list, "running", lambda _: SimpleNamespace(run=RunFolder(run)))
     assert "Add this to the queue" in ask("start", tool="compare", form={**SEEDS, "model.device": "auto"})["error"]
     assert started == []
 
@@ -216,10 +218,10 @@ def test_cells_are_shown_as_they_finish_where_they_stand(home: Path) -> None:
     parts = {name: part["content"] for name, part in told["parts"].items()}
     assert told["job"] == str(job.path) and parts["job"]["z"] == 0 and parts["job"]["go_on"]
     assert parts["axes"][1]["labels"] == ["steps 1", "steps 2"]
-    first, second = parts["cells"]
+    [first], [second] = parts["row 0"], parts["row 1"]
     assert first["place"] == [0, 0, 0] and served.may_serve(first["path"]) and first["small"]
     assert second["place"] == [2, 1, 0] and second["note"] == HOSTILE and second["path"] == ""
-    assert "Interrupted" in parts["job"]["html"] or "interrupted" in parts["job"]["html"]
+    assert "interrupted" in parts["job"]["html"]
     seen = {name: part["digest"] for name, part in told["parts"].items()}
     assert ask("look", job=str(job.path), z=0, seen=seen)["parts"] == {}
 
@@ -229,7 +231,7 @@ def test_files_outside_of_the_job_are_neither_shown_nor_read(home: Path, tmp_pat
     Image.new("RGB", (8, 8)).save(outside)
     job = drawn(home, {"seed 1 · steps 1": "done"})
     job.table.write_bytes(table_line(Done(Row("seed 1 · steps 1", "draw", str(outside)), "done")))
-    [cell] = ask("look", job=str(job.path))["parts"]["cells"]["content"]
+    [cell] = ask("look", job=str(job.path))["parts"]["row 0"]["content"]
     assert (cell["path"], cell["url"], cell["small"]) == ("", "", "")
     for path in (outside, job.path / "pictures" / ".." / ".." / ".." / "private.png", "\0"):
         assert "no such picture" in ask("about", job=str(job.path), path=str(path))["error"]
@@ -238,7 +240,7 @@ def test_files_outside_of_the_job_are_neither_shown_nor_read(home: Path, tmp_pat
 
 def test_a_picture_tells_its_settings(home: Path) -> None:
     job = drawn(home, {"seed 1 · steps 1": "done"})
-    path = ask("look", job=str(job.path))["parts"]["cells"]["content"][0]["path"]
+    path = ask("look", job=str(job.path))["parts"]["row 0"]["content"][0]["path"]
     assert "carries no settings" in ask("about", job=str(job.path), path=path)["notes"][0]
 
 

@@ -45,7 +45,7 @@ window.atelierComparing = (() => {
     const root = byId("comparing-estimate");
     if (!root) return;
     const { summary = "", problems = [], axes = [], error = "" } = answer;
-    const lines = summary.split(/(?<=[.。]) ?/).filter(Boolean);
+    const lines = summary.split(/(?<=\.) |(?<=。)/).filter(Boolean);
     root.replaceChildren(...[
       el("h4", { text: say("What it will take") }),
       error ? el("p", { class: "fault", role: "alert", text: error }) : null,

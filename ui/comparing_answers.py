@@ -99,13 +99,13 @@ def _started(asked: Asked, starting: Starting) -> Answer:
     found = form.look_at(tool, shown)
     if found.settings is None or found.problems:
         return _told(found, shown)
-    if starting is tool_jobs.start and found.settings.model.device != "cpu":
-        _refuse_beside_training()
+    if starting is tool_jobs.start:
+        _refuse_beside_training(found.settings.model.device)
     return {"job": str(starting(tool, found.settings, None).path)}
 
 
-def _refuse_beside_training() -> None:
-    active = run_list.running(run_list.all_runs())
+def _refuse_beside_training(device: str) -> None:
+    active = run_list.running(run_list.all_runs()) if device != "cpu" else None
     if active is not None:
         what = "is being trained, which pictures beside it could end for lack of memory. Add this to the queue instead."
         raise UserError(what, active.run.name)
@@ -141,7 +141,9 @@ def _stop(asked: Asked) -> Answer:
 
 
 def _go_on(asked: Asked) -> Answer:
-    tool_jobs.resume(_view(asked))
+    view = _view(asked)
+    _refuse_beside_training(str(view.job.values.get("model.device")))
+    tool_jobs.resume(view)
     return {}
 
 

@@ -2,9 +2,9 @@
 // state is HTML that the page's program has made and escaped; labels and notes are only ever put in as text.
 window.atelierComparingJob = (() => {
   const { el, say, copyBy, openTab } = window.atelier;
+  const ROW = "row "; // what the parts with the cells of a row are called
   const PAUSE_MS = { busy: 1000, resting: 3000, hidden: 8000 };
-  const NO_CELL_SEEN = { cells: "", axes: "", job: "" };
-  const state = { ask: null, job: "", z: 0, seen: {}, isBusy: false, message: "", parts: {}, cells: new Map(), open: null };
+  const state = { ask: null, job: "", z: 0, seen: {}, isBusy: false, message: "", parts: {}, rows: new Map(), cells: new Map(), open: null };
   const byId = (id) => document.getElementById(id);
   const button = (text, onclick, more = {}) => el("button", { type: "button", text, onclick, ...more });
 
@@ -27,14 +27,15 @@ window.atelierComparingJob = (() => {
     if (answer.error || job !== state.job || z !== state.z) return; // another one was chosen meanwhile
     Object.assign(state, { job: answer.job, isBusy: answer.busy });
     for (const [name, { digest, content }] of Object.entries(answer.parts)) {
-      state.parts[name] = content;
+      if (name.startsWith(ROW)) state.rows.set(name, content);
+      else state.parts[name] = content;
       state.seen[name] = digest;
     }
     if (state.parts.job) state.z = state.parts.job.z;
     draw(answer.parts);
   }
   function choose(job) {
-    Object.assign(state, { job, z: 0, seen: {}, message: "" });
+    Object.assign(state, { job, z: 0, seen: {}, rows: new Map(), message: "" });
     const { jobs } = state.parts;
     state.parts = jobs ? { jobs } : {};
     return look();
@@ -44,8 +45,8 @@ window.atelierComparingJob = (() => {
     byId("comparing-job")?.scrollIntoView({ behavior: "smooth", block: "start" });
   }
   function choosePlace(z) {
-    state.z = z;
-    state.seen = { ...state.seen, ...NO_CELL_SEEN };
+    const { axes, job, ...seen } = state.seen;
+    Object.assign(state, { z, rows: new Map(), seen: Object.fromEntries(Object.entries(seen).filter(([name]) => !name.startsWith(ROW))) });
     look();
   }
   async function press(what) {
@@ -71,7 +72,7 @@ window.atelierComparingJob = (() => {
     if (changed.jobs || changed.job) drawJobs();
     if (changed.job) drawState();
     if (changed.scores) byId("comparing-scores").innerHTML = state.parts.scores;
-    if (changed.axes || changed.job || changed.cells) drawGrid();
+    if (changed.axes || changed.job || Object.keys(changed).some((name) => name.startsWith(ROW))) drawGrid();
     if (changed.made) drawMade();
   }
   function drawJobs() {
@@ -102,27 +103,22 @@ window.atelierComparingJob = (() => {
   // ---- the grid
   const keyOf = ([x, y]) => `${x},${y}`;
   function emptyGrid(axes) {
-    return table(axes, new Map(), "small");
+    return table(axes, "small");
   }
-  function table(axes, cells, size) {
+  function table(axes, size) {
     const [x, y] = axes;
     const columns = x.labels.length ? x.labels : [""], rows = y.labels.length ? y.labels : [""];
     const hasRows = rows.some(Boolean), hasColumns = columns.some(Boolean);
     const corner = hasRows ? [el("td", { class: "corner" })] : [];
     const head = el("tr", {}, ...corner, ...columns.map((text) => el("th", { scope: "col", title: text }, el("span", { text }))));
-    const body = rows.map((text, row) => el("tr", {}, ...(hasRows ? [el("th", { scope: "row", title: text }, el("span", { text }))] : []),
-      ...columns.map((_, column) => filledCell(cells.get(keyOf([column, row])), size))));
+    const body = rows.map((text) => el("tr", {}, ...(hasRows ? [el("th", { scope: "row", title: text }, el("span", { text }))] : []),
+      ...columns.map(() => el("td", {}, size === "small" ? el("span", { class: "blank" }) : null))));
     return el("div", { class: `comparing-scroll ${size}`, tabIndex: size === "small" ? -1 : 0, role: "group", ariaLabel: say("Grid") },
       el("table", { class: "comparing-table" }, el("thead", { hidden: !hasColumns && !hasRows }, head), el("tbody", {}, ...body)));
   }
-  function filledCell(cell, size) {
-    const place = el("td", {});
-    place.append(inCell(cell, size));
-    return place;
-  }
-  function inCell(cell, size) {
-    if (size === "small" || !cell) return el("span", { class: "blank", text: size === "small" ? "" : say("not drawn yet") });
-    if (cell.outcome === "failed") return el("span", { class: "blank failed", title: cell.note, text: cell.note });
+  function inCell(cell) {
+    if (!cell) return el("span", { class: "blank", text: say("not drawn yet") });
+    if (cell.outcome === "failed") return el("span", { class: "blank failed", tabIndex: 0, title: cell.note, text: cell.note });
     if (!cell.path) return el("span", { class: "blank failed", text: say("The picture is gone.") });
     const made = button("", () => open(cell), { class: "cell", "aria-label": say("Picture of {label}", { label: cell.label }), title: cell.label, onkeydown: along, "data-place": keyOf(cell.place) });
     made.append(picture(cell));
@@ -134,10 +130,10 @@ window.atelierComparingJob = (() => {
   // What is there stays: only cells that changed are drawn anew, so that nothing flickers and the focus remains.
   let drawnFor = "";
   function drawGrid() {
-    const { axes = [], cells = [], job } = state.parts;
+    const { axes = [], job } = state.parts;
     const place = byId("comparing-grid");
     const shape = JSON.stringify([state.job, axes, job?.z]);
-    state.cells = new Map(cells.map((cell) => [keyOf(cell.place), cell]));
+    state.cells = new Map([...state.rows.values()].flat().map((cell) => [keyOf(cell.place), cell]));
     if (!axes.length) {
       drawnFor = "";
       return place.replaceChildren(...(job ? [el("p", { class: "quiet", text: say("The grid appears here as soon as the job has looked at its files.") })] : []));
@@ -148,7 +144,7 @@ window.atelierComparingJob = (() => {
       size.setAttribute("type", "range");
       const legends = axes.slice(0, 2).filter(({ title }) => title).map(({ title }, at) => `${at ? "↓" : "→"} ${title}`).join("  ");
       place.replaceChildren(el("div", { class: "sheet" }, el("h4", {}, el("span", { text: say("Grid") }), el("span", { class: "quiet grow", text: legends }), el("label", { class: "comparing-size" }, el("span", { class: "quiet", text: say("Size") }), size)),
-        ...places(axes[2], job?.z || 0), table(axes, state.cells, "large")));
+        ...places(axes[2], job?.z || 0), table(axes, "large")));
       resize(kept());
     }
     place.querySelectorAll("tbody tr").forEach((row, y) => [...row.querySelectorAll("td")].forEach((td, x) => {
@@ -156,7 +152,7 @@ window.atelierComparingJob = (() => {
       const told = JSON.stringify(cell || null);
       if (td.dataset.told === told) return;
       td.dataset.told = told;
-      td.replaceChildren(inCell(cell, "large"));
+      td.replaceChildren(inCell(cell));
     }));
     if (state.open) drawOpen();
   }

@@ -39,6 +39,10 @@ _TITLES = {  # of axes
 _OUTCOMES = {"done": word("Drawn"), "kept": word("Not drawn again"), "failed": word("Failed")}
 _BEGINS_AGAIN = ("new", "stopped", "killed", "failed")
 
+ROW = "row "  # what the parts with the cells of a row are called; see comparing_job.js
+_MOST_KNOWN = 20_000
+
+_made_small: dict[str, Path] = {}
 _cells: dict[Path, tuple[Any, list[ShownCell], Layout | None]] = {}
 
 
@@ -66,7 +70,7 @@ def parts(views: Sequence[JobView], view: JobView | None, z: int) -> tuple[dict[
             "stop": status == "running", "go_on": _may_go_on(status, cells) and not waits, "waits": waits,
         }),
         "axes": same(axes(legends)),
-        "cells": _cells_part(view.folder, [cell for cell in cells if cell.place and cell.place[2] == shown]),
+        **_rows(view.folder, [cell for cell in cells if cell.place and cell.place[2] == shown]),
         "made": same([_made(path) for path in answers.made_of(view.folder)]),
         "scores": _scores_part(view),
     }  # fmt: skip
@@ -119,29 +123,48 @@ def _stamp(path: Path) -> tuple[int, int]:
     return facts.st_mtime_ns, facts.st_size
 
 
-def _cells_part(job: JobFolder, cells: Sequence[ShownCell]) -> Part:
-    """The cells of one place on z. Those whose small picture is still being made come with a later look."""
-    small = [thumbnails.if_ready(Path(cell.picture)) if _is_there(job, cell) else None for cell in cells]
+def _rows(job: JobFolder, cells: Sequence[ShownCell]) -> dict[str, Part]:
+    """The cells of one place on z, a part for each row, so that a new cell does not bring all others with it."""
+    rows: dict[str, list[ShownCell]] = {}
+    for cell in cells:
+        rows.setdefault(f"{ROW}{cell.place[1] if cell.place else 0}", []).append(cell)
+    return {name: _row(job, row) for name, row in rows.items()}
+
+
+def _row(job: JobFolder, cells: Sequence[ShownCell]) -> Part:
+    """Cells whose small picture is still being made come with a later look."""
+    small = [_small(job, cell) for cell in cells]
     depends = [(cell.label, cell.outcome, cell.picture, str(path)) for cell, path in zip(cells, small, strict=True)]
     return depends, lambda: [_cell(job, cell, path) for cell, path in zip(cells, small, strict=True)]
 
 
+def _small(job: JobFolder, cell: ShownCell) -> Path | None:
+    known = _made_small.get(cell.picture)
+    if known is None and _is_there(job, cell):
+        known = thumbnails.if_ready(Path(cell.picture))
+        if len(_made_small) > _MOST_KNOWN:
+            _made_small.clear()
+        if known is not None:
+            _made_small[cell.picture] = known
+    return known
+
+
 def _is_there(job: JobFolder, cell: ShownCell) -> bool:
-    """Whether the picture that the job's table names lies in the job's folder."""
-    return bool(cell.picture) and served.lies_in(Path(cell.picture), job.path)
+    """Whether the picture that the job's table names is there, and lies in the job's folder."""
+    path = Path(cell.picture)
+    return bool(cell.picture) and served.lies_in(path, job.path) and path.is_file()
 
 
 def _cell(job: JobFolder, cell: ShownCell, small: Path | None) -> dict[str, Any]:
-    x, y, z = cell.place or (0, 0, 0)
     is_there = _is_there(job, cell)
     return {
-        "place": [x, y, z],
+        "place": list(cell.place or ()),
         "label": cell.label,
         "outcome": cell.outcome,
         "note": comparing_form.plain("compare", cell.note),
         "path": cell.picture if is_there else "",
         "url": thumbnails.url(Path(cell.picture)) if is_there else "",
-        "small": thumbnails.url(small) if small else "",
+        "small": thumbnails.url(small) if small and is_there else "",
     }
 
 
