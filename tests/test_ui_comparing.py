@@ -126,6 +126,8 @@ def test_it_can_begin_with_the_sample_form_a_preset_and_a_run(home: Path, run: P
 
 def test_the_estimate_and_the_empty_grid_are_told_while_it_is_filled_in(home: Path) -> None:
     told = ask("edited", tool="compare", form=SEEDS)
+    assert not (home / "comparing").exists()  # nobody has changed it
+    ask("edited", tool="compare", form=SEEDS, keep=True)
     assert "Pictures to draw: 6." in told["summary"] and told["problems"] == []
     assert [axis["title"] for axis in told["axes"]] == ["Seed", "Steps", ""]
     assert told["axes"][0]["labels"] == ["seed 1", "seed 2", "seed 3"]

@@ -3,7 +3,7 @@
 window.atelierComparing = (() => {
   const { el, say, showMarks, drawnPlace, openTab } = window.atelier;
   const GROUP = "comparing", EDITED_MS = 250, MOST_PREVIEW = 400;
-  const state = { server: null, key: "", tool: "compare", kinds: {}, hasArrived: false, estimate: null, runs: [] };
+  const state = { server: null, key: "", tool: "compare", kinds: {}, hasArrived: false, isTouched: false, estimate: null };
   let fields = null; // fields.js comes after this script
   const byId = (id) => document.getElementById(id);
   const button = (text, onclick, more = {}) => el("button", { type: "button", text, onclick, ...more });
@@ -15,7 +15,7 @@ window.atelierComparing = (() => {
       return { error: say("The page's program did not answer. Look into its terminal, then try again.") };
     }
   }
-  const filled = () => ({ tool: state.tool, form: fields.values(GROUP) });
+  const filled = () => ({ tool: state.tool, form: fields.values(GROUP), keep: state.isTouched });
 
   // One look at a time; what is entered meanwhile is looked at after it, and its own answer is dropped.
   let looking = null, isStale = false, pause = 0;
@@ -33,6 +33,7 @@ window.atelierComparing = (() => {
     }
   }
   function heard(name) {
+    state.isTouched = true;
     if (/^compare\.[xyz]\.kind$/.test(name)) dressAxes();
     clearTimeout(pause);
     pause = setTimeout(look, EDITED_MS);
@@ -111,7 +112,7 @@ window.atelierComparing = (() => {
       const present = String(fields.values(GROUP)[name] || "").split("\n").filter((line) => line.trim());
       if (choice.value && !present.includes(choice.value)) show({ [name]: [...present, choice.value].join("\n") });
       choice.selectedIndex = 0;
-      look();
+      heard(name);
     } }, title());
     list(choice, title);
     return choice;
@@ -140,8 +141,10 @@ window.atelierComparing = (() => {
     const { shown, error } = await ask("begin", { from: source });
     const place = byId("comparing-message");
     place.replaceChildren(...(error ? [el("p", { class: "fault", role: "alert", text: error })] : []));
-    if (shown) show(shown);
-    if (shown) await look();
+    if (!shown) return;
+    state.isTouched = true;
+    show(shown);
+    await look();
   }
 
   let nowArrived = null;
@@ -168,7 +171,11 @@ window.atelierComparing = (() => {
       target.selectedIndex = 0;
     });
     byId("comparing-take").addEventListener("click", () => take(byId("step-comparing-source").querySelector("input").value.trim()));
-    root.addEventListener("change", ({ target }) => target.name === "comparing-tool" && chooseTool(target.value));
+    root.addEventListener("change", ({ target }) => {
+      if (target.name !== "comparing-tool") return;
+      state.isTouched = true;
+      chooseTool(target.value);
+    });
     if (state.hasArrived) chooseTool(state.tool);
     else arrive();
     if (state.estimate) drawEstimate(state.estimate);

@@ -62,10 +62,11 @@ def _sources(_: Asked) -> Answer:
 
 
 def _edited(asked: Asked) -> Answer:
-    """After each change: keep the form, and tell what it would do."""
+    """Tell what the form would do; keep it, where the user has changed it ("keep")."""
     tool, shown = _given(asked)
-    with contextlib.suppress(UserError):  # a disk that refuses this is told at the start
-        form.remember(tool, shown)
+    if asked.get("keep"):
+        with contextlib.suppress(UserError):  # a disk that refuses this is told at the start
+            form.remember(tool, shown)
     return _told(form.look_at(tool, shown), shown)
 
 
