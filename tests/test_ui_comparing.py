@@ -253,11 +253,13 @@ def test_a_stopped_job_goes_on_and_one_with_failed_cells_may(
     EventLog(job.events).emit(Finished(1, "", 1.0, ""))
     assert ask("look", job=str(job.path))["parts"]["job"]["content"]["go_on"]
     EventLog(job.events).emit(Stopped(1))
+    job.request_stop()
     assert ask("go_on", job=str(job.path)) == {}
     monkeypatch.setattr(tool_jobs.psutil, "pid_exists", lambda number: True)
     assert started[0][1:] == ["-m", "engine", "run", str(job.path)]
     told = ask("look", job=str(job.path))
     assert told["busy"] and told["parts"]["job"]["content"]["stop"]
+    assert "Starting" in told["parts"]["job"]["content"]["html"]
     assert ask("stop", job=str(job.path)) == {} and job.stop_request.exists()
     assert "is still running" in ask("go_on", job=str(job.path))["error"]
 

@@ -157,8 +157,9 @@ def resume(view: JobView) -> None:
         raise UserError("waits in the queue already.", view.folder.name)
     with _one_start, view.lock:
         _refuse_second()
+        view.folder.stop_request.unlink(missing_ok=True)
         _launch(view.folder, view.job.program)
-        view.end, view.progress, view.stage = None, None, ""  # of the time before
+        view.end, view.progress, view.stage = None, None, "Starting"  # instead of those of the time before
 
 
 def _refuse_second() -> None:
