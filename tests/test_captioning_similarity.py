@@ -94,8 +94,8 @@ def test_the_tool_tells_names_and_advice_and_changes_nothing(tmp_path: Path):
             **{f"10_x/{n}.png": None for n in range(5)},
             "10_x/0.txt": "a red circle on a white background",
             "10_x/1.txt": "a red circle on a white background",
-            "10_x/2.txt": "a small red circle on a white background",
-            "10_x/3.txt": "cat " * 100,
+            "10_x/2.txt": "a red disc on a white background",
+            "10_x/3.txt": "a green heart, " * 40,
             "10_x/4.txt": "",
         },
     )

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from ui.words import escape
 
@@ -80,7 +81,7 @@ def thinned(line: Line, most: int = MOST_POINTS) -> Line:
     stretch = math.ceil(count / (most // 2))
     for start in range(0, count, stretch):
         values = line.y[start : start + stretch]
-        known = values if None not in values else [value for value in values if value is not None]
+        known = cast("Sequence[float]", values) if None not in values else [y for y in values if y is not None]
         ends = {values.index(min(known)), values.index(max(known))} if known else {0}
         keep += [start + index for index in sorted(ends)]
     x, y = [line.x[index] for index in keep], [line.y[index] for index in keep]
