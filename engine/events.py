@@ -16,6 +16,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import orjson
+
 from engine.secrets import redacted
 
 FORMAT = 1
@@ -322,8 +324,8 @@ def _parsed(lines: Sequence[str]) -> list[Any]:
 
 def _parsed_alone(line: str) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError):
+        return orjson.loads(line)
+    except ValueError:
         return None
 
 
