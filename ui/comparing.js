@@ -17,20 +17,15 @@ window.atelierComparing = (() => {
   }
   const filled = () => ({ tool: state.tool, form: fields.values(GROUP), keep: state.isTouched });
 
-  // One look at a time; what is entered meanwhile is looked at after it, and its own answer is dropped.
-  let looking = null, isStale = false, pause = 0;
+  let pause = 0;
+  const lookAgain = window.atelier.latest(async (isStale) => {
+    if (!state.hasArrived) return; // its fields hold nothing of the user's yet
+    const answer = await ask("edited", filled());
+    if (!isStale()) drawEstimate(answer);
+  });
   function look() {
     clearTimeout(pause);
-    isStale = true;
-    return (looking ||= lookOn().finally(() => { looking = null; }));
-  }
-  async function lookOn() {
-    while (isStale) {
-      isStale = false;
-      if (!state.hasArrived) return; // its fields hold nothing of the user's yet
-      const answer = await ask("edited", filled());
-      if (!isStale) drawEstimate(answer);
-    }
+    return lookAgain();
   }
   function heard(name) {
     state.isTouched = true;

@@ -3,24 +3,11 @@
 window.atelierComparingJob = (() => {
   const { el, say, copyBy, openTab } = window.atelier;
   const ROW = "row "; // what the parts with the cells of a row are called
-  const PAUSE_MS = { busy: 1000, resting: 3000, hidden: 8000 };
   const state = { ask: null, job: "", z: 0, seen: {}, isBusy: false, message: "", parts: {}, rows: new Map(), cells: new Map(), open: null };
   const byId = (id) => document.getElementById(id);
   const button = (text, onclick, more = {}) => el("button", { type: "button", text, onclick, ...more });
 
-  // Two looks at once would overtake each other: a second one waits for the first.
-  let looking = null, timer = 0;
-  async function look() {
-    clearTimeout(timer);
-    while (looking) await looking;
-    looking = lookOnce();
-    await looking;
-    looking = null;
-    clearTimeout(timer);
-    const root = byId("comparing-job");
-    const isHidden = document.hidden || !root || root.offsetParent === null;
-    timer = setTimeout(look, isHidden ? PAUSE_MS.hidden : state.isBusy ? PAUSE_MS.busy : PAUSE_MS.resting);
-  }
+  const look = window.atelier.repeatedly("comparing-job", lookOnce, () => state.isBusy);
   async function lookOnce() {
     const { job, z } = state;
     const answer = await state.ask("look", { job, z, seen: state.seen });

@@ -36,24 +36,19 @@ window.atelierForm = (() => {
   }
   const paragraph = (text) => el("p", { class: "fault", role: "alert", text }).outerHTML;
 
-  // One look at a time; what is entered meanwhile is looked at after it, and its own answer is dropped.
   const unseen = new Set(); // names of fields that were filled in since the last answer
-  let looking = null, isStale = false, pause = 0;
+  let pause = 0;
+  const lookAgain = window.atelier.latest(async (isStale) => {
+    const { subset, first, files, seen } = state;
+    const answer = await ask("look", { subset, first, files, seen });
+    if (isStale() || !answer.parts) return;
+    unseen.clear();
+    draw(answer.parts);
+    if (!answer.parts.marks) tellMarks(); // who waits for them hears that they are the same
+  });
   function look() {
     clearTimeout(pause);
-    isStale = true;
-    return (looking ||= lookOn().finally(() => { looking = null; }));
-  }
-  async function lookOn() {
-    while (isStale) {
-      isStale = false;
-      const { subset, first, files, seen } = state;
-      const answer = await ask("look", { subset, first, files, seen });
-      if (isStale || !answer.parts) continue;
-      unseen.clear();
-      draw(answer.parts);
-      if (!answer.parts.marks) tellMarks(); // who waits for them hears that they are the same
-    }
+    return lookAgain();
   }
   fields.hear("form", (name) => {
     unseen.add(name);

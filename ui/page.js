@@ -297,6 +297,38 @@ window.atelier = (() => {
     }
   }).observe(document.documentElement, { childList: true, subtree: true });
 
+  // Looks again and again at what `once` tells: often while it goes on, seldom while nobody sees it.
+  // Two looks at once would overtake each other: a second one waits for the first.
+  const LOOK_MS = { busy: 500, resting: 2500, hidden: 8000 };
+  function repeatedly(place, once, isBusy) {
+    let looking = null, timer = 0;
+    return async function look() {
+      clearTimeout(timer);
+      while (looking) await looking;
+      looking = once();
+      await looking;
+      looking = null;
+      clearTimeout(timer);
+      const root = document.getElementById(place);
+      const isHidden = document.hidden || !root || root.offsetParent === null;
+      timer = setTimeout(look, isHidden ? LOOK_MS.hidden : isBusy() ? LOOK_MS.busy : LOOK_MS.resting);
+    };
+  }
+  // One at a time; what is asked for meanwhile is done after it, and `once` can ask whether its answer is stale already.
+  function latest(once) {
+    let working = null, isStale = false;
+    async function work() {
+      while (isStale) {
+        isStale = false;
+        await once(() => isStale);
+      }
+    }
+    return () => {
+      isStale = true;
+      return (working ||= work().finally(() => { working = null; }));
+    };
+  }
+
   // The page's server may end while training goes on: say so, and come back when it does.
   // A server that was started anew has another id: this page then belongs to the old one and is loaded again.
   let away = false;
@@ -347,6 +379,6 @@ window.atelier = (() => {
 
   showLevel("basic");
   return {
-    el, say, copyBy, copies, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, tellMarks, goToField, fillField, openSection, openTab, drawnPlace,
+    el, say, copyBy, copies, plural, number, languageSwitch, helpSwitch, whenReset, showLevel, showMarks, showTool, tellMarks, goToField, fillField, openSection, openTab, drawnPlace, repeatedly, latest,
   };
 })();

@@ -4,7 +4,6 @@ window.atelierSample = (() => {
   const { el, say, showMarks, copies } = window.atelier;
   const fields = window.atelierFields;
   const GROUP = "drawing", EDITED_MS = 250;
-  const PAUSE_MS = { busy: 500, resting: 2500, hidden: 8000 };
   const HEAD_BYTES = 2 * 1024 * 1024, MOST_BYTES = 11 * 1024 * 1024;
   const PAGE = 60;
   const state = { server: null, hasArrived: false, key: "", seen: {}, live: null, pictures: null, most: PAGE, chosen: null, about: null, told: "", binned: "", sizes: [] };
@@ -51,19 +50,7 @@ window.atelierSample = (() => {
     drawLive();
   }
 
-  // Two looks at once would overtake each other: a second one waits for the first.
-  let looking = null, timer = 0;
-  async function look() {
-    clearTimeout(timer);
-    while (looking) await looking;
-    looking = lookOnce();
-    await looking;
-    looking = null;
-    clearTimeout(timer);
-    const root = byId("sample-live");
-    const isHidden = document.hidden || !root || root.offsetParent === null;
-    timer = setTimeout(look, isHidden ? PAUSE_MS.hidden : state.live?.busy ? PAUSE_MS.busy : PAUSE_MS.resting);
-  }
+  const look = window.atelier.repeatedly("sample-live", lookOnce, () => state.live?.busy);
   async function lookOnce() {
     const answer = await ask("look", { seen: state.seen, most: state.most });
     if (answer.error) return;
