@@ -50,15 +50,27 @@ def test_the_queue_and_the_history(page_server: Server, past: Path, page: Page) 
     expect(page.locator("#queue-list li")).to_have_count(2, timeout=WAIT_MS)
 
     page.locator("#queue-list li").nth(1).get_by_role("button", name="Earlier").click()
-    until(lambda: [entry.id for entry in queue.entries()] == [second.id, first.id], "another order")
+    expect(page.locator("#queue-list li").first).to_have_attribute("data-entry", second.id, timeout=WAIT_MS)
+    assert [entry.id for entry in queue.entries()] == [second.id, first.id]
     page.locator("#queue-list li").first.get_by_role("button", name="Load it").click()
     expect(page.locator("#start-message")).to_contain_text("is in the form", timeout=30_000)
     tab(page, "training")
     entry(page, "adapter.rank").fill("5")
     expect(page.locator("#plan-sentence")).to_contain_text("rank 5", timeout=WAIT_MS)
+    open_page(page, page_server.url)  # it is still known that the form holds an entry
+    expect(page.locator("#queue-add")).to_have_text("Change in queue", timeout=WAIT_MS)
     page.click("#queue-add")
-    until(lambda: preset_of(queue.get(second.id)).adapter.rank == 5, "a changed entry")
+    expect(page.locator("#start-message")).to_contain_text("in the queue is changed", timeout=WAIT_MS)
+    expect(page.locator("#queue-add")).to_have_text("Add to queue")
+    assert preset_of(queue.get(second.id)).adapter.rank == 5
     assert len(queue.entries()) == 2
+
+    tab(page, "queue")
+    page.locator("#queue-list li").first.get_by_role("button", name="Load it").click()
+    expect(page.locator("#queue-add")).to_have_text("Change in queue", timeout=WAIT_MS)
+    tab(page, "presets")
+    page.click("#preset-load")
+    expect(page.locator("#queue-add")).to_have_text("Add to queue", timeout=WAIT_MS)  # the form holds something else
 
     tab(page, "queue")
     for name in ("first", "second"):

@@ -44,4 +44,4 @@ def fill(asked: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]
     wanted = first_steps_answers.with_recipe(preset_files.load_listed(recipe), content, values)
     last.keep_before(content)
     last.keep_loaded(wanted)
-    return {"message": "", "preset": recipe, "shown": forms.show_content(wanted)}
+    return {"message": "", "preset": recipe, "shown": forms.show_content(wanted), "edited": ""}

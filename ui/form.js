@@ -3,7 +3,7 @@
 window.atelierForm = (() => {
   const { el, say, drawnPlace, openTab, showLevel, showMarks, tellMarks } = window.atelier;
   const fields = window.atelierFields;
-  const PAUSE_MS = 250, UNKEPT = "atelier-unkept";
+  const PAUSE_MS = 250, UNKEPT = "atelier-unkept", EDITED = "atelier-edited";
   const PLACES = {
     problems: "training-problems", plan: "plan-sentence", rates: "rate-chart", forecast: "forecast", notes: "data-notes",
     folders: "data-folders", buckets: "data-buckets", gallery: "data-gallery", pages: "data-pages", layout: "layout-help",
@@ -28,11 +28,17 @@ window.atelierForm = (() => {
     const answer = await ask(what, more);
     if (answer.error) answer.message = paragraph(answer.error);
     if (answer.preset !== undefined) state.preset = answer.preset;
-    if (answer.edited !== undefined) state.edited = answer.edited;
+    if (answer.edited !== undefined) edits(answer.edited);
     if (answer.tab) openTab(answer.tab);
     if (answer.shown) fields.show("form", answer.shown);
     if (answer.shown || answer.preset !== undefined) await look();
     return answer;
+  }
+  // The form holds an entry of the queue ("" for none), also after the page was loaded again: its button changes that one.
+  function edits(entry) {
+    state.edited = entry;
+    sessionStorage.setItem(EDITED, entry);
+    byId("queue-add").textContent = entry ? say("Change in queue") : say("Add to queue");
   }
   const paragraph = (text) => el("p", { class: "fault", role: "alert", text }).outerHTML;
 
@@ -173,6 +179,7 @@ window.atelierForm = (() => {
     sessionStorage.removeItem(UNKEPT);
     fields.show("form", { ...shown, ...entered });
     drawLevel();
+    edits(sessionStorage.getItem(EDITED) || "");
     draw(parts);
     nowArrived();
     if (Object.keys(entered).length) look();

@@ -163,7 +163,8 @@ def load(asked: Asked, present: Asked) -> Answer:
     last.keep_loaded(content)
     name = item.title if item.own else say("my {title}", title=say(item.title))
     shown = forms.show_content(content)
-    return {"message": views.loaded(item.title, kept), "receipt": "", "name": name, "preset": chosen, "shown": shown}
+    told = {"message": views.loaded(item.title, kept), "receipt": "", "name": name}
+    return {**told, "preset": chosen, "shown": shown, "edited": ""}
 
 
 def undo(_: Asked, present: Asked) -> Answer:
@@ -174,7 +175,7 @@ def undo(_: Asked, present: Asked) -> Answer:
     last.keep_before(present)
     last.keep_loaded(from_what)
     done = say("The form is as before. Undo again to go back.")
-    return {"message": f'<p class="done">{done}</p>', "receipt": "", "shown": forms.show_content(before)}
+    return {"message": f'<p class="done">{done}</p>', "receipt": "", "shown": forms.show_content(before), "edited": ""}
 
 
 def save(asked: Asked, present: Asked) -> Answer:

@@ -75,13 +75,13 @@ window.atelierQueue = (() => {
     const buttons = [
       waits && button("↑", say("Earlier"), () => act("POST", `${at}/move`, { place: index }), { disabled: index === 0 }),
       waits && button("↓", say("Later"), () => act("POST", `${at}/move`, { place: index + 2 }), { disabled: index === state.queue.entries.length - 1 }),
-      waits && entry.kind === "run" && button(say("Edit"), say("Load it into the form; “Add to queue” then changes it here"), () => edit(entry.id)),
+      waits && entry.kind === "run" && button(say("Edit"), say("Load it into the form; “Change in queue” then changes it here"), () => edit(entry.id)),
       entry.kind !== "job" && button(say("Duplicate"), say("The same once more, right behind it"), () => act("POST", `${at}/duplicate`)),
       ["stopped", "failed", "killed"].includes(entry.state) && button(say("Once more"), say("It waits again, and goes on from its last saved state"), () => act("POST", `${at}/again`)),
       runs && button(say("Stop"), say("Save and end; the next one begins"), () => act("POST", `${at}/stop`)),
       !runs && button(say("Remove"), say("Take it out of the queue; what it made stays"), () => act("DELETE", at)),
     ].filter(Boolean);
-    return el("li", {}, badge(entry.state), el("b", { text: entry.title }), el("span", { class: "quiet message", text: entry.message || entry.run }), el("span", { class: "buttons" }, ...buttons));
+    return el("li", { "data-entry": entry.id }, badge(entry.state), el("b", { text: entry.title }), el("span", { class: "quiet message", text: entry.message || entry.run }), el("span", { class: "buttons" }, ...buttons));
   }
 
   const edit = (id) => window.atelierForm.edit(id);

@@ -52,7 +52,7 @@ def edit(asked: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]
     entry = queues.queue().get(str(asked.get("entry") or ""))
     preset = preset_of(entry)
     last.keep_before(content)
-    done = say("“{name}” is in the form. “Add to queue” changes it in the queue.", name=escape(entry.title))
+    done = say("“{name}” is in the form. “Change in queue” puts it back.", name=escape(entry.title))
     return {
         "message": f'<p class="done">{done}</p>',
         "edited": entry.id,
