@@ -61,18 +61,18 @@ def changes_before_packing(merges: Sequence[Merge]) -> Callable[[str, nn.Module]
     A change takes the dense weight of a layer, in any floating dtype, and gives it with every file's change added one
     after the other, in fp32 at least: what is packed then is what was merged. ModelError as `merge_into`.
     """
+    return partial(_changes, tuple(merges))
 
-    def changes(part: str, module: nn.Module) -> dict[str, Change]:
-        found: dict[str, list[Step]] = {}
-        for merge in merges:
-            if _PARTS[part] in parts_of_file(merge.path):
-                adapter = read_onto({_PARTS[part]: module}, merge.path)
-                for site in adapter.sites:
-                    step = Step(site, adapter.parameters_of(site.target.name), merge.strength)
-                    found.setdefault(f"{site.target.path}.weight", []).append(step)
-        return {name: partial(merged_weight, steps) for name, steps in found.items()}
 
-    return changes
+def _changes(merges: Sequence[Merge], part: str, module: nn.Module) -> dict[str, Change]:
+    found: dict[str, list[Step]] = {}
+    for merge in merges:
+        if _PARTS[part] in parts_of_file(merge.path):
+            adapter = read_onto({_PARTS[part]: module}, merge.path)
+            for site in adapter.sites:
+                step = Step(site, adapter.parameters_of(site.target.name), merge.strength)
+                found.setdefault(f"{site.target.path}.weight", []).append(step)
+    return {name: partial(merged_weight, steps) for name, steps in found.items()}
 
 
 @dataclass(frozen=True)
