@@ -13,6 +13,7 @@ fi
 ./setup.sh --dev --if-needed
 py=$here/.venv/bin/python
 export PYTHONUTF8=1 OMP_NUM_THREADS=1
+unset PYTHONDONTWRITEBYTECODE # a hundred processes are started: each would compile all of Atelier again
 
 # Chromium: Debian's package where apt and root are there; Playwright's own elsewhere. Ubuntu's package is only a
 # pointer to a snap, which does not run everywhere.

@@ -28,7 +28,7 @@ from tests.browser import ARGUMENTS, Server, chromium, free_port
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-TABS = ("captions", "training", "run", "sample", "tools", "queue", "presets", "data")
+TABS = ("captions", "training", "run", "sample", "compare", "tools", "queue", "presets", "data")
 USABLE = "#plan-sentence .plan"
 _MOST_MS = 60_000
 _SWITCH = """async (name) => {
