@@ -7,14 +7,15 @@ byte offset and takes whole lines only, so that both may be killed at any moment
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import orjson
 
@@ -255,6 +256,7 @@ _NEEDED = {
     kind: {item.name for item in dataclasses.fields(event) if item.default is dataclasses.MISSING}
     for kind, event in KINDS.items()
 }
+_OF_A_STEP = _NEEDED[Step.kind] | {"time"}
 
 
 class Entry(NamedTuple):
@@ -262,6 +264,14 @@ class Entry(NamedTuple):
 
     time: str
     event: Event
+
+
+class Steps(NamedTuple):
+    """Steps told one after the other: the fields of each as written; when the last was told, and it as an event."""
+
+    fields: list[dict[str, Any]]
+    time: str
+    last: Step
 
 
 class EventLog:
@@ -308,12 +318,35 @@ def read_lines(path: Path, offset: int = 0) -> tuple[list[str], int]:
 
 
 def entries(lines: Sequence[str]) -> Iterator[Entry]:
-    """What stands in the lines, one after the other: 100,000 at once would keep Python's collector busy."""
+    """What stands in the lines, one after the other."""
+    for contents in _parsed_in_parts(lines):
+        yield from _entries(contents)
+
+
+def entries_and_steps(lines: Sequence[str]) -> Iterator[Entry | Steps]:
+    """The same with steps that follow each other together: a log may hold 100,000, and each is an object to make."""
+    for contents in _parsed_in_parts(lines):
+        for are_steps, group in itertools.groupby(contents, _is_step):
+            if not are_steps:
+                yield from _entries(group)
+                continue
+            fields = list(group)
+            (last,) = _entries([dict(fields[-1])])
+            yield Steps(fields, last.time, cast(Step, last.event))
+
+
+def _is_step(content: Any) -> bool:
+    return isinstance(content, dict) and content.get("kind") == Step.kind and content.keys() >= _OF_A_STEP
+
+
+def _parsed_in_parts(lines: Sequence[str]) -> Iterator[list[Any]]:
+    """100,000 at once would keep Python's collector busy."""
     for begin in range(0, len(lines), _LINES_AT_ONCE):
-        for content in _parsed(lines[begin : begin + _LINES_AT_ONCE]):
-            entry = _entry(content)
-            if entry is not None:
-                yield entry
+        yield _parsed(lines[begin : begin + _LINES_AT_ONCE])
+
+
+def _entries(contents: Iterable[Any]) -> Iterator[Entry]:
+    return (entry for content in contents if (entry := _entry(content)) is not None)
 
 
 def _parsed(lines: Sequence[str]) -> list[Any]:
@@ -338,7 +371,7 @@ def _entry(content: Any) -> Entry | None:
                 del content[name]
         if not content.keys() >= _NEEDED[kind]:
             return Entry(time, KINDS[kind](**content))
-        event = object.__new__(KINDS[kind])  # as __init__ makes it, several times as fast: a log may hold 100,000 steps
+        event = object.__new__(KINDS[kind])  # as __init__ makes it, several times as fast
         event.__dict__.update(content)
         return Entry(time, event)
     except (KeyError, TypeError, AttributeError):

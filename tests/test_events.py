@@ -116,3 +116,39 @@ def test_lines_that_are_none_are_passed_over_among_whole_ones_and_all_others_are
             with log.path.open("ab") as file:
                 file.write(b'{"kind": "stopped"}\nnone,\n[1]\n{"kind": "stopped", "time": "", "step"\n')
     assert [entry.event for entry in events.read(log.path)[0]] == [events.Stopped(number) for number in range(count)]
+
+
+def test_steps_that_follow_each_other_are_told_together(path: Path) -> None:
+    log = EventLog(path)
+    one, two, three = (Step(number, 1, 0.5, {"unet": 1e-4}, 1.0, 0.5, 4, 10**9) for number in (1, 2, 3))
+    told = (Stage("Training"), one, two, Warned("x", "memory"), three)
+    for event in told:
+        log.emit(event)
+    with path.open("a") as file:
+        file.write('{"v": 1, "kind": "step", "time": "t", "step": 4}\n{"torn\n7\n')
+    lines = events.read_lines(path)[0]
+    parts = list(events.entries_and_steps(lines))
+    assert [type(part).__name__ for part in parts] == ["Entry", "Steps", "Entry", "Steps"]
+    both, last = [part for part in parts if isinstance(part, events.Steps)]
+    assert ([step["step"] for step in both.fields], both.last, last.last) == ([1, 2], two, three)
+    alone = list(events.entries(lines))
+    assert [entry.event for entry in alone] == list(told)
+    assert (both.time, last.time) == (alone[2].time, alone[4].time)
+
+
+def test_each_steps_curve_is_the_same_however_they_were_told(path: Path) -> None:
+    """At once or one after the other, with groups of parameters that come and go, and a loss that was not finite."""
+    from ui.run_view import Curves
+
+    rates: list[dict[str, float]] = [{"unet": 1e-4}, {"unet": 2e-4, "text": 1e-5}, {"text": 3e-5}, {"unet": 4e-4}]
+    log = EventLog(path)
+    for number, (rate, loss) in enumerate(zip(rates, (0.5, None, 0.25, 1.0), strict=True), start=1):
+        log.emit(Step(number, 1, loss, rate, 1.0, 0.5, 4, 10**9))
+    (told,) = [part for part in events.entries_and_steps(events.read_lines(path)[0]) if isinstance(part, events.Steps)]
+    together, alone = Curves(), Curves()
+    together.add(told.fields, 10)
+    for step in told.fields:
+        alone.add([step], 10)
+    assert together == alone
+    assert together.rates == {"unet": [1e-4, 2e-4, None, 4e-4], "text": [None, 1e-5, 3e-5, None]}
+    assert together.smoothed[0] == together.smoothed[1] == pytest.approx(0.5)

@@ -1,8 +1,8 @@
 """What the form asks the page's program (form.js and the scripts of its tabs), and the answers.
 
 A question is {"ask": what, "form": {"section.name": raw value}, …}; an answer may hold "message" (HTML), "shown" (what
-fields are to show), "tab" (to turn to), "edited" (the entry of the queue that the form now holds, or ""), and what its own
-function tells.
+fields are to show), "tab" (to turn to), "edited" (the queue's entry that the form now holds, or ""), and what its
+own function tells.
 """
 
 from __future__ import annotations

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from engine import events
 from engine.run import RunFolder, Status
@@ -34,26 +35,27 @@ class Curves:
     _sum: float = 0.0
     _weight: float = 0.0
 
-    def add(self, step: events.Step, memory_of_steps: float) -> None:
-        """Append one step; the smoothed loss is a bias-corrected moving average over about `memory_of_steps`."""
+    def add(self, told: Sequence[Mapping[str, Any]], memory_of_steps: float) -> None:
+        """Append steps, by their fields; the smoothed loss is a bias-corrected moving average over about
+        `memory_of_steps`."""
         before = len(self.steps)
-        self.steps.append(step.step)
-        self.losses.append(step.loss)
-        if step.loss is not None:
-            keep = 1 - 1 / memory_of_steps
-            self._sum = keep * self._sum + (1 - keep) * step.loss
-            self._weight = keep * self._weight + (1 - keep)
-        self.smoothed.append(self._sum / self._weight if self._weight else None)
-        self.seconds.append(step.seconds_per_step)
-        self.memory_bytes.append(step.memory_bytes)
-        self.gradient_norms.append(step.gradient_norm)
-        for group, value in step.lr.items():
-            if group not in self.rates:
-                self.rates[group] = [None] * before
-            self.rates[group].append(value)
-        if len(step.lr) < len(self.rates):
-            for line in self.rates.values():
-                line += [None] * (before + 1 - len(line))
+        losses = [step["loss"] for step in told]
+        self.steps += [step["step"] for step in told]
+        self.losses += losses
+        self.smoothed += self._smooth(losses, 1 - 1 / memory_of_steps)
+        self.seconds += [step["seconds_per_step"] for step in told]
+        self.memory_bytes += [step["memory_bytes"] for step in told]
+        self.gradient_norms += [step["gradient_norm"] for step in told]
+        rates = [step["lr"] for step in told]
+        for group in self.rates.keys() | set().union(*rates):
+            self.rates.setdefault(group, [None] * before).extend([rate.get(group) for rate in rates])
+
+    def _smooth(self, losses: Iterable[float | None], keep: float) -> Iterator[float | None]:
+        for loss in losses:
+            if loss is not None:
+                self._sum = keep * self._sum + (1 - keep) * loss
+                self._weight = keep * self._weight + (1 - keep)
+            yield self._sum / self._weight if self._weight else None
 
     def cut(self, step: int) -> None:
         """Forget what came after `step`: a resumed run does those steps again."""
@@ -74,7 +76,6 @@ class RunView:
 
     def _forget(self) -> None:
         self._offset = 0
-        self.version = 0
         self.curves = Curves()
         self.started: events.Started | None = None
         self.stage = ""
@@ -103,15 +104,14 @@ class RunView:
             if size == self._offset:
                 return
             lines, self._offset = events.read_lines(self.run.events, self._offset)
-            for entry in events.entries(lines):
-                self._take(entry)
-                self.version += 1
+            for part in events.entries_and_steps(lines):
+                if isinstance(part, events.Steps):
+                    self._take_steps(part)
+                else:
+                    self._take(part)
 
     def _take(self, entry: events.Entry) -> None:
         event, self.last_time = entry.event, entry.time
-        if isinstance(event, events.Step):  # first: nearly all of them are
-            self._take_step(event)
-            return
         if belongs(entry, self.told[-1] if self.told else None):
             self.told.append(entry)
         if isinstance(event, (events.Paused, events.Continued, events.Started, *_TERMINAL)):
@@ -142,10 +142,10 @@ class RunView:
         elif isinstance(event, _TERMINAL):
             self.end, self.stage, self.progress = event, "", None
 
-    def _take_step(self, event: events.Step) -> None:
-        self.step, self.stage, self.progress = event, "", None
+    def _take_steps(self, told: events.Steps) -> None:
+        self.step, self.last_time, self.stage, self.progress = told.last, told.time, "", None
         steps = self.started.steps if self.started else 1000
-        self.curves.add(event, min(max(steps / 25, 5), 200))
+        self.curves.add(told.fields, min(max(steps / 25, 5), 200))
 
     @property
     def steps_done(self) -> int:
