@@ -106,7 +106,5 @@ AROUND: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
 }
 """What goes on around a module's code, given the folder that it lies in."""
 
-ASLEEP = frozenset({
-    "diffusers.hooks", "diffusers.models.autoencoders", "diffusers.models.transformers", "diffusers.models.unets"
-})  # fmt: skip
-"""Packages whose own code, which imports the models of all families, runs when one of its names is first asked for."""
+ASLEEP = {"diffusers.hooks", "diffusers.models.autoencoders", "diffusers.models.transformers", "diffusers.models.unets"}
+"""Packages whose own code (here: it imports all families of models) runs when one of its names is first asked for."""
