@@ -61,10 +61,10 @@ def changes_before_packing(merges: Sequence[Merge]) -> Callable[[str, nn.Module]
     A change takes the dense weight of a layer, in any floating dtype, and gives it with every file's change added one
     after the other, in fp32 at least: what is packed then is what was merged. ModelError as `merge_into`.
     """
-    return partial(_changes, tuple(merges))
+    return partial(_changes_of_part, tuple(merges))
 
 
-def _changes(merges: Sequence[Merge], part: str, module: nn.Module) -> dict[str, Change]:
+def _changes_of_part(merges: Sequence[Merge], part: str, module: nn.Module) -> dict[str, Change]:
     found: dict[str, list[Step]] = {}
     for merge in merges:
         if _PARTS[part] in parts_of_file(merge.path):
