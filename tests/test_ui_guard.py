@@ -206,3 +206,9 @@ def test_a_forged_forwarded_host_changes_nothing(site: Site) -> None:
     status, content, _ = site.ask("/config", {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"})
     assert status == 200
     assert b"evil.example" not in content
+
+
+def test_the_program_rests_while_nothing_happens() -> None:
+    blocks = app.build()
+    server.guarded(blocks, options([]), None)
+    assert blocks._queue.sleep_when_free >= 0.05  # Gradio's own 0.001 is a tenth of a core

@@ -22,6 +22,7 @@ from starlette.routing import Mount
 from engine.errors import UserError
 from launchers import worker
 from ui import api, passwords, served, theme, thumbnails
+from ui.gradio_start import let_rest
 from ui.guard import Guard
 from ui.language import LanguageOfRequest
 from ui.options import FIRST_PORT, LOOPBACK, password_file
@@ -92,6 +93,7 @@ def guarded(blocks: gr.Blocks, chosen: argparse.Namespace, sign_in: SignIn | Non
         mcp_server=False,
         enable_monitoring=False,
     )
+    let_rest(blocks)
     names = {chosen.host, *LOOPBACK, *(name.lower() for name in chosen.allow_host)}
     is_loopback = chosen.host in LOOPBACK
     if not is_loopback:
