@@ -185,8 +185,8 @@ def two_loras() -> str:
 
 
 def after_whole_steps(pipe: Any, index: int, _timestep: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """For Heun at the end of the base. Its timesteps are t₀ t₁ t₁ t₂ t₂ …, two for each step; `denoising_end` keeps both of
-    the last one, and so the first half of a step that the refiner's `denoising_start` then begins again: leave that out.
+    """For Heun at the end of the base. Its timesteps are t₀ t₁ t₁ t₂ t₂ …, two for each step. `denoising_end` keeps
+    both of the last one, so the first half of a step that `denoising_start` then begins again: here that is left out.
     """
     pipe._interrupt = index + 1 == len(pipe.scheduler.timesteps[pipe.scheduler.timesteps >= 400]) - 1
     return given

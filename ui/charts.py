@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+
+import numpy as np
 
 from ui.words import escape
 
@@ -77,13 +78,13 @@ def thinned(line: Line, most: int = MOST_POINTS) -> Line:
             x.append(line.x[-1])
             y.append(line.y[-1])
         return Line(line.name, x, y, line.style, line.marked)
-    keep: list[int] = []
     stretch = math.ceil(count / (most // 2))
-    for start in range(0, count, stretch):
-        values = line.y[start : start + stretch]
-        known = cast("Sequence[float]", values) if None not in values else [y for y in values if y is not None]
-        ends = {values.index(min(known)), values.index(max(known))} if known else {0}
-        keep += [start + index for index in sorted(ends)]
+    values = np.full(math.ceil(count / stretch) * stretch, np.nan)
+    values[:count] = np.array(line.y, dtype=np.float64)  # None becomes NaN
+    parts, starts = values.reshape(-1, stretch), np.arange(0, count, stretch)
+    lowest = np.where(np.isnan(parts), np.inf, parts).argmin(1)
+    highest = np.where(np.isnan(parts), -np.inf, parts).argmax(1)
+    keep = np.unique(np.concatenate([starts + lowest, starts + highest])).tolist()
     x, y = [line.x[index] for index in keep], [line.y[index] for index in keep]
     return Line(line.name, x, y, line.style, line.marked)
 
