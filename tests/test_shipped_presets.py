@@ -91,9 +91,27 @@ def test_the_memory_that_a_recipe_names_is_the_plan_s_estimate(path, sdxl):
 
 
 @recipes
-def test_a_recipe_says_for_whom_it_is_what_it_makes_and_that_time_is_not_measured(path):
+def test_a_recipe_says_for_whom_it_is_and_what_it_makes(path):
     about = load(path).about
-    assert about.startswith(("For ", "The ")) and "LoRA" in about + "LoRA" and "Time: not measured" in about
+    assert about.startswith(("For ", "The ")) and "LoRA" in about + "LoRA"
+
+
+TFLOPS = {"3060": 25.5, "4060": 30, "4060 Ti": 44, "3090": 71}  # in bf16
+MEMORY_OF = {"3060": 12, "4060": 8, "4060 Ti": 16, "3090": 24}
+EXTRA = {"LoCon": 1.04, "product": 1.11}  # trained convolutions; rank 128 and both text encoders
+
+
+@recipes
+def test_the_time_that_a_recipe_names_is_calculated_as_the_docs_say(path):
+    preset = load(path)
+    if preset.memory.unet_storage != "same":
+        assert "Time: not measured and hard to calculate" in preset.about
+        return
+    named = re.search(r"Time: expect ([\d.]+) to ([\d.]+) s a picture on an RTX (.+?), by calculation", preset.about)
+    low, high, card = named.groups()  # pyright: ignore
+    tflop = (20.84 if preset.memory.gradient_checkpointing else 14.62) * EXTRA.get(path.stem, 1)
+    assert (float(low), float(high)) == pytest.approx([tflop / TFLOPS[card] / part for part in (0.3, 0.2)], abs=0.06)
+    assert f"on a card of {MEMORY_OF[card]} GB" in preset.about
 
 
 @pytest.mark.parametrize("name", ["product", "LoKr", "LoCon"])

@@ -137,7 +137,7 @@ def test_scripts_get_exactly_what_they_say() -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({}, "UNet，秩 16、卷积秩 16，16 张图像 × 10 次重复 + 160 张正则化图像 ÷ 批量 4 = 每轮 81 步，共 3 轮，"),
+        ({}, "UNet，秩 16、卷积秩 16，16 张图像 × 10 次重复 + 160 张正则化图像 ÷ 批量 4 = 每轮 81 步，共 2 轮，"),
         ({"adapter.text_encoder_1": True, "adapter.text_encoder_2": True}, "UNet 和两个文本编码器，秩 16"),
         ({"adapter.algorithm": "lokr", "run.accumulation": 2}, "UNet，LoKr、秩 16、卷积秩 16，"),
         ({"run.length": "steps", "run.steps": 1600}, " ÷ 批量 4 = 每轮 81 步，共 1,600 步（19.8 轮），"),
