@@ -73,14 +73,14 @@ def test_killed_at_any_moment_twice_it_ends_in_the_same_weights(fifty, tmp_path)
     preset.save(tmp_path / "preset.json")
     made = RunFolder(tmp_path / "killed")
     chance = random.Random()
-    for first, target in ((25, ("train", tmp_path / "preset.json", "--run", made.path)), (37, ("train", made.path))):
+    for first, target in ((22, ("train", tmp_path / "preset.json", "--run", made.path)), (32, ("train", made.path))):
         process = start_engine(*target)
         wait_for_step(made, first, process)
-        time.sleep(chance.uniform(0, 0.5))
+        time.sleep(chance.uniform(0, 0.15))  # a few of the 50 steps, also on a fast machine
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert made.status() == "killed"
-        if first == 25:
+        if first == 22:
             made.request("stop")  # one from before the next process began does not stop it
             time.sleep(0.05)
     assert main(["train", str(made.path)]) == 0
