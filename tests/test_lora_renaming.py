@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.adapter_header import PEFT_CONFIG, PEFT_FILE, AdapterHeader, known_adapter, read_adapter
@@ -70,6 +70,8 @@ def contents(header: AdapterHeader) -> dict[str, tuple[str, tuple[int, ...], byt
 
 
 @settings(max_examples=25, deadline=None)
+@example(["lora_te1_text_model_encoder_layers_0_mlp_fc1"], "", False, ["lycoris"], "kohya", False)  # equal in both
+@example(["lora_te1_text_model_encoder_layers_0_mlp_fc1"], "F16", False, ["lycoris"], "kohya", True)
 @given(
     layers=st.lists(st.sampled_from(sorted(LAYERS)), min_size=1, unique=True),
     alpha_dtype=st.sampled_from(["", "F32", "F16", "BF16"]),

@@ -57,7 +57,7 @@ class _Way:
 
     @property
     def is_back(self) -> bool:
-        return self.note.get("from") == self.target and self.header.naming != self.target
+        return self.note.get("from") == self.target
 
     @property
     def layers_per_block(self) -> int:
@@ -76,9 +76,9 @@ def rename(header: AdapterHeader, target: Naming) -> dict[str, Renamed]:
 
     ModelError, in a sentence, for what the target has no name for.
     """
-    if target == header.naming:
-        return _as_it_is(header)
     way = _Way(header, target, _read_note(header))
+    if target == header.naming and not way.is_back:  # on the way back all names may be the same in both
+        return _as_it_is(header)
     note = _new_note(way)
     parts = _entries(way)
     metadata = {key: text for key, text in header.metadata.items() if key not in (*HASHES, NOTE, METADATA_KEY)}
