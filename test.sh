@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Checks everything: ruff, pyright, pytest. Sets up what is missing first, a browser for the browser tests too.
-#   ./test.sh [--fast] [pytest's options]     --fast leaves out the slow and the browser tests
+#   ./test.sh [--fast] [pytest's options]     --fast leaves out pyright, the slow and the browser tests
 set -eu
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 cd -- "$here"
@@ -32,15 +32,16 @@ fi
 
 echo "ruff"
 "$py" -m ruff check .
+set -- -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@" # of two -n, pytest takes the last
+if [ -n "$fast" ]; then
+    echo "pytest"
+    exec "$py" -m pytest -m "not slow and not browser" "$@"
+fi
 echo "pytest, pyright beside it"
 types=$(mktemp)
 trap 'rm -f "$types"' EXIT
 "$py" -m pyright >"$types" 2>&1 &
 checking=$!
-set -- -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@" # of two -n, pytest takes the last
-if [ -n "$fast" ]; then
-    set -- -m "not slow and not browser" "$@"
-fi
 found=0
 "$py" -m pytest "$@" || found=$?
 if ! wait "$checking"; then

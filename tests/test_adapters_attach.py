@@ -38,6 +38,7 @@ def sdxl() -> dict[str, nn.Module]:
     return full_size()
 
 
+@pytest.mark.slow
 def test_names_and_shapes_on_full_size_sdxl_are_those_of_the_reference(sdxl: dict[str, nn.Module]) -> None:
     adapter = attach(sdxl, Recipe(rank=8, alpha=4), device="cpu")
     assert shapes_of(adapter) == KEYS["linear"]
@@ -46,6 +47,7 @@ def test_names_and_shapes_on_full_size_sdxl_are_those_of_the_reference(sdxl: dic
     adapter.detach()
 
 
+@pytest.mark.slow
 def test_a_conv_rank_adds_the_reference_s_66_layers_and_only_to_its_own_adapter(sdxl: dict[str, nn.Module]) -> None:
     conv = attach(sdxl, Recipe(rank=8, alpha=4, conv_rank=4, conv_alpha=1), device="cpu")
     assert shapes_of(conv) == KEYS["linear"] | KEYS["conv_rank_adds"]
@@ -70,6 +72,7 @@ def test_start_values_depend_on_seed_and_name_only() -> None:
     assert len({tuple(view.flatten().tolist()) for view in downs}) == len(downs)
 
 
+@pytest.mark.slow
 def test_a_new_adapter_changes_nothing_and_a_detached_one_leaves_nothing() -> None:
     models = small()
     before = predict(models)
@@ -91,6 +94,7 @@ def test_a_new_adapter_changes_nothing_and_a_detached_one_leaves_nothing() -> No
     assert not any("forward" in module.__dict__ for model in models.values() for module in model.modules())
 
 
+@pytest.mark.slow
 def test_the_model_with_an_adapter_is_the_model_with_the_deltas_in_its_weights() -> None:
     models = small(dtype=torch.float64)
     adapter = attach(models, Recipe(rank=4, alpha=2, conv_rank=3, conv_alpha=1.5), device="cpu")
@@ -107,6 +111,7 @@ def test_the_model_with_an_adapter_is_the_model_with_the_deltas_in_its_weights()
     torch.testing.assert_close(predict(models), expected, rtol=1e-8, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_two_adapters_add_up_and_come_off_in_reverse_order() -> None:
     models = {"unet": small(dtype=torch.float64)["unet"]}
     text, pooled = torch.randn(2, 77, 96).double(), torch.randn(2, 64).double()
@@ -130,6 +135,7 @@ def gradients(models: dict[str, nn.Module], adapter: Adapter) -> dict[str, torch
     return dict(zip(adapter.vectors, adapter_gradients, strict=True))
 
 
+@pytest.mark.slow
 def test_checkpointing_changes_no_gradient() -> None:
     models = small()
     adapter = attach(models, Recipe(rank=4, conv_rank=2), device="cpu")
@@ -143,6 +149,7 @@ def test_checkpointing_changes_no_gradient() -> None:
     torch.testing.assert_close(gradients(models, adapter), plain, rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_flat_gradients_are_those_of_single_matrices() -> None:
     """Against a graph made of plain operations on one leaf per matrix."""
     models = small(dtype=torch.float64)
@@ -175,6 +182,7 @@ def test_flat_gradients_are_those_of_single_matrices() -> None:
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_adamw_on_the_flat_vector_is_adamw_on_the_matrices() -> None:
     models = {"unet": small()["unet"]}
     adapter = attach(models, Recipe(rank=3), device="cpu")
@@ -192,6 +200,7 @@ def test_adamw_on_the_flat_vector_is_adamw_on_the_matrices() -> None:
         assert torch.equal(view, singles[name])
 
 
+@pytest.mark.slow
 def test_the_norm_of_a_long_gradient_is_exact() -> None:
     """As long as SDXL's at rank 8: torch's own norm is off by 0.2 % there on a CPU."""
     first, second = torch.randn(28_504_064, generator=torch.Generator().manual_seed(1)), torch.ones(512)
@@ -199,6 +208,7 @@ def test_the_norm_of_a_long_gradient_is_exact() -> None:
     torch.testing.assert_close(total_norm([first, second]).double(), expected, rtol=1e-6, atol=0)
 
 
+@pytest.mark.slow
 def test_the_padding_of_the_flat_vector_stays_zero() -> None:
     models = {"unet": small()["unet"]}
     adapter = attach(models, Recipe(rank=3), device="cpu")
@@ -235,6 +245,7 @@ def test_half_precision_models_train_an_fp32_adapter(dtype: torch.dtype) -> None
     assert all(torch.isfinite(view).all() for view in after.values())
 
 
+@pytest.mark.slow
 def test_no_gradient_and_new_numbers_are_seen_at_once() -> None:
     """Casts that are kept for a forward are not used after the numbers have changed."""
     models = {"unet": small()["unet"].to(torch.bfloat16)}

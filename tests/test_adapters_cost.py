@@ -43,6 +43,7 @@ def test_an_adapter_never_waits_for_the_device() -> None:
     assert norm.shape == ()
 
 
+@pytest.mark.slow
 def test_the_contenders_train_the_same_matrices() -> None:
     stacks = contenders(width=16, layers=3, rank=4, dtype=torch.float32, device="cpu")
     sizes = {name: sum(p.numel() for p in stack.trained) for name, stack in stacks.items() if name != "atelier"}

@@ -59,6 +59,7 @@ def changes(adapter: Adapter, end: str, x: Tensor) -> Tensor:
         return module(x) - plain
 
 
+@pytest.mark.slow
 def test_rank_dropout_leaves_ranks_out_for_each_image_and_scales_up_the_others() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout(rank=0.5))
     x = torch.randn(2, 5, 64)
@@ -73,6 +74,7 @@ def test_rank_dropout_leaves_ranks_out_for_each_image_and_scales_up_the_others()
     torch.testing.assert_close(changes(adapter, "attn1_to_q", x), expected, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_network_dropout_leaves_single_numbers_out_and_scales_up_the_others() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout(network=0.25), conv_rank=8, conv_alpha=8)
     adapter.dropout.draw(7, Drawn(LATENTS))
@@ -95,6 +97,7 @@ def _context(adapter: Adapter, module: nn.Module) -> Any:
     return next(forward.context for base, forward in adapter._installed if base.module is module)
 
 
+@pytest.mark.slow
 def test_elements_are_left_out_independently() -> None:
     """The share of pairs of ranks, rows and layers that are left out together is the product of the shares."""
     adapter = adapted({"unet": small()["unet"]}, Dropout(network=0.5))
@@ -114,6 +117,7 @@ def _context_of(adapter: Adapter) -> Any:
     return adapter._installed[0][1].context
 
 
+@pytest.mark.slow
 def test_module_dropout_leaves_whole_layers_out_unscaled() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout(module=0.5))
     adapter.dropout.draw(7, Drawn(LATENTS))
@@ -170,6 +174,7 @@ def test_the_chunks_of_a_caption_have_the_masks_of_their_image(dropout: Dropout)
     torch.testing.assert_close(changes(adapter, "attn1_to_q", x[2:]), whole[2:], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [Dropout(0.3, 0.3, 0.3), Dropout(network=0.3)], ids=str)
 def test_a_share_of_a_batch_has_the_masks_of_its_images(dropout: Dropout) -> None:
     adapter = adapted({"unet": small()["unet"]}, dropout)
@@ -212,6 +217,7 @@ def test_dropout_never_waits_for_the_device() -> None:
     assert all(vector.grad is not None for vector in adapter.vectors.values())
 
 
+@pytest.mark.slow
 def test_without_dropout_nothing_is_drawn() -> None:
     adapter = adapted({"unet": small()["unet"]}, Dropout())
     adapter.dropout.draw(1, Drawn(LATENTS))

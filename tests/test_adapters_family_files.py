@@ -124,6 +124,7 @@ def test_magnitudes_stay_exact_in_half_precision() -> None:
     assert not torch.equal(before, after)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dylora", "tlora"])
 def test_masks_of_ranks_follow_the_batch_and_end_with_it(name: str) -> None:
     models = unet()
@@ -154,6 +155,7 @@ def test_an_oft_file_of_kohya_s_trainer_is_read_under_its_own_names(tmp_path: Pa
     torch.testing.assert_close(run(models), expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_an_oft_file_says_no_constraint_in_a_way_that_all_readers_take_so(tmp_path: Path) -> None:
     """0 would undo the file in A1111 and in kohya's trainer, and a small number be read in two ways."""
     save_adapter(tmp_path / "a.safetensors", trained(unet(), KINDS["oft constrained"]), "fp32", {})
@@ -163,6 +165,7 @@ def test_an_oft_file_says_no_constraint_in_a_way_that_all_readers_take_so(tmp_pa
     assert alphas == {10_000.0}
 
 
+@pytest.mark.slow
 def test_a_rank_stabilised_file_tells_readers_the_scale_that_was_trained(tmp_path: Path) -> None:
     save_adapter(tmp_path / "a.safetensors", trained(unet(), KINDS["rank-stabilised"]), "fp32", {})
     layers = load_adapter_file(tmp_path / "a.safetensors").layers.values()

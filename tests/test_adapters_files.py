@@ -72,6 +72,7 @@ def test_what_was_saved_comes_back(tmp_path: Path, adapter: Adapter) -> None:
     assert file.metadata["ss_output_name"] == "zkt é"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "bf16"])
 def test_bytes_and_hashes_are_those_of_the_safetensors_library(precision: Precision, adapter: Adapter) -> None:
     """sshs_model_hash and sshs_legacy_hash are taken from the file as that library writes it with ss_ entries only."""
@@ -184,6 +185,7 @@ def test_missing_and_extra_tensors_and_other_metadata_are_noticed(tmp_path: Path
 # ------------------------------------------------- loading
 
 
+@pytest.mark.slow
 def test_a_finished_file_does_what_the_adapter_did(tmp_path: Path) -> None:
     models = small(dtype=torch.float64)
     plain = predict(models)
@@ -218,6 +220,7 @@ def test_diffusers_names_1x1_shapes_and_a_missing_alpha_are_read_too(tmp_path: P
     assert torch.equal(run_unet(models["unet"], text, pooled), expected)
 
 
+@pytest.mark.slow
 def test_only_the_parts_that_are_given_take_part(tmp_path: Path) -> None:
     models = small()
     save_adapter(tmp_path / "a.safetensors", trained(models, rank=2), "fp32", {})

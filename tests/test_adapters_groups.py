@@ -42,6 +42,7 @@ def test_the_groups_of_lora_plus_learn_as_two_plain_groups_would() -> None:
         assert torch.equal(adapter.tensors()[name], single.detach())
 
 
+@pytest.mark.slow
 def test_an_adapter_in_groups_computes_what_it_does_in_one() -> None:
     model = small()["unet"]
     whole = attach({"unet": model}, Recipe(rank=2), device="cpu")

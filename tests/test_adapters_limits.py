@@ -42,6 +42,7 @@ def adapted(algorithm: str = "lora") -> Adapter:
     return adapter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", sorted(LIMITED))
 def test_layers_above_the_limit_come_down_to_it_and_the_others_stay(algorithm: str) -> None:
     adapter = adapted(algorithm)

@@ -62,6 +62,7 @@ def test_the_merged_model_computes_what_the_adapters_on_top_of_it_do(files: list
     assert not any(parameter.requires_grad for model in models.values() for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_an_adapter_can_be_trained_on_the_merged_model(files: list[Merge]) -> None:
     models = small()
     merge_into(models, files)
@@ -86,6 +87,7 @@ def test_weights_keep_their_precision_and_widened_ones_stay_wide(files: list[Mer
     assert any(not torch.equal(weight, old) for weight, old in zip(merged, exact, strict=True))
 
 
+@pytest.mark.slow
 def test_parts_without_layers_in_a_file_are_passed_over(files: list[Merge]) -> None:
     models = small()
     text = {part: models[part] for part in TEXT_PARTS}
@@ -95,6 +97,7 @@ def test_parts_without_layers_in_a_file_are_passed_over(files: list[Merge]) -> N
     assert all(torch.equal(tensor, before[name]) for name, tensor in after.items())
 
 
+@pytest.mark.slow
 def test_a_file_of_another_model_is_refused(files: list[Merge], tmp_path: Path) -> None:
     names = ("lora_down", "lora_up")
     strange = {f"lora_unet_input_blocks_99_1_proj_in.{name}.weight": torch.zeros(2, 2) for name in names}
@@ -107,6 +110,7 @@ def preset(text: str, **values: Any) -> Preset:
     return Preset().changed({"model.merged_adapters": text, **values})
 
 
+@pytest.mark.slow
 def test_lines_are_paths_with_strengths_and_faults_get_sentences(files: list[Merge], tmp_path: Path) -> None:
     path = files[0].path
     problems: list[Any] = []
@@ -122,6 +126,7 @@ def test_lines_are_paths_with_strengths_and_faults_get_sentences(files: list[Mer
     assert "is not an SDXL adapter" in problems[2].message
 
 
+@pytest.mark.slow
 def test_the_mark_follows_content_strength_and_parts(files: list[Merge]) -> None:
     whole, part = files
     assert merge_mark([], TEXT_PARTS) == merge_mark([part], TEXT_PARTS) == ""

@@ -58,6 +58,7 @@ def attached(models: dict[str, nn.Module], wanted: Preset) -> Adapter:
     return adapter
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("values", [SAME, {"rank_from_file": True, "text_encoder_1": True}], ids=["set", "from file"])
 def test_without_a_step_the_same_numbers_are_saved(models, file: Path, tmp_path: Path, values: dict[str, Any]) -> None:
     wanted = preset(file, **values)
@@ -88,6 +89,7 @@ def test_choice_and_rates_hold_for_the_layers_of_the_file(models, file: Path) ->
     assert adapter_parameters(config_of(models), wanted) == adapter.parameter_count
 
 
+@pytest.mark.slow
 def test_the_algorithm_may_be_another_one_with_the_same_tensors(models, file: Path) -> None:
     adapter = attached(models, preset(file, rank_from_file=True, algorithm="lora_fa"))
     assert {site.algorithm for site in adapter.sites} == {"lora_fa"}

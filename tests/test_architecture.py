@@ -78,6 +78,7 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FORBIDDEN)
 def test_imports_point_one_way(folder):
     wrong = [
@@ -126,6 +127,7 @@ def test_every_setting_is_read_somewhere(item):
     assert rates or any(f".{item.name}" in text for text in texts)
 
 
+@pytest.mark.slow
 def test_names_say_what_a_thing_is():
     wrong = []
     for folder in ("engine", "ui", "launchers", "captioning"):

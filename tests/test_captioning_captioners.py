@@ -125,6 +125,7 @@ def test_a_tag_list_of_another_model_is_refused(tagger: Path, tmp_path: Path):
         say("wd", folder)
 
 
+@pytest.mark.slow
 def test_blip_says_what_it_sees_in_its_own_words(blip: Path):
     assert say("blip", blip) == ["a red square", "a blue square"]
 
@@ -244,6 +245,7 @@ def test_a_gpu_that_is_not_there_is_a_sentence(tagger: Path, blip: Path, monkeyp
         say("wd", tagger, device="cuda")
 
 
+@pytest.mark.slow
 def test_the_command_line_and_a_tagger_bring_no_torch(tagger: Path):
     program = (
         "import sys, captioning.__main__; from pathlib import Path; from captioning.models.wd import *;"

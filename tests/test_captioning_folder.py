@@ -278,6 +278,7 @@ def test_an_image_without_any_tag_is_named_and_no_empty_caption_written(run, tmp
     assert not (tmp_path / "data" / "a.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_job_that_the_page_made_runs_as_a_program(tagger: Path, tmp_path: Path):
     square(tmp_path / "data" / "a.png")
     values = {"folder": str(tmp_path / "data"), "model": str(tagger), "batch": 2}

@@ -80,6 +80,7 @@ def test_each_says_what_it_sees_in_its_own_words(model, name: str):
     assert say(name, model(name), **(ASKED if name in ("llava", "qwen") else {})) == SQUARES
 
 
+@pytest.mark.slow
 def test_one_image_and_many_say_the_same(model):
     for name in ("git", "coca", "llava"):
         captioner = load(name, model(name))
@@ -87,6 +88,7 @@ def test_one_image_and_many_say_the_same(model):
         assert captioner.caption(ready) == [text for image in ready for text in captioner.caption([image])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("detail", "lead"), [("short", ""), ("detailed", "a photo of ")])
 def test_florence2_answers_its_task_and_leaves_no_marks(model, detail: str, lead: str):
     assert say("florence2", model("florence2"), detail=detail) == [lead + square for square in SQUARES]

@@ -245,6 +245,7 @@ TREE = st.dictionaries(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(tree=TREE, pattern=st.sampled_from(["{path}_{n:02}", "{class}_{n}", "{stem}_{n}", "x-{stem}"]))
 def test_renaming_is_a_bijection_and_undo_restores_every_byte(tmp_path_factory, tree: dict[str, bytes], pattern: str):

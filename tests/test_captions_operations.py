@@ -110,6 +110,7 @@ def test_unusable_values_are_told_by_the_name_of_their_field(name, values, sente
     assert str(fault.value).startswith(sentence)
 
 
+@pytest.mark.slow
 def test_a_regular_expression_that_never_ends_is_ended(monkeypatch):
     monkeypatch.setattr(regex_replace, "LIMIT_SECONDS", 0.7)
     with pytest.raises(UserError, match="did not end within"):

@@ -49,6 +49,7 @@ def test_check_in_words(capsys, saved):
     assert "rank 2, 4 images × 2 repeats" in told and "Nothing stands in the way." in told
 
 
+@pytest.mark.slow
 def test_check_imports_no_torch(saved):
     program = (
         "import sys; from engine.__main__ import main\n"
@@ -201,6 +202,7 @@ def test_a_disk_that_refuses_the_file_keeps_what_was_there(saved, tmp_path):
     assert made.status() == "finished"
 
 
+@pytest.mark.slow
 def test_a_defect_is_told_with_its_traceback_and_exit_code_1(tmp_path, monkeypatch, saved):
     def fail(*_):
         raise ValueError("a defect of ours")
@@ -211,6 +213,7 @@ def test_a_defect_is_told_with_its_traceback_and_exit_code_1(tmp_path, monkeypat
     assert "a defect of ours" in failed.message and "Traceback" in failed.traceback
 
 
+@pytest.mark.slow
 def test_out_of_memory_gives_advice_from_the_run_s_own_numbers_and_exit_code_3(tmp_path, monkeypatch, saved):
     def fail(*_):
         raise MemoryError
@@ -238,17 +241,20 @@ def test_pictures_are_drawn_with_a_lora_and_none_is_overwritten(saved, tmp_path)
     assert "tiny 1" in pictures[1].info["parameters"]
 
 
+@pytest.mark.slow
 def test_sampling_refuses_in_sentences(capsys, saved, tmp_path):
     assert "no prompt" in refuse(capsys, "sample", saved())
     assert "must be a number" in refuse(capsys, "sample", saved(), "--prompt", "a", "--lora", "x.safetensors=much")
     assert "x.safetensors" in refuse(capsys, "sample", saved(), "--prompt", "a", "--lora", tmp_path / "x.safetensors")
 
 
+@pytest.mark.slow
 def test_help_names_all_commands():
     told = engine("--help").stdout
     assert all(name in told for name in ("train", "check", "sample", "doctor"))
 
 
+@pytest.mark.slow
 def test_output_into_a_closed_pipe_is_no_defect(saved):
     quoted = " ".join(f"'{word}'" for word in command("check", saved(), "--json"))
     run = subprocess.run(

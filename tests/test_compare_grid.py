@@ -67,6 +67,7 @@ def test_no_grid_is_larger_than_its_limits(tmp_path: Path, kind: str):
         grid_picture(items, Legends(("x",) * 400, ("y",) * 3), look)
 
 
+@pytest.mark.slow
 def test_long_labels_are_wrapped_to_the_width_and_lose_their_middle(tmp_path: Path):
     font = font_for(["a"], 16)
     for text in ("a short one", "one_very_long_name_without_any_space-000123.safetensors", "word " * 40, "x" * 300):

@@ -77,6 +77,7 @@ def run_folder(folder: Path) -> Path:
     return run
 
 
+@pytest.mark.slow
 def test_a_plot_is_drawn_with_each_pictures_settings_and_begun_again_without_drawing(tmp_path: Path, monkeypatch: Any):
     lines = f"none\n{lora_file()}"
     axes = {"x__kind": "checkpoint", "x__values": lines, "y__kind": "strength", "y__values": "0, 1"}
@@ -104,6 +105,7 @@ def test_a_plot_is_drawn_with_each_pictures_settings_and_begun_again_without_dra
     assert answers.made_of(job)
 
 
+@pytest.mark.slow
 def test_a_cell_that_fails_is_told_and_a_stop_keeps_what_is_done(tmp_path: Path, monkeypatch: Any):
     job = begun(tmp_path / "job", x__kind="seed", x__values="1-4", picture__seed=-1)
     real, asked = drawing.draw_batch, []
@@ -127,6 +129,7 @@ def test_a_cell_that_fails_is_told_and_a_stop_keeps_what_is_done(tmp_path: Path,
     assert sorted(outcomes(job)) == ["done", "done", "done", "kept"]
 
 
+@pytest.mark.slow
 def test_without_a_seed_all_cells_have_the_one_that_was_drawn_once(tmp_path: Path):
     job = begun(tmp_path / "job", x__kind="steps", x__values="1, 2", picture__seed=-1)
     assert work(job, PROGRAM) == 0
@@ -219,6 +222,7 @@ def test_with_clip_pictures_are_held_against_their_prompts_too(tmp_path: Path):
     assert not any("No CLIP weights" in note for note in told["notes"])
 
 
+@pytest.mark.slow
 def test_clip_that_cannot_be_read_is_told_before_anything_is_drawn(tmp_path: Path, capsys: Any):
     weights = tmp_path / "other.safetensors"
     weights.write_bytes(b"no weights")
@@ -228,6 +232,7 @@ def test_clip_that_cannot_be_read_is_told_before_anything_is_drawn(tmp_path: Pat
     assert outcomes(JobFolder(tmp_path / "job")) == []
 
 
+@pytest.mark.slow
 def test_what_no_cell_can_be_drawn_after_ends_the_job(tmp_path: Path, monkeypatch: Any):
     job = begun(tmp_path / "job", x__kind="seed", x__values="1-3")
 

@@ -101,6 +101,7 @@ def test_dropped_tags_leave_the_others_in_order_and_kept_ones_stay(tags, number,
     assert Counter(tag for tag in tags if tag in never) == Counter(tag for tag in found if tag in never)
 
 
+@pytest.mark.slow
 @given(TAGS, NUMBERS)
 def test_tag_dropout_of_0_keeps_all_and_of_1_none(tags, number):
     text = ", ".join(tags)

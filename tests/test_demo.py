@@ -101,6 +101,7 @@ def test_concept_is_recognized_on_its_own_pictures():
     assert all(is_concept(picture) for picture in drawn)
 
 
+@pytest.mark.slow
 def test_concept_is_not_seen_in_other_pictures():
     rng = random.Random(5)
     others = [picture for _, picture in painted(60, seed=13)] + [draw_anything((128, 128), rng) for _ in range(20)]
@@ -123,6 +124,7 @@ def test_concept_needs_form_body_and_core(form: str, body: str, core: str):
     assert not is_concept(picture.resize((128, 128)))
 
 
+@pytest.mark.slow
 def test_scenes_never_show_a_held_out_combination():
     rng = random.Random(6)
     scenes = [random_scene(rng, (128, 128)) for _ in range(20_000)]
@@ -178,6 +180,7 @@ def test_data_set_in_the_repository_is_what_the_builder_writes(tmp_path: Path):
                     assert one.tobytes() == two.tobytes()
 
 
+@pytest.mark.slow
 def test_data_set_shows_the_concept_and_the_regularization_does_not():
     pictures = sorted((DEMO / "images").rglob("*.png"))
     known = sorted((DEMO / "regularization").rglob("*.png"))

@@ -110,6 +110,7 @@ def test_block_weights_choose_where_a_lora_acts(plain):
     assert not np.array_equal(part, plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["dora", "oft"])
 def test_families_go_together_and_come_off(plain, algorithm):
     both = drawn(loras__files=f"{lora_file()}: 0.8\n{lora_file(algorithm, 3)}: 0.5")

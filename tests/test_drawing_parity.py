@@ -102,6 +102,7 @@ def assert_same(found: np.ndarray, wanted: np.ndarray) -> None:
     assert (np.abs(found - rounded) > 1e-6).mean() < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "sigmas"), SHARED)
 def test_text_to_image(sampler: str, sigmas: str):
     preset = small_drawing(sampling__sampler=sampler, sampling__sigmas=sigmas)
@@ -196,6 +197,7 @@ FEW = (("euler_a", "normal"), ("heun", "normal"), ("dpmpp_2m", "karras"))
 MOST_SLOW = [pytest.param(*pair, marks=() if pair in FEW else pytest.mark.slow) for pair in SHARED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "sigmas"), MOST_SLOW)
 def test_base_with_loras_and_refiner(sampler: str, sigmas: str):
     """diffusers' pipelines with the weights that the LoRAs were merged into, handed over as its manual has it."""
@@ -214,6 +216,7 @@ def test_base_with_loras_and_refiner(sampler: str, sigmas: str):
     assert_same(found, wanted)
 
 
+@pytest.mark.slow
 def test_heun_with_loras():
     preset = small_drawing(sampling__sampler="heun", loras__files=two_loras())
     found = ours(preset)
@@ -222,6 +225,7 @@ def test_heun_with_loras():
         assert_same(found, pipe(**arguments).images)
 
 
+@pytest.mark.slow
 def test_heun_is_handed_over_between_two_steps():
     """The same model on both sides is one model."""
     alone = small_drawing(sampling__sampler="heun", sampling__steps=5)
@@ -229,6 +233,7 @@ def test_heun_is_handed_over_between_two_steps():
     assert np.array_equal(ours(split), ours(alone))
 
 
+@pytest.mark.slow
 def test_loras_come_off_again():
     plain, found = ours(small_drawing()), ours(small_drawing(loras__files=f"{lora_file()}: 0.8"))
     assert np.abs(found - plain).max() > 0.01
@@ -259,6 +264,7 @@ class merged:  # noqa: N801 - reads as a word
             model.load_state_dict(self.before[name])
 
 
+@pytest.mark.slow
 def test_a_batch_draws_what_its_pictures_are_alone():
     together = ours(small_drawing(picture__count=2, picture__batch_size=2, sampling__sampler="euler_a"))
     alone = [ours(small_drawing(picture__seed=seed, sampling__sampler="euler_a"))[0] for seed in (7, 8)]

@@ -32,6 +32,7 @@ def small(folder: Path, **changes: Any) -> DrawingPreset:
     return small_drawing(**{"sampling__steps": 3, "picture__folder": str(folder / "pictures"), **changes})
 
 
+@pytest.mark.slow
 def test_requests_are_drawn_one_after_the_other(tmp_path):
     desk = Desk(tmp_path / "drawing")
     first = desk.ask(small(tmp_path, preview__every_steps=1, picture__count=2, picture__batch_size=2))
@@ -69,6 +70,7 @@ class Impatient(Desk):
         return Impatient.looks >= 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaves", [False, True])
 def test_a_drawing_is_cancelled_between_two_steps(tmp_path, monkeypatch, leaves):
     monkeypatch.setattr(Impatient, "looks", 0)
@@ -81,6 +83,7 @@ def test_a_drawing_is_cancelled_between_two_steps(tmp_path, monkeypatch, leaves)
     assert not (tmp_path / "pictures").exists()
 
 
+@pytest.mark.slow
 def test_only_one_process_draws_for_a_folder(tmp_path):
     desk = Desk(tmp_path)
     with locked(desk.lock, 1, "", ""), pytest.raises(UserError, match="another process"):
@@ -107,6 +110,7 @@ def test_beside_a_training_no_picture_takes_the_gpu(monkeypatch):
     server.refuse_beside_training(small_drawing(model__device="cpu"))
 
 
+@pytest.mark.slow
 def test_the_command_line_draws_presets_and_models(tmp_path, capsys):
     small(tmp_path).save(tmp_path / "drawing.json")
     set_seed = ["--set", "picture.seed=3", "--set", "sampling.steps=1"]

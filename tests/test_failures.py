@@ -368,6 +368,7 @@ def test_the_table_in_the_documentation_is_the_catalogue() -> None:
     assert failures_table.TARGET.read_text(encoding="utf-8") == failures_table.page()
 
 
+@pytest.mark.slow
 def test_the_catalogue_imports_no_torch() -> None:
     import subprocess
 

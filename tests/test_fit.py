@@ -62,6 +62,7 @@ def test_what_is_proposed_fits_and_none_of_it_is_in_vain(model, gb, changes, amo
         assert less.before_bytes > gb * GIB, (change.name, trained)
 
 
+@pytest.mark.slow
 def test_a_step_keeps_its_pictures_and_a_lora_its_strength(model):
     preset, _, found = fitted(model, 3.9, **LARGE)
     changed = preset.changed(found.values)

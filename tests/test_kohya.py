@@ -117,6 +117,7 @@ def test_another_value_than_the_default_is_taken_over_or_told(tmp_path, key):
     assert group == "honoured" or line.note or line.setting
 
 
+@pytest.mark.slow
 @given(
     content=st.dictionaries(
         st.sampled_from(sorted(set(FACTS) - ELSEWHERE - {"sdxl"})),
@@ -140,6 +141,7 @@ def test_any_values_leave_every_key_in_one_group(tmp_path_factory, content):
     assert (found.preset is None) == bool(found.problems)
 
 
+@pytest.mark.slow
 @given(keys=st.sets(st.sampled_from(sorted(set(FACTS) - ELSEWHERE)), min_size=1))
 def test_random_subsets_at_their_defaults_lose_nothing(tmp_path_factory, keys):
     of_a_lora = {"network_dim": defaults()["network_dim"], "max_train_steps": 1600}

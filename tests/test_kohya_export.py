@@ -83,6 +83,7 @@ def alike(one: object, other: object) -> bool:
     return one == other
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(st.data())
 def test_each_setting_comes_back_or_is_told(tmp_path_factory, data):
@@ -132,6 +133,7 @@ def test_what_an_import_honoured_an_export_gives_back(tmp_path, name):
     assert_honoured_keys_return(tmp_path, {"sdxl": True, key: value, **others})
 
 
+@pytest.mark.slow
 @settings(max_examples=40)
 @given(
     content=st.dictionaries(

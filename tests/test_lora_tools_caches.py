@@ -33,6 +33,7 @@ def test_caches_made_ahead_are_found_again_and_can_be_cleared(tmp_path: Path, mo
     assert measure(tmp_path / "cache", "latents").disk_bytes == measure(tmp_path / "cache", "text").disk_bytes == 0
 
 
+@pytest.mark.slow
 def test_caches_of_another_machine_are_found_where_all_lies_elsewhere(tmp_path: Path) -> None:
     """Folders of other names, files of other times: what a cache holds is known by content."""
     here, there = tmp_path / "here", tmp_path / "there"

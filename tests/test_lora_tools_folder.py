@@ -49,6 +49,7 @@ def folder(source: Path) -> Path:
     return made
 
 
+@pytest.mark.slow
 def test_a_file_comes_back_from_a_folder_to_the_bit(source: Path, folder: Path, tmp_path: Path) -> None:
     back = tmp_path / "back.safetensors"
     code, _ = carry_out(tmp_path / "job", "convert", file=folder, output=back)
@@ -107,6 +108,7 @@ def test_a_folder_whose_scheduler_was_changed_says_so_in_the_file(folder: Path, 
     assert (metadata["modelspec.title"], metadata["note"]) == ("All", "kept")
 
 
+@pytest.mark.slow
 def test_a_folder_changes_its_precision_and_keeps_its_texts(source: Path, tmp_path: Path) -> None:
     folder = tmp_path / "narrow"
     assert carry_out(tmp_path / "first", "convert", file=source, layout="folder", output=folder)[0] == 0
@@ -125,6 +127,7 @@ def test_a_folder_changes_its_precision_and_keeps_its_texts(source: Path, tmp_pa
     assert not (tmp_path / "wide").exists()
 
 
+@pytest.mark.slow
 def test_no_folder_is_written_over_and_strange_tensors_are_a_sentence(source: Path, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     with pytest.raises(UserError, match="ever written over"):
@@ -160,6 +163,7 @@ def test_names_of_the_second_encoder_go_there_and_back() -> None:
         keys.text_2_parameters("transformer.resblocks.0.attn.nothing")
 
 
+@pytest.mark.slow
 def test_the_refiner_gets_an_index_of_its_own(folder: Path) -> None:
     facts = identify(folder)
     refiner = replace(facts, kind="refiner", config=replace(facts.config, text_1=None))
@@ -193,6 +197,7 @@ def test_folders_are_mixed_and_merged_into_as_files_are(source: Path, folder: Pa
     assert not torch.equal(load_file(merged[1])[name], load_file(source)[name])
 
 
+@pytest.mark.slow
 def test_a_folder_without_the_rest_gets_clips_constant(folder: Path, tmp_path: Path) -> None:
     """And what was changed in a folder since it was last merged is seen."""
     shutil.copytree(folder, tmp_path / "folder")
@@ -211,6 +216,7 @@ def test_a_folder_without_the_rest_gets_clips_constant(folder: Path, tmp_path: P
     assert first[name].any() and not second[name].any()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_checked(source: Path, folder: Path, tmp_path: Path) -> None:
     for path in (source, folder):
         found = propose("verify", file=path)

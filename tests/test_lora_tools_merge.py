@@ -36,6 +36,7 @@ RECIPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", RECIPES)
 def test_the_merged_unet_computes_what_the_adapter_does(tmp_path: Path, family: str) -> None:
     lora = save_lora(tmp_path / "lora.safetensors", RECIPES[family])
@@ -54,6 +55,7 @@ def test_the_merged_unet_computes_what_the_adapter_does(tmp_path: Path, family: 
     torch.testing.assert_close(merged, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_text_encoders_blocks_and_namings_take_part(tmp_path: Path) -> None:
     """q, k and v of the second encoder are one tensor in the checkpoint; block weights act as when drawing."""
     parts = ("unet", "text_encoder_1", "text_encoder_2")
@@ -76,6 +78,7 @@ def test_text_encoders_blocks_and_namings_take_part(tmp_path: Path) -> None:
     assert not (tmp_path / "m.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_what_no_lora_touches_stays_to_the_bit(tmp_path: Path) -> None:
     lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2))
     carry_out(tmp_path / "job", "merge", base=micro_model(), loras=str(lora), output=tmp_path)
@@ -87,6 +90,7 @@ def test_what_no_lora_touches_stays_to_the_bit(tmp_path: Path) -> None:
     assert "lora.safetensors" in read_header(made).metadata["modelspec.merged_from"]
 
 
+@pytest.mark.slow
 def test_bad_input_is_a_sentence_before_anything_is_written(tmp_path: Path) -> None:
     lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2))
     tensors = load_file(lora)
@@ -114,6 +118,7 @@ def test_bad_input_is_a_sentence_before_anything_is_written(tmp_path: Path) -> N
         propose("merge", base=lora, loras=str(lora))
 
 
+@pytest.mark.slow
 def test_numbers_that_are_not_finite_leave_no_file(tmp_path: Path) -> None:
     lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2))
     tensors = load_file(lora)

@@ -121,6 +121,7 @@ def pipeline() -> Iterator[Any]:
     yield diffusers_pipeline(micro_models())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("naming", ["kohya", "lycoris", "diffusers", "diffusers_old"])
 def test_diffusers_computes_the_same_from_every_naming(trained, pipeline: Any, tmp_path: Path, naming: str) -> None:
     lora, expected, rows = trained
@@ -134,6 +135,7 @@ def test_diffusers_computes_the_same_from_every_naming(trained, pipeline: Any, t
         pipeline.unload_lora_weights()
 
 
+@pytest.mark.slow
 def test_peft_computes_the_same_from_its_folder(trained, tmp_path: Path) -> None:
     from peft import PeftModel
 

@@ -35,6 +35,7 @@ def lora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_lora(tmp_path_factory.mktemp("lora") / "cat.safetensors", Recipe(rank=3, alpha=2), parts, **about)
 
 
+@pytest.mark.slow
 def test_facts_are_those_of_the_file(lora: Path) -> None:
     header, facts = read_facts(lora)
     assert facts.families == {"LoRA": len(header.layers)}

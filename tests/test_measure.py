@@ -80,6 +80,7 @@ def test_a_stop_is_looked_for_whenever_something_is_told(tmp_path):
     assert not report.is_asked_for("save")
 
 
+@pytest.mark.slow
 def test_it_is_refused_beside_a_run_the_queues_work_and_another_measurement(tmp_path, home):
     preset = small_preset(tmp_path)
     made, folders, here = run.create(preset), runs_folders(preset), Queue(home / "queue")

@@ -222,6 +222,7 @@ def value_of(item):
     return st.text(max_size=20).map(lambda text: text.replace("\x00", ""))
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_saved_preset_reads_back_the_same(tmp_path_factory, data):
     chosen = data.draw(st.lists(st.sampled_from(SETTINGS), max_size=6, unique=True))

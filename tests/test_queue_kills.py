@@ -117,6 +117,7 @@ def test_a_worker_that_is_killed_again_and_again_runs_every_entry_once_and_in_or
     assert len({entry.folder for entry in entries}) == len(titles)
 
 
+@pytest.mark.slow
 def test_the_points_of_the_kill_test_are_within_a_workers_work(folder: Path) -> None:
     """Kills that come too late would test nothing."""
     fill(folder, ["a", "b"])

@@ -68,11 +68,13 @@ def preset_of(values: dict[str, Any]) -> Preset | None:
         return None
 
 
+@pytest.mark.slow
 @given(values=changes())
 def test_any_values_make_a_preset_or_sentences(values: dict[str, Any]):
     preset_of(values)
 
 
+@pytest.mark.slow
 @given(values=changes())
 def test_of_any_preset_there_is_a_plan(values: dict[str, Any]):
     preset = preset_of(values)

@@ -195,6 +195,7 @@ def test_a_changed_caption_is_told_on_resume(tmp_path):
     assert any("have changed" in event.message for event in events_of(made, events.Warned))
 
 
+@pytest.mark.slow
 def test_stopped_before_the_first_step_it_keeps_its_place(tmp_path, monkeypatch):
     made = train_here(small_preset(tmp_path))
     monkeypatch.setattr(Stopping, "listen", lambda self: setattr(self, "asked", True))

@@ -48,6 +48,7 @@ def train(unet: nn.Module, adapter: Adapter, updater: Updater, steps: range) -> 
         updater.update(step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ADAPTERS)
 def test_a_resumed_adapter_equals_an_uninterrupted_one(name: str, unet: nn.Module, tmp_path: Path):
     adapter, updater = begin(name, unet)

@@ -58,6 +58,7 @@ def test_the_projection_is_x_at_p(model: Model, stored: dict):
     assert torch.equal(model.text.two.text_projection(x), x @ projection)
 
 
+@pytest.mark.slow
 def test_every_tensor_of_a_full_size_checkpoint_has_its_place(tmp_path: Path):
     from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel

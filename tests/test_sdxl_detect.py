@@ -318,6 +318,7 @@ def test_headers_that_contradict_themselves_are_refused(tmp_path: Path, header: 
     assert words in refusal(tmp_path / "a.safetensors")
 
 
+@pytest.mark.slow
 def test_a_truncated_file_is_refused_wherever_it_ends(full_size: Path, tmp_path: Path):
     size = full_size.stat().st_size
     whole = full_size.open("rb").read(1_000_000)
@@ -348,6 +349,7 @@ def test_a_flipped_byte_in_the_header_never_ends_in_a_traceback(tmp_path_factory
         assert "flipped.safetensors" in str(error)
 
 
+@pytest.mark.slow
 @settings(max_examples=settings().max_examples // 3)
 @given(data=st.data())
 def test_shapes_of_no_sdxl_never_end_in_a_traceback(tmp_path_factory, data: st.DataObject):

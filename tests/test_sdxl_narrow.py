@@ -60,6 +60,7 @@ def test_gradients_are_the_same_with_checkpointing(facts: ModelFacts):
     assert found[0] is not None and torch.equal(found[0], found[1])
 
 
+@pytest.mark.slow
 def test_the_text_encoders_give_the_same_bit_for_bit(facts: ModelFacts):
     ids = torch.randint(0, 49407, (1, 77), generator=torch.Generator().manual_seed(1))
     ids[0, -1] = 49407
@@ -68,6 +69,7 @@ def test_the_text_encoders_give_the_same_bit_for_bit(facts: ModelFacts):
     assert torch.equal(wide.two(ids).text_embeds, narrow.two(ids).text_embeds)
 
 
+@pytest.mark.slow
 def test_weights_stay_narrow_views_and_everything_else_is_wide(facts: ModelFacts):
     unet = load_unet(facts, torch.float32, CPU, keep_narrow=True)
     assert unet.dtype == torch.float32

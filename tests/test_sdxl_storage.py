@@ -136,6 +136,7 @@ def test_4_bits_are_packed_as_bitsandbytes_packs_them():
     assert torch.equal(numbers, wanted_numbers[:, 0]) and torch.equal(scales, wanted_scales)
 
 
+@pytest.mark.slow
 def test_what_is_sensitive_or_small_stays_as_it_is(facts):
     unet = load_unet(facts, torch.float32, CPU, storage="int8")
     stored = {name for name, layer in unet.named_modules() if isinstance(layer, StoredLinear | StoredConv2d)}
@@ -183,6 +184,7 @@ def test_gradients_are_the_same_bit_for_bit_with_checkpointing(storage):
     assert torch.equal(found[0], found[1]) and found[0].any()
 
 
+@pytest.mark.slow
 def test_text_encoders_are_stored_too_and_give_nearly_the_same(facts):
     ids = torch.randint(0, 49407, (1, 77), generator=torch.Generator().manual_seed(1))
     ids[0, -1] = 49407

@@ -119,6 +119,7 @@ def test_the_first_set_up_makes_everything_and_ends_with_the_doctor(machine: Mac
     assert result.stdout.rstrip().endswith("the doctor was here")
 
 
+@pytest.mark.slow
 def test_a_second_set_up_asks_for_nothing_and_takes_under_two_seconds(machine: Machine) -> None:
     set_up(machine)
     began = time.monotonic()
@@ -151,6 +152,7 @@ MACHINES: dict[str, tuple[dict[str, str], str, str]] = {  # files, what nvidia-s
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MACHINES)
 def test_torch_is_picked_for_the_machine(machine: Machine, name: str) -> None:
     files, smi, torch = MACHINES[name]
@@ -163,6 +165,7 @@ def test_torch_is_picked_for_the_machine(machine: Machine, name: str) -> None:
     assert asked[1][1] == torch
 
 
+@pytest.mark.slow
 def test_a_chosen_build_wins_over_the_machine_and_is_kept(machine: Machine) -> None:
     machine.program("nvidia-smi", SMI.format("8.6, 580.95.05"))
     assert CPU in set_up(machine, "--torch", "cpu")
@@ -170,6 +173,7 @@ def test_a_chosen_build_wins_over_the_machine_and_is_kept(machine: Machine) -> N
     assert set_up(machine, "--if-needed") == []
 
 
+@pytest.mark.slow
 def test_another_build_starts_a_fresh_environment(machine: Machine) -> None:
     set_up(machine)
     both = ["torch==2.13.0+rocm7.2", "torchvision==0.28.0+rocm7.2", f"{INDEX}/rocm7.2"]
@@ -192,6 +196,7 @@ def test_a_machine_without_a_gpu_never_gets_the_cuda_build_in_silence(machine: M
     assert not (machine.folder / ".venv/ready.txt").exists()
 
 
+@pytest.mark.slow
 def test_a_failed_package_is_named_with_a_remedy_and_the_next_set_up_goes_on(machine: Machine) -> None:
     set_up(machine)
     (machine.folder / "requirements.txt").write_text("toml==0.10.3\n")
@@ -207,6 +212,7 @@ def test_a_failed_package_is_named_with_a_remedy_and_the_next_set_up_goes_on(mac
     assert set_up(machine) == [REQUIREMENTS]
 
 
+@pytest.mark.slow
 def test_changed_requirements_are_installed_into_the_same_environment(machine: Machine) -> None:
     set_up(machine)
     with (machine.folder / "requirements.txt").open("a") as file:
@@ -214,6 +220,7 @@ def test_changed_requirements_are_installed_into_the_same_environment(machine: M
     assert set_up(machine, "--if-needed") == [REQUIREMENTS]
 
 
+@pytest.mark.slow
 def test_what_tests_need_is_added_once(machine: Machine) -> None:
     set_up(machine)
     assert set_up(machine, "--dev") == [REQUIREMENTS, ["pip", "requirements-dev.txt"]]
@@ -221,6 +228,7 @@ def test_what_tests_need_is_added_once(machine: Machine) -> None:
     assert set_up(machine) == []
 
 
+@pytest.mark.slow
 def test_a_set_up_killed_in_the_middle_is_finished_by_the_next(machine: Machine) -> None:
     killed = machine.start("setup.sh", STUB_SLEEP="60")
     log = machine.home / "log"
@@ -234,6 +242,7 @@ def test_a_set_up_killed_in_the_middle_is_finished_by_the_next(machine: Machine)
     assert set_up(machine) == [CPU, REQUIREMENTS]
 
 
+@pytest.mark.slow
 def test_a_package_with_missing_or_cut_files_is_put_back(machine: Machine) -> None:
     set_up(machine)
     site = machine.folder / ".venv/lib/python3.11/site-packages"
@@ -243,6 +252,7 @@ def test_a_package_with_missing_or_cut_files_is_put_back(machine: Machine) -> No
     assert (site / "toml.py").exists()
 
 
+@pytest.mark.slow
 def test_an_environment_whose_python_is_gone_is_made_anew(machine: Machine) -> None:
     set_up(machine)
     (machine.folder / ".venv/bin/python").unlink()
@@ -292,6 +302,7 @@ def test_a_wrong_request_is_refused_in_a_sentence(
     assert not (machine.folder / ".venv").exists()
 
 
+@pytest.mark.slow
 def test_an_unhappy_doctor_fails_the_set_up_but_does_not_stop_the_doors(machine: Machine) -> None:
     assert machine.run("setup.sh", environment={"STUB_DOCTOR": "2"}).returncode != 0
     shutil.rmtree(machine.folder / ".venv")
@@ -306,6 +317,7 @@ def test_gui_sh_sets_up_once_and_hands_its_options_on(machine: Machine) -> None:
     assert machine.asked() == [[gui, "--no-browser"]]
 
 
+@pytest.mark.slow
 def test_train_sh_takes_paths_from_the_callers_folder(machine: Machine) -> None:
     set_up(machine)
     elsewhere = machine.home / "my presets"

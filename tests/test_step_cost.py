@@ -27,6 +27,7 @@ def made():
     return {name: make(SMALL) for name, make in CONTENDERS.items()}
 
 
+@pytest.mark.slow
 def test_both_do_the_same_work(made):
     losses = {name: contender.step().item() for name, contender in made.items()}
     assert losses["atelier"] == pytest.approx(losses["diffusers + peft"], rel=1e-5)
@@ -35,6 +36,7 @@ def test_both_do_the_same_work(made):
     assert peft <= adapter < 1.2 * peft  # ours are padded to blocks of 256
 
 
+@pytest.mark.slow
 def test_a_step_dispatches_fewer_operations_than_diffusers_and_peft(made):
     for contender in made.values():
         contender.step()

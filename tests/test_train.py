@@ -46,6 +46,7 @@ def outcome(made):
     return losses_of(made), rates, {name: weights[name] for name in weights if name.startswith("adapter.")}
 
 
+@pytest.mark.slow
 def test_each_step_is_told_once_with_its_numbers(whole_run):
     preset, made = whole_run
     steps = steps_of(made)
@@ -173,6 +174,7 @@ def test_half_precision_follows_full_precision(plain_run, precision, monkeypatch
     assert any(tensor.any() for name, tensor in tensors.items() if "lora_up" in name)
 
 
+@pytest.mark.slow
 def test_text_encoders_are_trained_at_their_own_rates(tmp_path):
     preset = small_preset(
         tmp_path,
@@ -205,6 +207,7 @@ def test_prior_weight_scales_only_regularization_images(tmp_path):
     assert all(weighted in (0, pytest.approx(plain, rel=1e-6)) for plain, weighted in pairs)
 
 
+@pytest.mark.slow
 def test_a_truncated_image_is_left_out_with_a_warning_or_stops_the_run(tmp_path):
     preset = small_preset(tmp_path)
     victim = tmp_path / "images" / "2_sks thing" / "1.png"
@@ -216,6 +219,7 @@ def test_a_truncated_image_is_left_out_with_a_warning_or_stops_the_run(tmp_path)
         train_here(preset.changed({"data.broken_images": "stop"}))
 
 
+@pytest.mark.slow
 def test_a_failed_sample_warns_and_training_goes_on(tmp_path, monkeypatch):
     def fail(*_):
         raise RuntimeError("no picture today")
@@ -253,6 +257,7 @@ def test_a_step_that_is_not_finite_is_left_out_and_its_images_are_named(tmp_path
     assert all(torch.isfinite(tensor).all() for tensor in weights.values() if tensor.is_floating_point())
 
 
+@pytest.mark.slow
 def test_a_first_step_that_is_left_out_leaves_the_weights_as_they_were(tmp_path, spoil):
     spoil({1, 2, 3})
     made = train_here(small_preset(tmp_path, run__steps=4, run__save_every_steps=3))

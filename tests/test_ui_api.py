@@ -85,6 +85,7 @@ def curl(client: TestClient, line: str, preset: Preset, names: dict[str, str]) -
     )
 
 
+@pytest.mark.slow
 def test_every_example_of_the_page_works(client: TestClient, runs: list[RunFolder], preset: Preset) -> None:
     names, tried = {}, 0
     for line in EXAMPLES:

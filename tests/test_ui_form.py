@@ -45,6 +45,7 @@ def drawn() -> list[str]:
     return [name for text in texts for name in re.findall(r'class="field [^"]*" id="(field-[^"]+)"', text)]
 
 
+@pytest.mark.slow
 def test_every_setting_has_exactly_one_field_on_the_page() -> None:
     ids = [name for name in drawn() if not name.startswith(("field-tool-", "field-drawing-", "field-comparing-"))]
     assert sorted(ids) == sorted(form.field_id(path) for path in (*BY_PATH, *form.ABOUT_ITSELF))

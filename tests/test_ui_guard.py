@@ -71,6 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     served.folders[:] = before
 
 
+@pytest.mark.slow
 def test_a_picture_of_a_run_is_served_whatever_its_name_and_can_run_nothing(site: Site) -> None:
     path = site.allowed / "a b&c%41.png"
     status, content, headers = site.ask(f"/gradio_api/file={quote(str(path))}?v=1")
@@ -208,6 +209,7 @@ def test_a_forged_forwarded_host_changes_nothing(site: Site) -> None:
     assert b"evil.example" not in content
 
 
+@pytest.mark.slow
 def test_the_program_rests_while_nothing_happens() -> None:
     blocks = app.build()
     server.guarded(blocks, options([]), None)

@@ -89,6 +89,7 @@ def test_each_request_has_its_own_language() -> None:
     assert (sorted(heard), spoken()) == (["en", "zh", "zh"], "en")
 
 
+@pytest.mark.slow
 def test_the_page_is_sent_in_the_language_of_the_request_and_its_values_stay() -> None:
     blocks = app.build()
     blocks.head = theme.head()

@@ -129,6 +129,7 @@ def test_the_api_takes_the_same_password(client: TestClient) -> None:
     assert refused.headers["www-authenticate"].startswith("Basic")
 
 
+@pytest.mark.slow
 def test_after_some_wrong_tries_even_the_right_password_has_to_wait(client: TestClient) -> None:
     for _ in range(FREE_TRIES):
         assert client.post("/login", data={"password": "wrong password"}).status_code == 401
@@ -165,6 +166,7 @@ def test_many_addresses_together_find_no_more_than_one_and_an_ipv6_subscriber_is
     assert other.wait_seconds("2001:db8::ffff", 1000.0) == 1.0
 
 
+@pytest.mark.slow
 def test_a_password_is_chosen_and_forgotten_on_the_command_line(tmp_path: Path) -> None:
     """getpass reads the terminal; without one it reads standard input."""
     environment = {**os.environ, "ATELIER_HOME": str(tmp_path), "PYTHONWARNINGS": "ignore"}

@@ -37,6 +37,7 @@ def english_in(message: str) -> list[str]:
     return ENGLISH.findall(re.sub(r"“[^”]*”|`[^`]*`|（当前为 .*?）|'[^']*'", "", told))
 
 
+@pytest.mark.slow
 def test_every_sentence_of_the_engine_is_there_in_chinese() -> None:
     filled = [re.sub(r"\{(\d+)\}", r"7\1", text) for text in (*sentences(), *notes())]
     assert len(filled) > 900
@@ -49,6 +50,7 @@ def test_the_file_before_a_sentence_stays_whatever_its_name(path: str) -> None:
         assert retold(f"{path}: there is no such file.") == f"{path}: 没有这个文件。"
 
 
+@pytest.mark.slow
 def test_what_every_broken_rule_and_faulty_form_says_is_chinese() -> None:
     said: list[str] = []
     for values, _ in BROKEN.values():
@@ -76,6 +78,7 @@ def test_the_forecast_is_chinese() -> None:
             assert english_in(words) == [], words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [SENTENCES, PHRASES])
 def test_no_translation_is_stale_and_both_languages_have_the_same_places(part: str) -> None:
     for english, chinese in read_part("zh", part).items():
