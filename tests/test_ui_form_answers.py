@@ -61,7 +61,7 @@ def test_two_windows_each_get_what_they_lack() -> None:
     one = digests(asked("look", shown))
     other = asked("look", shown | {"adapter.rank": 17}, seen={})
     assert set(other["parts"]) == set(one)
-    assert asked("look", shown, seen=one)["parts"] == {}
+    assert asked("look", shown, seen=one)["parts"].keys() <= {"forecast"}  # tells the disk's room, which others fill too
 
 
 def test_pictures_are_those_of_the_chosen_folder() -> None:
