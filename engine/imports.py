@@ -93,8 +93,8 @@ def uncollected(_folder: Path) -> Iterator[None]:
 
 
 AROUND: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
-    "diffusers.loaders.lora_base": without_companions,
     "diffusers": uncollected,
+    "diffusers.loaders.lora_base": without_companions,
     "diffusers.models.autoencoders.autoencoder_kl": uncollected,
     "diffusers.models.unets.unet_2d_condition": uncollected,
     "diffusers.quantizers": without_companions,

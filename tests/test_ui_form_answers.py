@@ -13,15 +13,13 @@ from ui import app, form, last, served_functions
 from ui.form_answers import answer
 
 DEMO = load(ROOT / "presets" / "demo.json")
+FILLED_BY_OTHERS = {"forecast"}  # it tells the disk's room, which tests beside these change
 
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("ATELIER_HOME", str(tmp_path))
     return tmp_path
-
-
-FILLED_BY_OTHERS = {"forecast"}  # it tells the disk's room, which tests beside these change
 
 
 def asked(what: str, shown: dict[str, Any] | None = None, **more: Any) -> dict[str, Any]:

@@ -1,8 +1,4 @@
-"""What Gradio does for others and not for those who use this page, at its start and while nothing happens.
-
-For each class of components it parses the class's source and a stub file beside it, and writes that file where it
-differs: almost half of the processor time of `import gradio`, and files in the installed package that nobody asked for.
-"""
+"""What Gradio does for others and not for those who use this page, at its start and while nothing happens."""
 
 from __future__ import annotations
 
@@ -18,7 +14,11 @@ if TYPE_CHECKING:
 
 @contextmanager
 def without_stubs(_folder: Path) -> Iterator[None]:
-    """Around the code of `gradio.component_meta`: no stub files are read or written for the classes that follow."""
+    """Around the code of `gradio.component_meta`: no stub files are read or written for the classes that follow.
+
+    For each class of components Gradio parses the class's source and a stub file beside it, and writes that file where
+    it differs: almost half of the processor time of `import gradio`, and files in the package that nobody asked for.
+    """
     yield
     vars(sys.modules["gradio.component_meta"])["create_or_modify_pyi"] = _no_stub
 

@@ -300,7 +300,7 @@ window.atelier = (() => {
   // Looks again and again at what `once` tells: often while it goes on, seldom while nobody sees it.
   // Two looks at once would overtake each other: a second one waits for the first.
   const LOOK_MS = { busy: 500, resting: 2500, hidden: 8000 };
-  function repeatedly(place, once, isBusy) {
+  function repeatedly(place, once, isBusy, busyMs = LOOK_MS.busy) {
     let looking = null, timer = 0;
     return async function look() {
       clearTimeout(timer);
@@ -311,7 +311,7 @@ window.atelier = (() => {
       clearTimeout(timer);
       const root = document.getElementById(place);
       const isHidden = document.hidden || !root || root.offsetParent === null;
-      timer = setTimeout(look, isHidden ? LOOK_MS.hidden : isBusy() ? LOOK_MS.busy : LOOK_MS.resting);
+      timer = setTimeout(look, isHidden ? LOOK_MS.hidden : isBusy() ? busyMs : LOOK_MS.resting);
     };
   }
   // One at a time; what is asked for meanwhile is done after it, and `once` can ask whether its answer is stale already.

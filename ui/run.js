@@ -1,7 +1,7 @@
 // The Run tab and the line beside the program's name: asks what is new of the runs and puts it in place. Parts come as
 // HTML that the page's program has made and escaped (run_page.py); the log comes as text and is put in as text.
 window.atelierRun = (() => {
-  const PAUSE_MS = { running: 1000, resting: 2000, hidden: 5000 };
+  const RUNNING_MS = 1000;
   const state = { server: null, key: "", run: "", active: "", seen: {}, log: "", wanted: "" };
   const byId = (id) => document.getElementById(id);
   const { el, say, copyBy } = window.atelier;
@@ -17,17 +17,7 @@ window.atelierRun = (() => {
     }
   };
 
-  // Two looks at once would overtake each other: a second one waits for the first.
-  let looking = null, timer = 0;
-  const look = async () => {
-    clearTimeout(timer);
-    while (looking) await looking;
-    looking = lookOnce();
-    await looking;
-    looking = null;
-    clearTimeout(timer);
-    timer = setTimeout(look, document.hidden ? PAUSE_MS.hidden : state.active ? PAUSE_MS.running : PAUSE_MS.resting);
-  };
+  const look = window.atelier.repeatedly("status-line", lookOnce, () => state.active, RUNNING_MS);
   async function lookOnce() {
     const answer = await ask("look", { active: state.active, seen: state.seen });
     if (answer.error) return;
