@@ -14,7 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from engine import events
+from engine import event_log, events
 from engine.preset import Preset
 from engine.run import create
 from ui import run_list
@@ -34,7 +34,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         run_list.know_folder(folder)
         run = create(Preset(), Path(folder) / "long")
-        log = events.EventLog(run.events)
+        log = event_log.EventLog(run.events)
         log.emit(events.Started("long", steps, 1 + steps // 1000, 1000, 0, 1, "cpu"))
         for number in range(1, steps + 1):
             log.emit(_step(number))

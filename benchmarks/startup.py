@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from engine import events
+from engine import event_log, events
 from engine.preset import ROOT, Preset
 from engine.run import RunFolder
 
@@ -122,7 +122,7 @@ def _note_memory(process: psutil.Process, result: Round) -> None:
 
 
 def _read_times(made: RunFolder, begun: float, result: Round) -> None:
-    for entry in events.read(made.events)[0]:
+    for entry in event_log.read(made.events)[0]:
         seconds = datetime.fromisoformat(entry.time).timestamp() - begun
         if isinstance(entry.event, events.Stage):
             result.stages[entry.event.name] = seconds

@@ -57,14 +57,22 @@ def parse_config(text: str, where: str) -> Config:
 
 def alpha_in(config: Config, path: str, rank: int, where: str) -> float:
     """The alpha that readers divide by the rank. Without one it is the rank (peft and diffusers then scale by 1)."""
-    alpha, pattern = config.get("lora_alpha", rank), config.get("alpha_pattern") or {}
-    for name, value in pattern.items() if isinstance(pattern, dict) else ():
-        if _fits(str(name), path):
-            alpha = value
-            break
+    alpha = _said(config, "alpha_pattern", path, config.get("lora_alpha", rank))
     if isinstance(alpha, bool) or not isinstance(alpha, (int, float)) or not math.isfinite(alpha):
         raise ModelError(f"gives the layer {path} an alpha that is no number (got {alpha!r}). Copy it again.", where)
     return float(alpha) * (math.sqrt(rank) if config.get("use_rslora") else 1)
+
+
+def rank_in(config: Config, path: str) -> Any:
+    """The rank that a configuration says of a layer, None where it says none."""
+    return _said(config, "rank_pattern", path, config.get("r"))
+
+
+def _said(config: Config, patterns: str, path: str, otherwise: Any) -> Any:
+    """The value of the first pattern that fits."""
+    found = config.get(patterns)
+    fitting = (value for name, value in found.items() if _fits(name, path)) if isinstance(found, dict) else iter(())
+    return next(fitting, otherwise)
 
 
 def make_config(layers: Sequence[LayerScale], has_magnitudes: bool) -> Config:

@@ -29,6 +29,9 @@ SCALARS = ("alpha", "on_input", "scale")
 """What stands beside the parameters of a layer: single numbers."""
 PEFT_FILE, PEFT_CONFIG = "adapter_model.safetensors", "adapter_config.json"
 DIFFUSERS_FILE = "pytorch_lora_weights.safetensors"
+NUMBER_FORMATS = {
+    "F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B",
+}  # fmt: skip
 WIDE_TEXT_ENCODER = 1280  # SDXL's second; its first is 768 wide
 
 _OTHER_FAMILIES = {
@@ -168,11 +171,20 @@ def read_number(info: TensorInfo) -> float:
         content = file.read(info.end - info.start)
     if info.dtype == "BF16":
         return struct.unpack("<f", b"\0\0" + content[:2])[0]
-    kinds = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i", "I16": "<h", "I8": "<b", "U8": "<B"}
-    if info.dtype not in kinds or len(content) < struct.calcsize(kinds[info.dtype]):
+    if info.dtype not in NUMBER_FORMATS or len(content) < struct.calcsize(NUMBER_FORMATS[info.dtype]):
         what = f"holds a number in the format {info.dtype}, which cannot be read. Save it again."
         raise ModelError(what, str(info.path))
-    return float(struct.unpack_from(kinds[info.dtype], content)[0])
+    return float(struct.unpack_from(NUMBER_FORMATS[info.dtype], content)[0])
+
+
+def packed_number(value: float, dtype: str) -> bytes | None:
+    """The bytes of a tensor that is one number; None for a number that the format cannot hold."""
+    if dtype == "BF16":
+        return struct.pack("<f", value)[2:]
+    try:
+        return struct.pack(NUMBER_FORMATS[dtype], value if dtype.startswith("F") else round(value))
+    except (OverflowError, struct.error):
+        return None
 
 
 def is_number(info: TensorInfo) -> bool:

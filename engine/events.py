@@ -1,27 +1,10 @@
-"""What a run tells: one JSON object a line in events.jsonl, a closed set of kinds, each a frozen dataclass.
-
-Every line carries `v` (format), `kind` and `time` (UTC, ISO 8601). The writer appends whole lines; a reader keeps a
-byte offset and takes whole lines only, so that both may be killed at any moment. No heavy imports.
-"""
+"""What a run tells: a closed set of kinds, each a frozen dataclass. How they are written and read: event_log.py."""
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-import json
-import math
-import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, cast
-
-import orjson
-
-from engine.secrets import redacted
-
-FORMAT = 1
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -74,7 +57,7 @@ class Step(Event):
     step: int
     epoch: int
     loss: float | None
-    lr: dict[str, float]
+    lr: Mapping[str, float | None]
     gradient_norm: float | None
     seconds_per_step: float
     images: int
@@ -250,144 +233,3 @@ KINDS: dict[str, type[Event]] = {
         *(Paused, Continued, Changed, Hardware, Previewed, Drawn, Answered),
     )
 }
-_LINES_AT_ONCE = 500
-_FIELDS = {kind: {item.name for item in dataclasses.fields(event)} for kind, event in KINDS.items()}
-_NEEDED = {
-    kind: {item.name for item in dataclasses.fields(event) if item.default is dataclasses.MISSING}
-    for kind, event in KINDS.items()
-}
-_OF_A_STEP = _NEEDED[Step.kind] | {"time"}
-
-
-class Entry(NamedTuple):
-    """An event as read back: its time (UTC, ISO 8601) and the event."""
-
-    time: str
-    event: Event
-
-
-class Steps(NamedTuple):
-    """Steps told one after the other: the fields of each as written; when the last was told, and it as an event."""
-
-    fields: list[dict[str, Any]]
-    time: str
-    last: Step
-
-
-class EventLog:
-    """Appends events to a file. A full disk does not stop the run: the fault is told once on stderr."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._fault_told = False
-        if path.exists() and path.stat().st_size and path.read_bytes()[-1:] != b"\n":
-            self._append(b"\n")  # the last writer was killed within a line
-
-    def emit(self, event: Event) -> None:
-        content = {"v": FORMAT, "kind": event.kind, "time": _now(), **_plain(dataclasses.asdict(event))}
-        line = json.dumps(content, ensure_ascii=False, allow_nan=False)
-        self._append(redacted(line).encode() + b"\n")
-
-    def _append(self, line: bytes) -> None:
-        try:
-            with self.path.open("ab", buffering=0) as file:
-                file.write(line)
-        except OSError as error:
-            if not self._fault_told:
-                print(f"{self.path}: the event log cannot be written ({error.strerror}).", file=sys.stderr)
-            self._fault_told = True
-
-
-def read(path: Path, offset: int = 0) -> tuple[list[Entry], int]:
-    """Events after byte `offset` and the offset to go on from. Torn or foreign lines are passed over."""
-    lines, end = read_lines(path, offset)
-    return list(entries(lines)), end
-
-
-def read_lines(path: Path, offset: int = 0) -> tuple[list[str], int]:
-    """The whole lines after byte `offset` and the offset to go on from."""
-    try:
-        with path.open("rb") as file:
-            file.seek(offset)
-            content = file.read()
-    except FileNotFoundError:
-        return [], 0
-    whole = content[: content.rfind(b"\n") + 1]
-    lines = [line for line in whole.decode("utf-8", errors="replace").split("\n") if line]
-    return lines, offset + len(whole)
-
-
-def entries(lines: Sequence[str]) -> Iterator[Entry]:
-    """What stands in the lines, one after the other."""
-    for contents in _parsed_in_parts(lines):
-        yield from _entries(contents)
-
-
-def entries_and_steps(lines: Sequence[str]) -> Iterator[Entry | Steps]:
-    """The same with steps that follow each other together: a log may hold 100,000, and each is an object to make."""
-    for contents in _parsed_in_parts(lines):
-        for are_steps, group in itertools.groupby(contents, _is_step):
-            if not are_steps:
-                yield from _entries(group)
-                continue
-            fields = list(group)
-            (last,) = _entries([dict(fields[-1])])
-            yield Steps(fields, last.time, cast(Step, last.event))
-
-
-def _is_step(content: Any) -> bool:
-    return isinstance(content, dict) and content.get("kind") == Step.kind and content.keys() >= _OF_A_STEP
-
-
-def _parsed_in_parts(lines: Sequence[str]) -> Iterator[list[Any]]:
-    """100,000 at once would keep Python's collector busy."""
-    for begin in range(0, len(lines), _LINES_AT_ONCE):
-        yield _parsed(lines[begin : begin + _LINES_AT_ONCE])
-
-
-def _entries(contents: Iterable[Any]) -> Iterator[Entry]:
-    return (entry for content in contents if (entry := _entry(content)) is not None)
-
-
-def _parsed(lines: Sequence[str]) -> list[Any]:
-    """The content of each line, None for a torn one. All in one go where they are whole: that is faster."""
-    found = _parsed_alone(f"[{','.join(lines)}]")
-    return found if found is not None and len(found) == len(lines) else [_parsed_alone(line) for line in lines]
-
-
-def _parsed_alone(line: str) -> Any:
-    try:
-        return orjson.loads(line)
-    except ValueError:
-        return None
-
-
-def _entry(content: Any) -> Entry | None:
-    try:
-        kind, time = content.pop("kind"), content.pop("time")
-        content.pop("v", None)
-        if not content.keys() <= _FIELDS[kind]:
-            for name in content.keys() - _FIELDS[kind]:
-                del content[name]
-        if not content.keys() >= _NEEDED[kind]:
-            return Entry(time, KINDS[kind](**content))
-        event = object.__new__(KINDS[kind])  # as __init__ makes it, several times as fast
-        event.__dict__.update(content)
-        return Entry(time, event)
-    except (KeyError, TypeError, AttributeError):
-        return None
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _plain(value: Any) -> Any:
-    """JSON knows no NaN and no infinity: they become null."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return value

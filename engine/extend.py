@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import events, run
+from engine import event_log, events, run
 from engine.changes import Change, Changes
 from engine.errors import PresetError, UserError
 from engine.inputs import with_kept
@@ -79,7 +79,7 @@ def extend(folder: Path, epochs: int) -> Extension:
 
 def _write(made: Extension) -> None:
     changes = Changes.of(made.run, made.preset)
-    log = events.EventLog(made.run.events)
+    log = event_log.EventLog(made.run.events)
     last = made.run.checkpoints / f"{made.preset.run.name}.safetensors"
     kept = last.with_name(checkpoint_name(made.preset.run.name, made.done_steps))
     if last.exists() and not kept.exists():
@@ -107,7 +107,7 @@ def _steps_done(found: RunFolder) -> int:
 
 def _refuse_exhausted(found: RunFolder, preset: Preset) -> None:
     """A run that its validations ended would end again at once."""
-    ends = [entry.event for entry in events.read(found.events)[0] if isinstance(entry.event, events.Finished)]
+    ends = [entry.event for entry in event_log.read(found.events)[0] if isinstance(entry.event, events.Finished)]
     if ends and ends[-1].reason and preset.validation.patience:
         what = f"it ended early ({ends[-1].reason}) and would again. Resume it with validation.patience=0 instead."
         raise UserError(what, found.name)

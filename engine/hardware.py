@@ -8,7 +8,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from engine import events
+from engine import event_log, events
 
 LOOK_EVERY_SECONDS = 10.0
 _PATIENCE_SECONDS = 10
@@ -55,7 +55,7 @@ def ask_driver(card: str) -> Reading | None:
 class HardwareWatch:
     """Listens to a run's steps and tells every few seconds how its card fares; asking is done beside the training."""
 
-    def __init__(self, card: str, log: events.EventLog) -> None:
+    def __init__(self, card: str, log: event_log.EventLog) -> None:
         self.card = card
         self.log = log
         self._asked_seconds = float("-inf")

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine import events
+from engine import event_log, events
 from engine.errors import UserError
 from engine.home import home
 from engine.measured import FIRST_STEPS, LEAST_STEPS, Measured, measure_events
@@ -71,7 +71,7 @@ def measure(preset: Preset, plan: Plan, folder: RunFolder) -> Measured:
         small = measuring_preset(preset, plan, folder.path)
         with suppress(Done):
             train(small, report, stopping)
-    entries, _ = events.read(folder.events)
+    entries, _ = event_log.read(folder.events)
     found = measure_events(small, json.loads(folder.plan.read_text(encoding="utf-8")), entries)
     if found is None:
         raise UserError("too few steps were made to tell how long one takes. Try again.", "measure")

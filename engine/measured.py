@@ -17,7 +17,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from engine import events
+from engine import event_log, events
 from engine.atomic import write_text_whole
 from engine.cards import processor
 from engine.data import order
@@ -113,7 +113,7 @@ def note(row: Measured) -> None:
 
 def note_run(folder: RunFolder, preset: Preset) -> Measured | None:
     """Put what a run measured into the table; None where it made too few steps. Raises UserError."""
-    entries, _ = events.read(folder.events)
+    entries, _ = event_log.read(folder.events)
     try:
         plan = json.loads(folder.plan.read_text(encoding="utf-8"))
         row = measure_events(preset, plan, entries)
@@ -125,7 +125,7 @@ def note_run(folder: RunFolder, preset: Preset) -> Measured | None:
     return row
 
 
-def measure_events(preset: Preset, plan: Mapping[str, Any], entries: Sequence[events.Entry]) -> Measured | None:
+def measure_events(preset: Preset, plan: Mapping[str, Any], entries: Sequence[event_log.Entry]) -> Measured | None:
     """What the last process of a run measured, from its plan (as JSON) and its events."""
     starts = [place for place, entry in enumerate(entries) if isinstance(entry.event, events.Started)]
     model = look_at_model(preset, [])

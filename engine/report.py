@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from engine import events
+from engine import event_log, events
 from engine.plan_sizes import size_text
 from engine.run import Request, RunFolder
 from engine.secrets import redacted
@@ -20,7 +20,7 @@ class Reporter:
     """Emits events and prints. Lines also go to the run's log.txt where stdout is not that file already."""
 
     run: RunFolder
-    log: events.EventLog = field(init=False)
+    log: event_log.EventLog = field(init=False)
     stage_name: str = ""
     listeners: list[Callable[[events.Event], None]] = field(default_factory=list)
     _line_length: int = 0
@@ -28,7 +28,7 @@ class Reporter:
     _to_log: bool = False
 
     def __post_init__(self) -> None:
-        self.log = events.EventLog(self.run.events)
+        self.log = event_log.EventLog(self.run.events)
         self._to_log = not _is_stdout(self.run.log)
 
     def emit(self, event: events.Event) -> None:

@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from engine import events
+from engine import event_log, events
 from engine.atomic import write_text_whole
 from engine.errors import UserError
 from engine.locks import locked
@@ -75,7 +75,7 @@ class WorkFolder:
         """What became of the work, from the lock and the last events."""
         if self.is_running():
             return "running"
-        entries, _ = events.read(self.events)
+        entries, _ = event_log.read(self.events)
         for entry in reversed(entries):
             if isinstance(entry.event, events.Finished):
                 return "finished"

@@ -23,7 +23,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from engine import events
+from engine import event_log, events
 from engine import run as runs
 from engine.commands import STOPPED
 from engine.drawing.desk import desk
@@ -169,7 +169,7 @@ def settle(entry: Entry, exit_code: int | None) -> Entry:
             return _ended(entry, "failed", tail)
         return _ended(entry, "stopped" if tail == STOPPED else "finished", "")
     begun, state, message = False, None, ""
-    for told in events.read(Path(entry.folder) / "events.jsonl", entry.from_byte)[0]:
+    for told in event_log.read(Path(entry.folder) / "events.jsonl", entry.from_byte)[0]:
         event = told.event
         begun = begun or isinstance(event, events.Started)
         if isinstance(event, events.Finished):

@@ -25,7 +25,8 @@ NOTES_OF = ("engine/kohya", "engine/onetrainer")  # whatever they say stands in 
 OUTSIDE = {
     "commands", "queue_commands", "forecast_commands", "doctor", "processes", "imports", "compat", "undo", "toml_text",
     "kohya_table", "settings_table", "optimizer_table", "failures_table", "sentence", "forecast_words", "installed",
-    "data_report_text", "measured", "settings", "events", "state", "home", "draw", "memory", "machine", "cards",
+    "data_report_text", "measured", "settings", "events", "event_log", "state", "home", "draw", "memory", "machine",
+    "cards",
     "configs", "latents", "parts", "storage", "text", "weights", "checkpoint", "tokenizer", "narrow", "keys",
     "near_same", "looks", "packs", "layers", "samplers", "tokens", "plan_memory", "pace", "forecast", "facts",
 }  # fmt: skip

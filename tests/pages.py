@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from engine import events
+from engine import event_log, events
 from engine.preset import ROOT, load
 from engine.run import RunFolder
 from tests.browser import Server, free_port
@@ -89,7 +89,7 @@ def no_engine_left(home: Path) -> Iterator[None]:
     yield
     for path in (home / "runs").glob("*/events.jsonl"):
         if RunFolder(path.parent).is_running():
-            entries, _ = events.read(path)
+            entries, _ = event_log.read(path)
             started = [entry.event for entry in entries if isinstance(entry.event, events.Started)]
             os.kill(started[-1].process_id, 9)
 

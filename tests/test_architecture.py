@@ -22,6 +22,7 @@ from launchers import LAUNCHERS
 # Modules that `check` and the page use: they must not bring torch
 TORCH_FREE = (
     "engine", "engine.errors", "engine.settings", "engine.preset", "engine.rules", "engine.events", "engine.run",
+    "engine.event_log", "engine.json_types",
     "engine.prompts", "engine.plan", "engine.commands", "engine.sdxl.detect", "engine.sdxl.layers", "engine.data.scan",
     "engine.sdxl.tokenizer", "engine.kohya", "ui.app", "launchers.local", "captioning.tools", "engine.tools.jobs",
     "engine.tools.working", "engine.tools.command", "engine.lora_tools", "engine.queue", "launchers.worker",

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from engine import events
+from engine import event_log, events
 from engine.drawing.settings import DrawingPreset
 from engine.preset import ROOT, load
 from engine.run import create
@@ -39,7 +39,7 @@ def run(cleared_home: Path) -> Path:
     )
     made.checkpoints.mkdir(exist_ok=True)
     (made.checkpoints / "mine-000002.safetensors").write_bytes(b"none that could be drawn with")
-    log = events.EventLog(made.events)
+    log = event_log.EventLog(made.events)
     log.emit(events.Started("mine", 3, 1, 3, 0, 1, "cpu"))
     log.emit(events.Saved(2, "checkpoint", "checkpoints/mine-000002.safetensors", 1))
     log.emit(events.Finished(3, "", 1.0))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from engine import events
+from engine import event_log, events
 from engine.preset import ROOT, load
 from engine.queue import Queue, preset_of
 from engine.run import create
@@ -26,7 +26,7 @@ def past(cleared_home: Path) -> Path:
     preset = load(ROOT / "presets" / "demo.json").changed({"run.folder": str(cleared_home / "runs")})
     for name, rank, losses in (("first", 4, (0.5, 0.4, 0.3)), ("second", 8, (0.6, 0.3, 0.2))):
         run = create(preset.changed({"run.name": name, "adapter.rank": rank}))
-        log = events.EventLog(run.events)
+        log = event_log.EventLog(run.events)
         log.emit(events.Started(name, 3, 1, 3, 0, 1, "cpu"))
         log.emit(events.Sampled(0, 0, HOSTILE, 1, "samples/step-000000_00.png", 0.1))
         for step, loss in enumerate(losses, 1):

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from captioning.rename import Settings as RenameSettings
-from engine import events
+from engine import event_log, events
 from engine.preset import ROOT
 from engine.queue import Queue
 from engine.tools import jobs
@@ -164,7 +164,7 @@ def test_the_report_names_what_is_wrong_with_a_data_set(server: Server, page: Pa
 
 def test_a_job_that_runs_is_shown_again_after_a_reload(server: Server, page: Page, pictures: Path) -> None:
     job = jobs.create("rename", RenameSettings(folder=str(pictures)))
-    log = events.EventLog(job.events)
+    log = event_log.EventLog(job.events)
     with jobs.held(job):
         log.emit(events.Stage("Renaming"))
         log.emit(events.Progress("Renaming", 40, 120))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events, run
+from engine import event_log, events, run
 from engine.changes import Change, Changes, read_changes
 from engine.control import Control
 from engine.errors import UserError
@@ -151,7 +151,7 @@ def test_a_paused_run_holds_until_it_is_continued_or_stopped(made, tmp_path, mon
     assert control.look(2, False)[0] is False and len(looks) == 3
     made.request("pause")
     assert control.look(3, False)[0] is True and len(looks) == 6
-    kinds = [entry.event.kind for entry in events.read(made.events)[0]]
+    kinds = [entry.event.kind for entry in event_log.read(made.events)[0]]
     assert kinds == ["paused", "continued", "paused", "continued"]
 
 
@@ -195,7 +195,7 @@ def test_the_drivers_answer_is_read(told: str, expected: Reading | None) -> None
 
 def test_the_card_is_looked_at_every_few_seconds_beside_the_steps(made, monkeypatch):
     monkeypatch.setattr("engine.hardware.ask_driver", lambda card: Reading(2, 3, 50.0, None))
-    watch = HardwareWatch("GPU-1", events.EventLog(made.events))
+    watch = HardwareWatch("GPU-1", event_log.EventLog(made.events))
     for number in (1, 2, 3):
         watch(events.Step(number, 1, 0.5, {}, 1.0, 0.5, 4, 9))
         assert watch._thread is not None

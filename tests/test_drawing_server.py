@@ -12,7 +12,7 @@ from drawing_models import lora_file, small_drawing
 from PIL import Image
 from safetensors.torch import save_file
 
-from engine import events
+from engine import event_log, events
 from engine.__main__ import main
 from engine.drawing import command, room, server
 from engine.drawing.desk import Desk
@@ -25,7 +25,7 @@ from tests.micro_model import micro_model
 
 
 def told(desk: Desk, kind: type[events.Event]) -> list[Any]:
-    return [entry.event for entry in events.read(desk.events)[0] if isinstance(entry.event, kind)]
+    return [entry.event for entry in event_log.read(desk.events)[0] if isinstance(entry.event, kind)]
 
 
 def small(folder: Path, **changes: Any) -> DrawingPreset:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import events
-from engine.events import KINDS, EventLog, Failed, Progress, Sampled, Stage, Step, Stopped, Warned, read
+from engine import event_log, events
+from engine.event_log import EventLog, read
+from engine.events import KINDS, Failed, Progress, Sampled, Stage, Step, Stopped, Warned
 
 
 @pytest.fixture
@@ -84,6 +86,59 @@ def test_foreign_lines_are_passed_over(path, line):
     assert [entry.event for entry in entries] == [Progress("Encoding", 1, 2)]
 
 
+STEP: dict[str, Any] = {
+    "v": 1,
+    "kind": "step",
+    "time": "t",
+    "step": 2,
+    "epoch": 1,
+    "loss": 0.5,
+    "lr": {"unet": 1e-4},
+    "gradient_norm": 1.0,
+    "seconds_per_step": 0.5,
+    "images": 4,
+    "memory_bytes": 9,
+}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"lr": 5}, {"lr": None}, {"lr": {"unet": "x"}}, {"lr": [1]}, {"loss": "abc"}, {"step": "x"}, {"step": 1.5},
+        {"step": True}, {"seconds_per_step": None}, {"memory_bytes": "1"}, {"mean_norm": []}, {"time": 5},
+        {"time": None}, {"kind": ["step"]}, {"kind": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_step_with_fields_of_other_types_is_passed_over_and_those_beside_it_are_not(path: Path, wrong) -> None:
+    beside = Step(1, 1, 0.5, {"unet": 1e-4}, 1.0, 0.5, 4, 10**9)
+    EventLog(path).emit(beside)
+    with path.open("a") as file:
+        file.write(json.dumps(STEP | wrong) + "\n" + json.dumps(STEP | {"step": 3, "loss": None}) + "\n")
+    expected = [beside, Step(3, 1, None, {"unet": 1e-4}, 1.0, 0.5, 4, 9)]
+    assert [entry.event for entry in read(path)[0]] == expected
+    told = event_log.entries_and_steps(event_log.read_lines(path)[0])
+    assert [step["step"] for part in told if isinstance(part, event_log.Steps) for step in part.fields] == [1, 3]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"kind": "validated", "step": 1, "loss": 0.5, "bands": [0.1, "x"]},
+        {"kind": "validated", "step": 1, "loss": 0.5, "bands": {"a": 0.1}},
+        {"kind": "failed", "message": 5, "exit_code": 2},
+        {"kind": "failed", "message": "m", "exit_code": 2, "problems": [{"message": 5}]},
+        {"kind": "failed", "message": "m", "exit_code": 2, "problems": ["x"]},
+        {"kind": "changed", "step": 1, "what": "steps", "value": [5], "before": 4},
+    ],
+    ids=str,
+)
+def test_other_kinds_with_fields_of_other_types_are_passed_over(path: Path, line) -> None:
+    path.write_text(json.dumps({"v": 1, "time": "t"} | line) + "\n")
+    EventLog(path).emit(Stopped(1))
+    assert [entry.event for entry in read(path)[0]] == [Stopped(1)]
+
+
 def test_numbers_that_are_not_finite_become_null(path):
     EventLog(path).emit(Step(1, 1, float("nan"), {"unet": float("inf")}, float("-inf"), 1.0, 1, 0))
     event = read(path)[0][0].event
@@ -108,14 +163,14 @@ def test_a_log_that_cannot_be_written_is_told_once_and_does_no_harm(tmp_path, ca
 
 
 def test_lines_that_are_none_are_passed_over_among_whole_ones_and_all_others_are_read(tmp_path: Path) -> None:
-    log = events.EventLog(tmp_path / "events.jsonl")
-    count = events._LINES_AT_ONCE + 3
+    log = event_log.EventLog(tmp_path / "events.jsonl")
+    count = event_log._LINES_AT_ONCE + 3
     for number in range(count):
         log.emit(events.Stopped(number))
         if number % 200 == 7:
             with log.path.open("ab") as file:
                 file.write(b'{"kind": "stopped"}\nnone,\n[1]\n{"kind": "stopped", "time": "", "step"\n')
-    assert [entry.event for entry in events.read(log.path)[0]] == [events.Stopped(number) for number in range(count)]
+    assert [entry.event for entry in event_log.read(log.path)[0]] == [events.Stopped(number) for number in range(count)]
 
 
 def test_steps_that_follow_each_other_are_told_together(path: Path) -> None:
@@ -126,12 +181,12 @@ def test_steps_that_follow_each_other_are_told_together(path: Path) -> None:
         log.emit(event)
     with path.open("a") as file:
         file.write('{"v": 1, "kind": "step", "time": "t", "step": 4}\n{"torn\n7\n')
-    lines = events.read_lines(path)[0]
-    parts = list(events.entries_and_steps(lines))
+    lines = event_log.read_lines(path)[0]
+    parts = list(event_log.entries_and_steps(lines))
     assert [type(part).__name__ for part in parts] == ["Entry", "Steps", "Entry", "Steps"]
-    both, last = [part for part in parts if isinstance(part, events.Steps)]
+    both, last = [part for part in parts if isinstance(part, event_log.Steps)]
     assert ([step["step"] for step in both.fields], both.last, last.last) == ([1, 2], two, three)
-    alone = list(events.entries(lines))
+    alone = list(event_log.entries(lines))
     assert [entry.event for entry in alone] == list(told)
     assert (both.time, last.time) == (alone[2].time, alone[4].time)
 
@@ -144,7 +199,9 @@ def test_each_steps_curve_is_the_same_however_they_were_told(path: Path) -> None
     log = EventLog(path)
     for number, (rate, loss) in enumerate(zip(rates, (0.5, None, 0.25, 1.0), strict=True), start=1):
         log.emit(Step(number, 1, loss, rate, 1.0, 0.5, 4, 10**9))
-    (told,) = [part for part in events.entries_and_steps(events.read_lines(path)[0]) if isinstance(part, events.Steps)]
+    (told,) = [
+        part for part in event_log.entries_and_steps(event_log.read_lines(path)[0]) if isinstance(part, event_log.Steps)
+    ]
     together, alone = Curves(), Curves()
     together.add(told.fields, 10)
     for step in told.fields:

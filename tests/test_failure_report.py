@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.failures import Facts, diagnose
 from engine.failures.private import Private
 from engine.failures.report import LOG_LINES, report
@@ -45,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
     run = create(preset, house / "runs" / "Quimby LoRA")
     names = [images / "beach portrait 1.png", images / "Quimby.jpg"]
     run.plan.write_text(json.dumps({"images": [{"path": str(path)} for path in names]}))
-    log = events.EventLog(run.events)
+    log = event_log.EventLog(run.events)
     log.emit(events.Started("Quimby LoRA", 9, 3, 3, 0, 1, "CPU, 2 threads"))
     log.emit(events.Stage("Training"))
     log.emit(events.Sampled(0, 0, "a beach portrait of sks woman", 1, "samples/x.png", 1.0))
@@ -63,7 +63,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 def made(run: RunFolder) -> str:
-    entries = events.read(run.events)[0]
+    entries = event_log.read(run.events)[0]
     failed = entries[-1].event
     assert isinstance(failed, events.Failed)
     content = json.loads(run.preset.read_text())

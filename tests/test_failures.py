@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from engine import commands, ended, events, failures_table, memory, processes, state, stopping
+from engine import commands, ended, event_log, events, failures_table, memory, processes, state, stopping
 from engine.atomic import whole_file
 from engine.errors import PresetError, UserError
 from engine.failures import CATALOGUE, Facts, Failure, diagnose, notices
@@ -115,7 +115,7 @@ def test_runs_that_were_ended_from_outside_are_told_apart(
     counts = iter([5, 5 + kills])
     monkeypatch.setattr(ended, "memory_kills", lambda: next(counts))
     ended.note_begun(run.path)
-    events.EventLog(run.events).emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
+    event_log.EventLog(run.events).emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
     before = "Fatal Python error: of an earlier start\nLooking at the images …\nWarning: CUDA out of memory\n"
     run.log.write_text(before + log + "\n")
     if exit_code is not None:
@@ -128,7 +128,7 @@ def test_runs_that_were_ended_from_outside_are_told_apart(
 def test_what_does_not_end_a_run_is_told_beside_it(case: Case, tmp_path: Path, source: str) -> None:
     assert case.own in source and case.own in str(case.told)
     run = create(Preset().changed(case.preset), tmp_path / "a run")
-    log = events.EventLog(run.events)
+    log = event_log.EventLog(run.events)
     log.emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
     log.emit(events.Warned(str(case.told)))
     log.emit(events.Stopped(3))
@@ -273,7 +273,7 @@ def test_a_connection_that_breaks_between_processes_is_recognised(tmp_path: Path
 
 def test_a_machine_that_was_restarted_is_told_from_a_killed_process(tmp_path: Path, monkeypatch) -> None:
     run = create(Preset(), tmp_path / "a run")
-    events.EventLog(run.events).emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
+    event_log.EventLog(run.events).emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
     written = run.events.stat().st_mtime
     for boot_time, kind in ((written + 60, "machine_restarted"), (written - 60, "killed")):
         monkeypatch.setattr("ui.failure_page.psutil.boot_time", lambda found=boot_time: found)
@@ -287,7 +287,7 @@ def test_an_exit_code_of_an_earlier_process_says_nothing_of_the_last_one(tmp_pat
     ended.note_ended(run.path, -11)
     path = run.path / "exit.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "time": "2020-01-01T00:00:00.000+00:00"}))
-    events.EventLog(run.events).emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
+    event_log.EventLog(run.events).emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
     assert told(seen(run), "killed").name == "killed"
 
 
@@ -321,7 +321,7 @@ def test_a_loss_that_triples_has_diverged_and_a_noisy_one_has_not() -> None:
 
 def test_a_run_that_is_well_shows_nothing(tmp_path: Path) -> None:
     run = create(Preset(), tmp_path / "a run")
-    log = events.EventLog(run.events)
+    log = event_log.EventLog(run.events)
     assert failure_page.panel(seen(run), "new") == ""
     log.emit(events.Started("a run", 9, 3, 3, 0, 1, "CPU"))
     run.log.write_text("Looking at the images …\nCUDA error: unspecified launch failure\n")
@@ -356,7 +356,7 @@ def test_a_run_is_resumed_with_a_change_that_does_not_touch_its_course(tmp_path:
     monkeypatch.setattr(run_list, "launch", lambda path, gpus=1: launched.append(path))
     monkeypatch.setattr(run_list, "refuse_second", lambda: None)
     view = failing(tmp_path, OSError(28, "No space left on device"), {}, monkeypatch)
-    events.EventLog(view.run.events).emit(events.Saved(5, "state", "state/step-00000005.safetensors", 9))
+    event_log.EventLog(view.run.events).emit(events.Saved(5, "state", "state/step-00000005.safetensors", 9))
     view.refresh()
     assert "Resume with this" in failure_page.panel(view, "failed")
     assert failure_page.apply_fix(view, "failed", "disk_full") == ""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.__main__ import main
 from engine.cards import Card, nvidia_cards
 from engine.data import order
@@ -113,12 +113,12 @@ def test_a_run_is_measured_from_its_events_by_the_buckets_that_its_steps_showed(
     plan = plan_with(preset, [(8, 3, False)], [(1024, 1024), (512, 512)])
     batches = order.epoch_steps(plan.entries, 2, 1, preset.run.seed, 0)
     seconds = {SQUARE: 2.0, (512, 512): 0.5}
-    entries = [events.Entry("t", events.Started("n", plan.steps, 1, plan.steps_per_epoch, 0, 1, CARD.name))]
+    entries = [event_log.Entry("t", events.Started("n", plan.steps, 1, plan.steps_per_epoch, 0, 1, CARD.name))]
     for number, batch in enumerate(batches, start=1):
         took = seconds[plan.images[batch[0][0]].bucket_px]
         step = events.Step(number, 1, 0.1, {}, 0.1, took if number > 2 else 99.0, 2, 5_000 + number)
-        entries.append(events.Entry("2026-11-12", step))
-    entries.append(events.Entry("2026-11-12", events.Sampled(1, 0, "a", 1, "p", 28.0)))
+        entries.append(event_log.Entry("2026-11-12", step))
+    entries.append(event_log.Entry("2026-11-12", events.Sampled(1, 0, "a", 1, "p", 28.0)))
     row = measure_events(preset, json.loads(plan.to_json()), entries)
     assert row is not None
     assert {(width, height): took for width, height, took in row.sizes} == seconds

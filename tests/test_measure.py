@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events, run
+from engine import event_log, events, run
 from engine.__main__ import main
 from engine.errors import UserError
 from engine.forecast import forecast_here
@@ -113,5 +113,5 @@ def test_a_measurement_that_fails_is_an_event_with_the_cause(tmp_path, home):
     preset = small_preset(tmp_path, memory__device="cuda")
     preset.save(tmp_path / "preset.json")
     assert main(["measure", str(tmp_path / "preset.json"), "--run", str(tmp_path / "work")]) == 2
-    last = events.read(RunFolder(tmp_path / "work").events)[0][-1].event
+    last = event_log.read(RunFolder(tmp_path / "work").events)[0][-1].event
     assert isinstance(last, events.Failed) and json.loads(json.dumps(last.problems))[0]["where"] == "memory.device"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.gpus import Gpu
 from engine.preset import ROOT, load
 from engine.queue import Entry, Queue, of_preset
@@ -83,7 +83,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "finished": events.Finished(1, "", 1.0),
         "failed": events.Failed("the disk is full", 2),
     }.items():
-        events.EventLog(tmp_path / kind).emit(event)
+        event_log.EventLog(tmp_path / kind).emit(event)
     return tmp_path
 
 

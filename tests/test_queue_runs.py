@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from PIL import Image
 from starlette.testclient import TestClient
 
-from engine import events, queue
+from engine import event_log, events, queue
 from engine.queue import Entry, Queue, of_preset
 from engine.run import RunFolder
 from launchers.worker import start_worker
@@ -43,7 +43,7 @@ def wait(here: Queue, is_there, what: str) -> list[Entry]:
 
 def spans(runs: list[RunFolder]) -> list[tuple[str, str]]:
     """When each run began and ended, by its events."""
-    told = [events.read(run.events)[0] for run in runs]
+    told = [event_log.read(run.events)[0] for run in runs]
     return [(entries[0].time, entries[-1].time) for entries in told]
 
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from engine import events, run
+from engine import event_log, events, run
 from engine.errors import UserError
 from engine.preset import ROOT, Preset
 from engine.run import RunFolder
@@ -82,7 +82,7 @@ STARTED = events.Started("n", 10, 1, 10, 0, 1, "CPU")
     ],
 )
 def test_the_status_is_read_from_the_last_events(made, told, status):
-    log = events.EventLog(made.events)
+    log = event_log.EventLog(made.events)
     for event in told:
         log.emit(event)
     assert made.status() == status
@@ -92,7 +92,7 @@ def test_runs_are_listed_the_last_changed_first(tmp_path):
     preset = Preset().changed({"run.folder": str(tmp_path)})
     first, second = run.create(preset), run.create(preset)
     (tmp_path / "no-run").mkdir()
-    events.EventLog(first.events).emit(events.Stage("x"))
+    event_log.EventLog(first.events).emit(events.Stage("x"))
     assert [each.path for each in run.runs_in(tmp_path)] == [first.path, second.path]
     assert run.runs_in(tmp_path / "missing") == []
 

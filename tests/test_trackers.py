@@ -10,7 +10,7 @@ import types
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.plan import make_plan
 from engine.preset import Preset
 from engine.run import create
@@ -167,7 +167,7 @@ def test_wandb_goes_on_with_its_run_and_asks_nobody_for_a_key(tmp_path, monkeypa
     preset = small_preset(tmp_path, logging__tracker="wandb", logging__project="cats")
     first, second = create(preset), create(preset)
     for run in (first, second):
-        events.EventLog(run.events).emit(events.Stage("Looking at the images"))
+        event_log.EventLog(run.events).emit(events.Stage("Looking at the images"))
     warned = []
     listen = tracking(preset, first, 0, warned.append)
     assert listen is not None

@@ -56,7 +56,8 @@ def test_each_step_is_told_once_with_its_numbers(whole_run):
     assert all(step.gradient_norm is not None and step.gradient_norm > 0 for step in steps)
     assert [step.epoch for step in steps] == [1] * 8  # 4 images × 2 repeats ÷ batch 1
     assert steps[0].lr["unet"] == preset.optimizer.unet_rate
-    assert steps[-1].lr["unet"] < steps[0].lr["unet"]
+    last = steps[-1].lr["unet"]
+    assert last is not None and last < preset.optimizer.unet_rate
 
 
 def test_a_run_tells_where_it_is(whole_run):

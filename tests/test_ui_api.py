@@ -15,7 +15,7 @@ from fastapi.routing import APIRoute
 from PIL import Image
 from starlette.testclient import TestClient
 
-from engine import events
+from engine import event_log, events
 from engine.preset import ROOT, Preset, load
 from engine.queue import Queue
 from engine.run import RunFolder, create, held
@@ -46,7 +46,7 @@ def runs(tmp_path: Path, preset: Preset, monkeypatch: pytest.MonkeyPatch) -> Ite
     before = list(served.folders)
     made = [create(preset), create(preset.changed({"adapter.rank": 3}))]
     for run in made:
-        log = events.EventLog(run.events)
+        log = event_log.EventLog(run.events)
         log.emit(events.Started(run.name, 2, 1, 2, 0, 1, "cpu"))
         log.emit(events.Step(1, 1, 0.5, {"unet": 1e-4}, None, 0.1, 1, 0))
         log.emit(events.Sampled(0, 0, "a blob", 1, "samples/step-000000_00.png", 0.1))
@@ -172,7 +172,7 @@ def test_pictures_outside_of_a_runs_folder_that_its_list_names_are_not_shown(
     """A run folder of somebody else's may name any file of this machine in its events."""
     Image.new("RGB", (8, 8)).save(tmp_path / "private.png")
     (runs[0].samples / "link.png").symlink_to(tmp_path / "private.png")
-    log = events.EventLog(runs[0].events)
+    log = event_log.EventLog(runs[0].events)
     for index, path in enumerate(
         (str(tmp_path / "private.png"), "samples/../../../private.png", "samples/link.png"), 1
     ):

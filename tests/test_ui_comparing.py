@@ -17,7 +17,8 @@ from engine.compare.layout import layout_of_plot
 from engine.compare.pick import FORMAT
 from engine.drawing.settings import DrawingPreset
 from engine.errors import Problem
-from engine.events import EventLog, Finished, Stage, Started, Stopped
+from engine.event_log import EventLog
+from engine.events import Finished, Stage, Started, Stopped
 from engine.preset import build
 from engine.run import RunFolder
 from engine.tools import jobs

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import events, run
+from engine import event_log, events, run
 from engine.errors import UserError
 from engine.preset import Preset
 from tests.training import DEMO, small_preset
@@ -69,7 +69,7 @@ class Started:
         return 1
 
     def tell(self, *told: events.Event) -> None:
-        log = events.EventLog(self.folders[-1] / "events.jsonl")
+        log = event_log.EventLog(self.folders[-1] / "events.jsonl")
         for event in told:
             log.emit(event)
 

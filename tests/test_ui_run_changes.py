@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.errors import UserError
 from engine.preset import Preset
 from engine.run import RunFolder, create, held
@@ -28,8 +28,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
 
 
 @pytest.fixture
-def log(run: RunFolder) -> events.EventLog:
-    log = events.EventLog(run.events)
+def log(run: RunFolder) -> event_log.EventLog:
+    log = event_log.EventLog(run.events)
     log.emit(events.Started("a run", 100, 10, 10, 0, 1, "CPU"))
     return log
 

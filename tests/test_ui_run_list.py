@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.errors import UserError
 from engine.in_use import measuring
 from engine.preset import Preset
@@ -61,7 +61,7 @@ def test_a_start_is_refused_while_any_run_is_held_or_measured(launched, preset: 
 
 def test_a_stopped_run_is_resumed_and_an_old_stop_request_does_not_stop_it(launched, preset: Preset) -> None:
     run = create(preset)
-    events.EventLog(run.events).emit(events.Stopped(3))
+    event_log.EventLog(run.events).emit(events.Stopped(3))
     run.request("stop")
     run_list.resume(run.path)
     assert launched == [run.path]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.preset import Preset
 from engine.run import RunFolder, create, held
 from ui import gallery_view, run_page
@@ -32,14 +32,14 @@ def run(tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def log(run: RunFolder) -> events.EventLog:
-    return events.EventLog(run.events)
+def log(run: RunFolder) -> event_log.EventLog:
+    return event_log.EventLog(run.events)
 
 
-def test_each_look_reads_only_what_is_new(run: RunFolder, log: events.EventLog, monkeypatch) -> None:
+def test_each_look_reads_only_what_is_new(run: RunFolder, log: event_log.EventLog, monkeypatch) -> None:
     offsets: list[int] = []
-    read = events.read_lines
-    monkeypatch.setattr(events, "read_lines", lambda path, offset=0: (offsets.append(offset), read(path, offset))[1])
+    read = event_log.read_lines
+    monkeypatch.setattr(event_log, "read_lines", lambda path, offset=0: (offsets.append(offset), read(path, offset))[1])
     view = RunView(run)
     log.emit(started())
     view.refresh()
@@ -51,7 +51,7 @@ def test_each_look_reads_only_what_is_new(run: RunFolder, log: events.EventLog, 
     assert view.curves.steps == [1]
 
 
-def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(run: RunFolder, log: events.EventLog) -> None:
+def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(run: RunFolder, log: event_log.EventLog) -> None:
     view = RunView(run)
     log.emit(started())
     log.emit(step(1))
@@ -64,7 +64,7 @@ def test_a_line_that_is_still_being_written_is_read_when_it_is_whole(run: RunFol
     assert view.curves.steps == [1]
 
 
-def test_a_resumed_run_does_the_steps_after_its_state_again(run: RunFolder, log: events.EventLog) -> None:
+def test_a_resumed_run_does_the_steps_after_its_state_again(run: RunFolder, log: event_log.EventLog) -> None:
     log.emit(started())
     for number in range(1, 8):
         log.emit(step(number, loss=float(number)))
@@ -77,7 +77,7 @@ def test_a_resumed_run_does_the_steps_after_its_state_again(run: RunFolder, log:
     assert len(view.curves.rates["unet"]) == 5
 
 
-def test_a_folder_that_was_begun_anew_is_read_anew(run: RunFolder, log: events.EventLog) -> None:
+def test_a_folder_that_was_begun_anew_is_read_anew(run: RunFolder, log: event_log.EventLog) -> None:
     view = RunView(run)
     log.emit(started())
     log.emit(step(1))
@@ -96,7 +96,9 @@ def test_a_folder_that_was_begun_anew_is_read_anew(run: RunFolder, log: events.E
         (step(7), "killed", "Resume goes on after step 5."),
     ],
 )
-def test_how_a_run_ended_is_said_in_words(run: RunFolder, log: events.EventLog, last, state: str, words: str) -> None:
+def test_how_a_run_ended_is_said_in_words(
+    run: RunFolder, log: event_log.EventLog, last, state: str, words: str
+) -> None:
     log.emit(started())
     log.emit(events.Saved(5, "state", "state/5", 10))
     log.emit(step(7))
@@ -107,7 +109,7 @@ def test_how_a_run_ended_is_said_in_words(run: RunFolder, log: events.EventLog, 
     assert words in run_page.progress(view, status(view))
 
 
-def test_a_held_run_is_running(run: RunFolder, log: events.EventLog) -> None:
+def test_a_held_run_is_running(run: RunFolder, log: event_log.EventLog) -> None:
     log.emit(started())
     log.emit(step(3))
     view = RunView(run)
@@ -117,7 +119,7 @@ def test_a_held_run_is_running(run: RunFolder, log: events.EventLog) -> None:
         assert "step 3 of 100" in run_page.header(view, "running")
 
 
-def test_a_step_without_finite_loss_leaves_a_gap(run: RunFolder, log: events.EventLog) -> None:
+def test_a_step_without_finite_loss_leaves_a_gap(run: RunFolder, log: event_log.EventLog) -> None:
     log.emit(started())
     for number, loss in enumerate([0.5, None, 0.7], start=1):
         log.emit(step(number, loss))
@@ -132,7 +134,7 @@ def test_the_log_shows_what_was_last_to_be_seen_of_each_line(run: RunFolder) -> 
     assert RunView(run).log_tail() == "loading\nstep 3\nd\ufffdne"
 
 
-def test_text_from_a_run_cannot_become_html(run: RunFolder, log: events.EventLog) -> None:
+def test_text_from_a_run_cannot_become_html(run: RunFolder, log: event_log.EventLog) -> None:
     attack = "<script>alert(1)</script>"
     (run.samples / "a.png").write_bytes(b"x")
     log.emit(started())
@@ -146,7 +148,7 @@ def test_text_from_a_run_cannot_become_html(run: RunFolder, log: events.EventLog
     assert "&lt;script&gt;" in page
 
 
-def test_a_look_brings_only_what_changed(run: RunFolder, log: events.EventLog, monkeypatch) -> None:
+def test_a_look_brings_only_what_changed(run: RunFolder, log: event_log.EventLog, monkeypatch) -> None:
     monkeypatch.setattr("ui.run_list._known_folders", [run.path.parent])
     log.emit(started())
     log.emit(step(1))
@@ -170,7 +172,7 @@ def test_a_run_that_begins_is_followed_at_once_and_another_may_be_chosen_then(ru
         assert look(str(other.path), begun["active"], {})["run"] == str(other.path)
 
 
-def write_steps(run: RunFolder, log: events.EventLog, count: int) -> None:
+def write_steps(run: RunFolder, log: event_log.EventLog, count: int) -> None:
     """As many steps as events, written at once."""
     log.emit(step(1))
     line = run.events.read_text().splitlines()[-1]
@@ -183,7 +185,7 @@ def digests(answer: dict[str, Any]) -> dict[str, str]:
     return {name: part["digest"] for name, part in answer["parts"].items()}
 
 
-def test_a_long_run_is_sent_thinned(run: RunFolder, log: events.EventLog, monkeypatch) -> None:
+def test_a_long_run_is_sent_thinned(run: RunFolder, log: event_log.EventLog, monkeypatch) -> None:
     """What a look at 100,000 steps costs is measured by benchmarks/run_page.py."""
     monkeypatch.setattr("ui.run_list._known_folders", [run.path.parent])
     log.emit(started(steps=8_000))

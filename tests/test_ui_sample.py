@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from engine import events
+from engine import event_log, events
 from engine.drawing.desk import desk
 from engine.drawing.picture_text import Drawn, texts_for
 from engine.drawing.settings import BY_PATH, DRAWING_SETTINGS, DrawingPreset, build
@@ -137,7 +137,7 @@ def test_what_is_drawn_is_followed_from_the_events(home, started):
     [request] = here.waiting()
     (here.previews / "a.webp").parent.mkdir()
     Image.new("RGB", (8, 8)).save(here.previews / "a.webp")
-    log = events.EventLog(here.events)
+    log = event_log.EventLog(here.events)
     with locked(here.lock, 1, "the folder", "busy"):
         log.emit(events.Stage("Drawing samples"))
         log.emit(events.Progress("Drawing samples", 3, 30))
@@ -159,7 +159,7 @@ def test_what_is_drawn_is_followed_from_the_events(home, started):
 
 def test_a_failed_request_says_why_beside_the_setting(home, started):
     desk().ask(DrawingPreset())
-    events.EventLog(desk().events).emit(
+    event_log.EventLog(desk().events).emit(
         events.Answered("r", "failed", 0, 0.0, "", [{"where": "model.base", "message": "no base model is chosen."}])
     )
     desk().cancel()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine import events
+from engine import event_log, events
 from engine.preset import Preset
 from engine.run import RunFolder, create
 from ui import run_page
@@ -34,7 +34,7 @@ def started(from_step: int = 0) -> events.Started:
 
 
 def view_of(run: RunFolder, *told: events.Event) -> RunView:
-    log = events.EventLog(run.events)
+    log = event_log.EventLog(run.events)
     for event in told:
         log.emit(event)
     view = RunView(run)

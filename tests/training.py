@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from engine import events, run
+from engine import event_log, events, run
 from engine.preset import ROOT, Preset
 from engine.report import Reporter
 from engine.run import RunFolder
@@ -87,7 +87,7 @@ def resume_here(made: RunFolder) -> RunFolder:
 
 def steps_of(made: RunFolder) -> list[events.Step]:
     """The step events of a run; of steps done twice the later one."""
-    entries, _ = events.read(made.events)
+    entries, _ = event_log.read(made.events)
     found = {entry.event.step: entry.event for entry in entries if isinstance(entry.event, events.Step)}
     return [found[step] for step in sorted(found)]
 
@@ -97,7 +97,7 @@ def losses_of(made: RunFolder) -> list[float | None]:
 
 
 def events_of(made: RunFolder, kind: type[events.Event]) -> list[Any]:
-    return [entry.event for entry in events.read(made.events)[0] if isinstance(entry.event, kind)]
+    return [entry.event for entry in event_log.read(made.events)[0] if isinstance(entry.event, kind)]
 
 
 def engine(*words: object, timeout: float = 300) -> subprocess.CompletedProcess[str]:

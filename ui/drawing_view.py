@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from engine import events
+from engine import event_log, events
 from engine.drawing.desk import Desk
 from engine.drawing.settings import DrawingPreset
 from engine.errors import UserError
@@ -51,7 +51,7 @@ class DrawingView:
                     self._offset, self.now = 0, Now()
             except OSError:
                 self._offset = 0
-            entries, self._offset = events.read(self.desk.events, self._offset)
+            entries, self._offset = event_log.read(self.desk.events, self._offset)
             for entry in entries:
                 self._take(entry.event)
             return self.now

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 import launchers.local
-from engine import events
+from engine import event_log, events
 from engine.errors import UserError
 from engine.home import home
 from engine.in_use import is_measuring, refuse_beside_work
@@ -93,7 +93,7 @@ def look() -> Seen:
             return Seen()
         now = _present[0]
         is_alive = now.is_alive  # before its events are read: what it tells last is then there
-        entries, _ = events.read(now.folder.events)
+        entries, _ = event_log.read(now.folder.events)
         told = [entry.event for entry in entries]
         if is_alive:
             return Seen(say("Cancelling …") if now.is_cancelled else _progress(told), goes_on=True)

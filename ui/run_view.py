@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine import events
+from engine import event_log, events
 from engine.run import RunFolder, Status
 from ui import served
 from ui.timeline_view import belongs
@@ -84,13 +84,13 @@ class RunView:
         self.last_time = ""
         self.end: events.Event | None = None
         self.samples: dict[tuple[int, int], events.Sampled] = {}
-        self.saved: dict[str, events.Entry] = {}
+        self.saved: dict[str, event_log.Entry] = {}
         self.validations: dict[int, events.Validated] = {}
         self.state_step = 0
         self.warnings: dict[str, events.Warned] = {}
         self.hardware: list[events.Hardware] = []
         self.is_paused = False
-        self.told: list[events.Entry] = []
+        self.told: list[event_log.Entry] = []
 
     def refresh(self) -> None:
         """Read the events that were written since the last look."""
@@ -103,14 +103,14 @@ class RunView:
                 self._forget()
             if size == self._offset:
                 return
-            lines, self._offset = events.read_lines(self.run.events, self._offset)
-            for part in events.entries_and_steps(lines):
-                if isinstance(part, events.Steps):
+            lines, self._offset = event_log.read_lines(self.run.events, self._offset)
+            for part in event_log.entries_and_steps(lines):
+                if isinstance(part, event_log.Steps):
                     self._take_steps(part)
                 else:
                     self._take(part)
 
-    def _take(self, entry: events.Entry) -> None:
+    def _take(self, entry: event_log.Entry) -> None:
         event, self.last_time = entry.event, entry.time
         if belongs(entry, self.told[-1] if self.told else None):
             self.told.append(entry)
@@ -142,7 +142,7 @@ class RunView:
         elif isinstance(event, _TERMINAL):
             self.end, self.stage, self.progress = event, "", None
 
-    def _take_steps(self, told: events.Steps) -> None:
+    def _take_steps(self, told: event_log.Steps) -> None:
         self.step, self.last_time, self.stage, self.progress = told.last, told.time, "", None
         steps = self.started.steps if self.started else 1000
         self.curves.add(told.fields, min(max(steps / 25, 5), 200))
@@ -168,7 +168,7 @@ class RunView:
         last = self.curves.seconds[-30:]
         return sum(last) / len(last) if last else 0.0
 
-    def checkpoints(self) -> Iterator[tuple[Path, events.Entry]]:
+    def checkpoints(self) -> Iterator[tuple[Path, event_log.Entry]]:
         """The checkpoints that are still there, the newest first."""
         for name, entry in reversed(self.saved.items()):
             path = self.run.path / name

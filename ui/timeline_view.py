@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine import events
+from engine import event_log, events
 from ui import words
 from ui.language import say
 from ui.told import retold
@@ -17,7 +17,7 @@ TOLD = (
 _MOST_SHOWN = 200
 
 
-def belongs(entry: events.Entry, before: events.Entry | None) -> bool:
+def belongs(entry: event_log.Entry, before: event_log.Entry | None) -> bool:
     """Whether an event stands in the timeline: of the pictures of one step only the first, of states none."""
     event = entry.event
     if isinstance(event, events.Saved):
@@ -27,7 +27,7 @@ def belongs(entry: events.Entry, before: events.Entry | None) -> bool:
     return isinstance(event, TOLD)
 
 
-def timeline(told: Sequence[events.Entry]) -> str:
+def timeline(told: Sequence[event_log.Entry]) -> str:
     """The newest first; of very many the newest ones."""
     if not told:
         return ""

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import psutil
 
 import launchers.local
-from engine import events
+from engine import event_log, events
 from engine import queue as queues
 from engine.errors import Problem, UserError
 from engine.run import Status
@@ -61,14 +61,14 @@ class JobView:
     def refresh(self) -> None:
         """Read what was written since the last look."""
         with self.lock:
-            entries, self._event_offset = events.read(self.folder.events, self._event_offset)
+            entries, self._event_offset = event_log.read(self.folder.events, self._event_offset)
             for entry in entries:
                 self._take(entry)
             rows, self._row_offset = self.folder.read_table(self._row_offset)
             self.rows += rows
             self.counts.update(row.outcome for row in rows)
 
-    def _take(self, entry: events.Entry) -> None:
+    def _take(self, entry: event_log.Entry) -> None:
         event = entry.event
         if isinstance(event, events.Stage):
             self.stage, self.progress, self.times = event.name, None, []

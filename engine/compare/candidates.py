@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from engine import events
+from engine import event_log, events
 from engine.compare.axes import Value, colon_faults, told_apart
 from engine.compare.cells import Cell, drawn_with, in_order, start_of
 from engine.compare.number_lists import lines_of, numbers_of, shown
@@ -189,7 +189,7 @@ def _training_pictures(settings: PickSettings, preset: Preset, problems: list[Pr
 
 def losses_of(run: RunFolder) -> dict[int, float]:
     """The validation loss at each step that the run measured."""
-    told = [entry.event for entry in events.read(run.events)[0] if isinstance(entry.event, events.Validated)]
+    told = [entry.event for entry in event_log.read(run.events)[0] if isinstance(entry.event, events.Validated)]
     return {event.step: event.loss for event in told if event.loss is not None}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine import events
+from engine import event_log, events
 from engine.drawing.settings import BY_PATH
 from engine.errors import UserError
 from engine.preset import Preset
@@ -91,7 +91,7 @@ def _checkpoint(path: Path, told: dict[str, int]) -> Checkpoint:
 
 
 def _steps_told(run: RunFolder) -> dict[str, int]:
-    entries, _ = events.read(run.events)
+    entries, _ = event_log.read(run.events)
     saved = [entry.event for entry in entries if isinstance(entry.event, events.Saved)]
     return {Path(event.path).name: event.step for event in saved if event.what == "checkpoint"}
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image
 
-from engine import events
+from engine import event_log, events
 from engine.atomic import remove_leftovers, whole_file
 from engine.drawing.desk import Desk
 from engine.drawing.plan import PlannedPicture, plan_drawing
@@ -45,7 +45,7 @@ def serve(desk: Desk, idle_seconds: float = IDLE_SECONDS) -> None:
 class _Server:
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
-        self.log = events.EventLog(desk.events)
+        self.log = event_log.EventLog(desk.events)
         self.studio: Any = None  # made with the first request: torch takes seconds to load
 
     def run(self, idle_seconds: float) -> None:
@@ -103,7 +103,7 @@ class _Server:
 class _Told:
     """Tells of a request by events and previews."""
 
-    def __init__(self, desk: Desk, log: events.EventLog, request: str) -> None:
+    def __init__(self, desk: Desk, log: event_log.EventLog, request: str) -> None:
         self.desk, self.log, self.request = desk, log, request
         self.pictures, self._stage, self._last_seconds = 0, "", 0.0
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from importlib import metadata
 
-from engine import events
+from engine import event_log
 from engine.failures.kinds import Facts, Failure
 from engine.failures.private import Private
 from engine.gpus import gpus
@@ -71,7 +71,7 @@ def _settings(preset: Preset) -> Iterator[str]:
 
 
 def _events(run: RunFolder) -> Iterator[str]:
-    for entry in events.read(run.events)[0][-_EVENTS:]:
+    for entry in event_log.read(run.events)[0][-_EVENTS:]:
         content = dataclasses.asdict(entry.event)
         kept = {name: value for name, value in content.items() if name not in _OWN_TEXT and name != "traceback"}
         if entry.event.kind == "stage":

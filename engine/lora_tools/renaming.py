@@ -1,7 +1,7 @@
 """A LoRA file under the names of another program, bit by bit, so that the way back gives the same file. Torch-free.
 
-What the new naming cannot hold (number formats of the alphas, odd spellings, hashes of the old file) is noted in the
-metadata entry `atelier.naming`; the way back reads the note and drops it.
+What the new naming cannot hold (number formats of the alphas, odd spellings, that there were hashes) is noted in the
+metadata (naming_note.py); the way back reads the note and drops it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from engine.adapter_config import METADATA_KEY, LayerScale, make_config, peft_config, write_configs
-from engine.adapter_header import PEFT_CONFIG, AdapterHeader
+from engine.adapter_header import AdapterHeader, packed_number
 from engine.adapter_names import (
     ALPHA,
     DOTTED,
@@ -29,12 +29,11 @@ from engine.adapter_names import (
     spell,
 )  # fmt: skip
 from engine.errors import ModelError
+from engine.lora_tools.naming_note import NOTE, Note, make_note, read_note
 from engine.lora_tools.stream import HASHES, Entry, copied, kohya_hashes, literal
 from engine.sdxl.layers import UNET
 from engine.sdxl.safefile import TensorInfo
 
-NOTE = "atelier.naming"
-_PACKED = {"F64": "<d", "F32": "<f", "F16": "<e", "I64": "<q", "I32": "<i"}
 WORDS = {"kohya": "kohya", "lycoris": "LyCORIS", "diffusers": "diffusers", "diffusers_old": "diffusers", "peft": "peft"}
 
 
@@ -53,22 +52,21 @@ class _Way:
 
     header: AdapterHeader
     target: Naming
-    note: dict[str, Any] = field(default_factory=dict)
+    note: Note
 
     @property
     def is_back(self) -> bool:
-        return self.note.get("from") == self.target
+        return self.note.naming == self.target
 
     @property
     def layers_per_block(self) -> int:
-        found = self.note.get("layers_per_block")
-        return found if isinstance(found, int) else self.header.layers_per_block
+        return self.note.layers_per_block if self.note.naming else self.header.layers_per_block
 
     def name(self, key: Key) -> str:
         spelt = spell(key, self.target, self.layers_per_block)
         if spelt is None:
             raise _unnameable(self, key)
-        return self.note.get("spelled", {}).get(spelt, spelt) if self.is_back else spelt
+        return self.note.name(key, spelt) if self.is_back else spelt
 
 
 def rename(header: AdapterHeader, target: Naming) -> dict[str, Renamed]:
@@ -76,14 +74,13 @@ def rename(header: AdapterHeader, target: Naming) -> dict[str, Renamed]:
 
     ModelError, in a sentence, for what the target has no name for.
     """
-    way = _Way(header, target, _read_note(header))
+    way = _Way(header, target, read_note(header))
     if target == header.naming and not way.is_back:  # on the way back all names may be the same in both
         return _as_it_is(header)
-    note = _new_note(way)
     parts = _entries(way)
     metadata = {key: text for key, text in header.metadata.items() if key not in (*HASHES, NOTE, METADATA_KEY)}
-    if note and not way.is_back:
-        metadata[NOTE] = json.dumps(note, ensure_ascii=False)
+    if not way.is_back:
+        metadata[NOTE] = (way.note if way.note.naming else make_note(header)).text()
     if target in DOTTED:
         configs = _configs(way)
         if target == "peft":
@@ -113,43 +110,6 @@ def _as_it_is(header: AdapterHeader) -> dict[str, Renamed]:
     }
 
 
-def _read_note(header: AdapterHeader) -> dict[str, Any]:
-    try:
-        found = json.loads(header.metadata.get(NOTE, "{}"))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _new_note(way: _Way) -> dict[str, Any]:
-    """What the way back needs; the note of the first naming is carried along."""
-    header = way.header
-    if way.note:
-        return way.note
-    spelled = {
-        canonical: name
-        for key, name in header.names.items()
-        if (canonical := spell(key, header.naming, header.layers_per_block)) not in (name, None)
-    }
-    alphas = {layer: held[ALPHA] for layer, held in header.layers.items() if ALPHA in held}
-    forms = {kohya_layer(layer, header.layers_per_block): [a.dtype, list(a.shape)] for layer, a in alphas.items()}
-    magnitudes = {
-        kohya_layer(layer, header.layers_per_block): list(held[MAGNITUDE].shape)
-        for layer, held in header.layers.items()
-        if MAGNITUDE in held
-    }
-    return {
-        "from": header.naming,
-        "layers_per_block": header.layers_per_block,
-        "spelled": spelled,
-        "alphas": forms,
-        "magnitudes": magnitudes,
-        "hashes": {key: header.metadata[key] for key in HASHES if key in header.metadata},
-        "config": header.metadata.get(METADATA_KEY),
-        "configs": header.configs if header.naming == "peft" else {},
-    }
-
-
 def _entries(way: _Way) -> dict[str, dict[str, Entry]]:
     """{part: {name: tensor}}: names of peft are told apart by their folders alone."""
     header = way.header
@@ -162,19 +122,20 @@ def _entries(way: _Way) -> dict[str, dict[str, Entry]]:
             key = Key(named, suffix)
             shape = _magnitude_shape(way, layer, info) if suffix == MAGNITUDE else info.shape
             found[way.name(key)] = copied(info, shape)
-        if ALPHA not in held and way.target not in DOTTED:
-            alpha, form = header.alpha_of(layer), way.note.get("alphas", {}).get(named)
-            if alpha is not None and (form or way.note.get("from") in (None, *DOTTED)):
-                dtype, shape = form or ("F32", [])
-                found[way.name(Key(named, ALPHA))] = literal(dtype, tuple(shape), _packed(alpha, dtype))
+        if ALPHA not in held and way.target not in DOTTED and (alpha := _alpha(way, layer, named)) is not None:
+            found[way.name(Key(named, ALPHA))] = alpha
     return parts
 
 
-def _packed(value: float, dtype: str) -> bytes:
-    if dtype == "BF16":
-        return struct.pack("<f", value)[2:]
-    number = round(value) if dtype.startswith("I") else value
-    return struct.pack(_PACKED[dtype], number)
+def _alpha(way: _Way, layer: str, named: str) -> Entry | None:
+    """The tensor of an alpha that stands in a configuration; None where the first naming had none and needed none."""
+    alpha, form = way.header.alpha_of(layer), way.note.alpha_form(named)
+    if alpha is None:
+        return None
+    if form and (content := packed_number(alpha, form[0])) is not None:
+        return literal(*form, content)
+    is_needed = way.note.naming in ("", *DOTTED) or alpha != way.header.rank_of(layer)
+    return literal("F32", (), struct.pack("<f", alpha)) if is_needed else None
 
 
 def _magnitude_shape(way: _Way, layer: str, info: TensorInfo) -> tuple[int, ...]:
@@ -187,9 +148,9 @@ def _magnitude_shape(way: _Way, layer: str, info: TensorInfo) -> tuple[int, ...]
             f"is a DoRA with one magnitude for each input ({layer}); diffusers and peft know only those for outputs.",
             str(way.header.path),
         )
-    noted = way.note.get("magnitudes", {}).get(kohya_layer(layer, way.layers_per_block))
-    if noted and (way.is_back or (way.target not in DOTTED and way.note.get("from") not in DOTTED)):
-        return tuple(noted)
+    noted = way.note.magnitude_shape(kohya_layer(layer, way.layers_per_block), info)
+    if noted and (way.is_back or (way.target not in DOTTED and way.note.naming not in DOTTED)):
+        return noted
     if way.target not in DOTTED:
         return (outputs, 1, *ones)
     return (1, outputs, *ones) if ones else (outputs,)
@@ -211,20 +172,20 @@ def _made_configs(way: _Way) -> dict[str, dict[str, Any]]:
 def _configs(way: _Way) -> Mapping[str, str]:
     """{part: text of a configuration}; {"*": text} where the file once had one for all parts."""
     header = way.header
-    if way.is_back and way.target == "peft":
-        return {part: json.dumps(config, indent=2, sort_keys=True) for part, config in way.note["configs"].items()}
-    if way.is_back:
-        return {"*": way.note.get("config") or ""}
+    noted = way.note.configurations(header) if way.is_back else None
+    if noted is not None and way.target == "peft":
+        return {part: json.dumps(config, indent=2, sort_keys=True) for part, config in noted.items()}
+    if noted is not None:
+        return {"*": way.note.config or ""}
     if header.naming in DOTTED and not header.configs and way.target != "peft":
         return {}  # without alphas readers scale by 1, as they do without a configuration
     return {part: peft_config(config) for part, config in _made_configs(way).items()}
 
 
 def _with_hashes(way: _Way, entries: Mapping[str, Entry], metadata: dict[str, str]) -> dict[str, str]:
-    """Hashes of the new file where the old one had any; on the way back those it had."""
-    if way.is_back:
-        return metadata | way.note.get("hashes", {})
-    held = [key for key in HASHES if key in way.header.metadata or key in way.note.get("hashes", {})]
+    """With hashes of the new file where the old one, or the first one, had any: those of the first one on the way back,
+    unless it has been changed meanwhile."""
+    held = [key for key in HASHES if key in way.header.metadata or key in way.note.hashes]
     made = kohya_hashes(entries, metadata) if held else {}
     return metadata | {key: made[key] for key in held}
 
@@ -235,6 +196,3 @@ def _unnameable(way: _Way, key: Key) -> ModelError:
         return ModelError(f"{what}. Choose kohya or lycoris.", str(way.header.path))
     unknown = f"has the layer {key.layer}, which SDXL does not have. It was made for another model."
     return ModelError(unknown, str(way.header.path))
-
-
-__all__ = ["NOTE", "PEFT_CONFIG", "WORDS", "Renamed", "rename"]

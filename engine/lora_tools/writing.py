@@ -21,14 +21,16 @@ from engine.adapters.tensorfile import kohya_hashes, write_tensors
 from engine.atomic import whole_file, write_text_whole
 from engine.errors import ModelError, UserError
 from engine.lora_tools.lora_file import LoraFile, LoraLayer
+from engine.lora_tools.naming_note import NOTE
 from engine.lora_tools.spelling import Spelling, Spelt, spelt
-from engine.lora_tools.stream import whole_folder
+from engine.lora_tools.stream import HASHES, whole_folder
 
 HISTORY = "atelier.history"
 """Metadata: a JSON list of what each tool did, the first first."""
 KOHYA = Spelling()
-_OUTDATED = ("sshs_model_hash", "sshs_legacy_hash", "modelspec.hash_sha256", METADATA_KEY)
-"""Metadata of the old weights: hashes, and the ranks and alphas of diffusers, which are written anew."""
+_OUTDATED = (*HASHES, METADATA_KEY, NOTE)
+"""Metadata of the old weights: hashes, the ranks and alphas of diffusers, which are written anew, and what would lead
+back to another file."""
 
 
 class LayerReader:

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from engine import events
+from engine import event_log, events
 from engine.errors import UserError
 from engine.preset import parse_assignments
 from engine.settings import Setting
@@ -181,6 +181,6 @@ def _list_jobs(chosen: argparse.Namespace) -> int:
         print(json.dumps(listed, indent=2))
         return 0
     for job in found:
-        finished = [e.event for e in events.read(job.events)[0] if isinstance(e.event, events.Finished)]
+        finished = [e.event for e in event_log.read(job.events)[0] if isinstance(e.event, events.Finished)]
         print(shown(f"{job.path}   {job.status()}   {finished[-1].reason if finished else ''}".rstrip()))
     return 0

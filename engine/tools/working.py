@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
-from engine import events
+from engine import event_log, events
 from engine.errors import Problem, UserError
 from engine.report import time_text
 from engine.tools import jobs
@@ -35,7 +35,7 @@ class JobReport:
         self.outcomes: Counter[str] = Counter()
         self.defects: list[str] = []
         self.stopped = False
-        self._log = events.EventLog(job.events)
+        self._log = event_log.EventLog(job.events)
         self._table = job.table.open("ab", buffering=0)
         self._stage, self._total, self._last_seconds = "", 0, 0.0
         self._first: tuple[int, float] | None = None
