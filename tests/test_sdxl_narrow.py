@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from loaded_model import CPU
 from torch import nn
 
+from engine.sdxl import frozen
 from engine.sdxl.checkpoint import load_text_encoders, load_unet
 from engine.sdxl.detect import ModelFacts, identify
 from engine.sdxl.narrow import NarrowConv2d, NarrowLinear, cpu_computes_fast_in, make_narrow
@@ -97,6 +99,26 @@ def test_a_convolution_and_its_gradient(dtype: torch.dtype, stride: int):
     gradients = [torch.autograd.grad(layer(x).square().sum(), x)[0] for layer in (wide, narrow)]
     assert torch.equal(wide(x), narrow(x))
     assert torch.allclose(gradients[0], gradients[1], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("images, height, width, unfolded", [(1, 2, 3, True), (2, 1, 3, True), (2, 2, 3, False)])
+def test_a_large_convolution_of_few_pixels_is_a_matrix_product(
+    monkeypatch: pytest.MonkeyPatch, bias: bool, images: int, height: int, width: int, unfolded: bool
+):
+    monkeypatch.setattr(frozen, "_NUMBERS_A_PIXEL", 576 // 6)
+    calls: list[torch.Size] = []
+    patches = frozen._unfolded
+    monkeypatch.setattr(frozen, "_unfolded", lambda x, *more: (calls.append(x.shape), patches(x, *more))[1])
+    layer = nn.Conv2d(8, 8, 3, padding=1, bias=bias).requires_grad_(False)
+    narrow = nn.Sequential(copy.deepcopy(layer))
+    make_narrow(narrow, least_numbers=1)
+    x = torch.randn(images, 8, height, width, requires_grad=True)
+    factors = torch.randn(images, 8, height, width)
+    (wide_gradient,), (gradient,) = (torch.autograd.grad((one(x) * factors).sum(), x) for one in (layer, narrow))
+    assert torch.allclose(layer(x), narrow(x), rtol=1e-5, atol=1e-6)
+    assert torch.allclose(wide_gradient, gradient, rtol=1e-5, atol=1e-6)
+    assert bool(calls) == unfolded
 
 
 @pytest.mark.slow

@@ -2,8 +2,8 @@
 
 For CPUs. Most have no instructions for bf16 or fp16, and a half-precision convolution is then 100 times slower than one
 in fp32, while an fp32 copy of SDXL's UNet takes 10 GB. Half-precision numbers are fp32 numbers, so widening is exact:
-the results are those of an fp32 copy, bit for bit, and gradients up to the order of summation. A pass over the UNet
-widens 2.6 G weights, which takes about a second.
+the results are those of an fp32 copy, and gradients too, up to the order of summation (linears: bit for bit). A pass
+over the UNet widens 2.6 G weights, which takes about a second.
 """
 
 from __future__ import annotations
