@@ -1,7 +1,8 @@
 """A hook in the import system: what goes on around some libraries' own code when somebody imports them.
 
 torchvision's is mended (compat.py). diffusers imports, for any one of its models, those of all families, and with them
-bitsandbytes and peft, which takes longer than all the rest: these wait until somebody asks for them. And the garbage
+bitsandbytes and peft, which takes longer than all the rest: these wait until somebody asks for them. So does torch's
+compiler, of which the libraries want a mark for some functions ("not to be compiled") and nothing else. And the garbage
 collector rests while large libraries are imported: it would look through all of them again and again, a fifth of the
 time, for garbage that is not there.
 
@@ -19,6 +20,7 @@ from contextlib import AbstractContextManager, contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from engine.compat import with_operators
 
@@ -38,7 +40,7 @@ class _LibraryFinder:
 
         def run(module: ModuleType) -> None:
             if name in ASLEEP:
-                vars(module)["__getattr__"] = _waking(module, run_module)
+                _put_to_sleep(module, run_module)
                 return
             with AROUND[name](folder):
                 run_module(module)
@@ -53,17 +55,33 @@ def prepare() -> None:
         sys.meta_path.insert(0, _LibraryFinder())
 
 
-def _waking(module: ModuleType, run_module: Callable[[ModuleType], None]) -> Callable[[str], object]:
-    """The `__getattr__` of a sleeping package (PEP 562): the first name that it lacks has its code run."""
+_asleep: dict[str, Callable[[], None]] = {}
+"""What wakes each package that sleeps now."""
 
-    def wake(name: str) -> object:
+
+def _put_to_sleep(module: ModuleType, run_module: Callable[[ModuleType], None]) -> None:
+    """A name that the module does not know in its sleep has its code run (PEP 562)."""
+
+    def wake() -> None:
+        del vars(module)["__getattr__"]
+        run_module(module)
+
+    def ask(name: str) -> object:
         if name.startswith("__"):
             raise AttributeError(name)
-        vars(module).pop("__getattr__", None)
-        run_module(module)
+        _awaken(module.__name__)
         return getattr(module, name)
 
-    return wake
+    _asleep[module.__name__] = wake
+    vars(module).update(ASLEEP[module.__name__], __getattr__=ask)
+
+
+def _awaken(name: str) -> None:
+    """Run a package's code where that has not been done, that of the package it lies in first."""
+    if parent := name.rpartition(".")[0]:
+        _awaken(parent)
+    if name in _asleep:
+        _asleep.pop(name)()
 
 
 @contextmanager
@@ -106,5 +124,25 @@ AROUND: dict[str, Callable[[Path], AbstractContextManager[None]]] = {
 }
 """What goes on around a module's code, given the folder that it lies in."""
 
-ASLEEP = {"diffusers.hooks", "diffusers.models.autoencoders", "diffusers.models.transformers", "diffusers.models.unets"}
-"""Packages whose own code (here: it imports all families of models) runs when one of its names is first asked for."""
+
+def _unmarked(function: Any = None, *_more: Any, **_reason: Any) -> Any:
+    """A decorator that does nothing, with and without brackets."""
+    return _unmarked if function is None else function
+
+
+def _is_compile_supported(device: str) -> bool:
+    """torchvision takes the function of this name along when it is imported, and may call it much later."""
+    _awaken("torch._dynamo.utils")
+    return importlib.import_module("torch._dynamo.utils").is_compile_supported(device)
+
+
+ASLEEP: dict[str, dict[str, object]] = {
+    "diffusers.hooks": {},
+    "diffusers.models.autoencoders": {},
+    "diffusers.models.transformers": {},
+    "diffusers.models.unets": {},
+    "torch._dynamo": dict.fromkeys(("allow_in_graph", "assume_constant_result", "disable", "graph_break"), _unmarked),
+    "torch._dynamo.utils": {"is_compile_supported": _is_compile_supported},
+}
+"""Packages whose own code (of diffusers': it imports all families of models) runs when one of its names is first asked
+for, but for those names that they answer in their sleep."""

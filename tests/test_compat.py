@@ -124,6 +124,35 @@ assert is_bitsandbytes_available() and is_peft_available()
     assert result.returncode == 0, result.stderr[-2000:]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "use",
+    [
+        "assert torch.compile(lambda x: x * 2, backend='eager')(torch.ones(2)).tolist() == [2, 2]",
+        "assert torch._dynamo.explain(torch.nn.Linear(2, 2))(torch.ones(1, 2)).graph_count == 1",
+        "from torchvision.ops import roi_align; assert roi_align.__globals__['is_compile_supported']('cpu')",
+        "import torch._dynamo.utils as utilities; assert utilities.is_compile_supported('cpu')",
+        "from torch.utils.checkpoint import checkpoint; torch.compile(lambda x: checkpoint(torch.sin, x, "
+        "use_reentrant=False), backend='eager')(torch.ones(2, requires_grad=True)).sum().backward()",
+    ],
+)
+def test_torchs_compiler_sleeps_through_a_training_and_wakes_for_those_who_need_it(use: str) -> None:
+    code = f"""
+import sys
+import engine, torch
+from engine import train
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+layer = torch.nn.Linear(2, 2)
+layer(torch.ones(1, 2)).sum().backward()
+torch.optim.AdamW(layer.parameters(), fused=True).step()
+assert "torch._dynamo" in sys.modules and "torch._dynamo.convert_frame" not in sys.modules
+{use}
+assert "torch._dynamo.convert_frame" in sys.modules
+"""
+    result = run(code)
+    assert result.returncode == 0, result.stderr[-2000:]
+
+
 FAKE_TORCH = """
 import sys, types
 from pathlib import Path

@@ -5,4 +5,4 @@ from ui.gradio_start import without_stubs
 
 AROUND["gradio"] = uncollected
 AROUND["gradio.component_meta"] = without_stubs
-ASLEEP.add("pandas")  # for tables of Gradio's, which this page has none of
+ASLEEP["pandas"] = {}  # for tables of Gradio's, which this page has none of
