@@ -15,6 +15,7 @@ from engine.adapters.attach import Adapter
 from engine.adapters.tensorfile import kohya_hashes, write_tensors
 from engine.atomic import whole_file
 from engine.errors import UserError
+from engine.finite import is_finite
 
 Precision = Literal["fp32", "fp16", "bf16"]
 PRECISIONS: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
@@ -69,7 +70,7 @@ def file_tensors(adapter: Adapter, precision: Precision) -> dict[str, Tensor]:
 
 def check_numbers(adapter: Adapter, tensors: Mapping[str, Tensor], where: str, trained: bool) -> None:
     """UserError where a number is not finite, a part's matrices are gone, or nothing was learned (`trained`)."""
-    bad = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
+    bad = [name for name, tensor in tensors.items() if not is_finite(tensor)]
     if bad:
         raise UserError(f"{_not_finite(adapter, tensors, bad)} {_KEPT}", where)
     for part in dict.fromkeys(site.target.part for site in adapter.sites):
@@ -92,7 +93,7 @@ def check_numbers(adapter: Adapter, tensors: Mapping[str, Tensor], where: str, t
 def _not_finite(adapter: Adapter, tensors: Mapping[str, Tensor], bad: Sequence[str]) -> str:
     dtype = tensors[bad[0]].dtype
     full = file_tensors(adapter, "fp32") if dtype != torch.float32 else tensors
-    if all(torch.isfinite(full[name]).all() for name in bad):
+    if all(is_finite(full[name]) for name in bad):
         return (
             f"{_some(bad, 'tensors')} hold numbers too large for {str(dtype).removeprefix('torch.')}. "
             "Save in bf16 or fp32, or train with a lower learning rate."

@@ -19,6 +19,7 @@ from engine.drawing.settings import enlarged_px
 from engine.drawing.studio import Expert, Studio
 from engine.drawing.tiling import circular
 from engine.errors import UserError
+from engine.finite import is_finite
 from engine.preset import resolve
 from engine.sdxl.latents import LATENT_CHANNELS, PX_PER_LATENT, decode, draw_latents, encode_moments, to_pictures
 
@@ -66,7 +67,7 @@ def draw_batch(
 
 
 def _check_finite(latents: Tensor) -> None:
-    if not latents.isfinite().all():
+    if not is_finite(latents):
         what = "the model gave values that are not finite: half precision does not suffice, or a LoRA is too strong."
         raise UserError(f"{what} Set it to bf16 or fp32, or lower the strengths.", "model.precision")
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from engine.lora_tools.checkpoint_layers import Checkpoint
 from engine.lora_tools.foldering import single_metadata, stack_entry
 from engine.lora_tools.stream import HASHES, Entry
-from engine.lora_tools.tensors import in_format, narrowed, read_tensor
+from engine.lora_tools.tensors import in_format, narrowed, read_tensor, row_blocks
 from engine.sdxl.writer import LOGIT_SCALE
 
 
@@ -20,6 +23,20 @@ def read_weight(checkpoint: Checkpoint, name: str) -> Tensor:
     parts = [read_tensor(info) for info in stack.infos]
     whole = torch.cat(parts) if len(parts) > 1 else parts[0]
     return (whole.t() if stack.transposed else whole).reshape(stack.shape)
+
+
+def weight_blocks(checkpoint: Checkpoint, name: str) -> Iterator[Tensor]:
+    """The same in pieces of whole rows, the same pieces for tensors of one shape."""
+    info = checkpoint.header.tensors[name]
+    if name not in checkpoint.stacks:
+        yield from map(read_tensor, row_blocks(info))
+        return
+    whole = read_weight(checkpoint, name)
+    first = 0
+    for block in row_blocks(replace(info, start=0, end=whole.numel())):
+        count = block.shape[0] if block.shape else 1
+        yield whole[first : first + count] if block.shape else whole
+        first += count
 
 
 def weight_entry(checkpoint: Checkpoint, name: str, dtype: str) -> Entry:

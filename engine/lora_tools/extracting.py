@@ -14,6 +14,7 @@ from engine.adapter_shapes import Place as AdapterPlace
 from engine.adapters.files import PRECISIONS
 from engine.adapters.metadata import ARCHITECTURE, IMPLEMENTATION, MODEL_SPEC_VERSION
 from engine.errors import ModelError, UserError
+from engine.finite import is_finite
 from engine.lora_tools.changes import chosen_rank, lora_tensors
 from engine.lora_tools.extract import Extraction, Target
 from engine.lora_tools.low_rank import Svd, exact_svd, frobenius, nearest_kronecker, truncated_svd
@@ -61,8 +62,8 @@ def _change(target: Target) -> tuple[Tensor, Tensor]:
     """(the base's weight as a matrix, the difference in its stored shape), fp32."""
     base, tuned = _weight(target.base), _weight(target.tuned)
     change = tuned.reshape(base.shape) - base
-    if not torch.isfinite(change).all():
-        bad = target.tuned if torch.isfinite(base).all() else target.base
+    if not is_finite(change):
+        bad = target.tuned if is_finite(base) else target.base
         what = f"holds numbers that are not finite (NaN or infinite) in the layer {target.layer.name}"
         raise ModelError(f"{what}: the model is broken. Choose another one.", str(bad.path))
     return base.flatten(1), change

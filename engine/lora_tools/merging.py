@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -12,15 +12,16 @@ import torch
 from torch import Tensor, nn
 
 from engine.adapter_header import SCALARS, AdapterHeader, is_number, read_number
-from engine.adapter_names import DOTTED, MAGNITUDE, part_of
+from engine.adapter_names import DOTTED, DOWN, MAGNITUDE, UP, part_of
 from engine.adapters.cores import without_core
 from engine.adapters.loading import as_column, fitted, layer_of, site_of
 from engine.adapters.merging import Step, merged_bias, merged_weight
 from engine.adapters.targets import Target
 from engine.drawing.lora_lines import LoraChoice
 from engine.errors import ModelError
+from engine.finite import is_finite
 from engine.lora_tools.checkpoint_layers import Checkpoint, Weight
-from engine.lora_tools.checkpoint_tensors import metadata_of, read_weight, weight_entry
+from engine.lora_tools.checkpoint_tensors import metadata_of, read_weight, weight_blocks, weight_entry
 from engine.lora_tools.precision import Precision, dtype_in
 from engine.lora_tools.stream import Entry, Tell, write_stream
 from engine.lora_tools.tensors import narrowed, read_tensor, wide
@@ -85,7 +86,7 @@ def step_of(header: AdapterHeader, layer: str, shape: tuple[int, ...], strength:
             scalars[suffix] = read_number(info)
             continue
         tensor = read_tensor(info)
-        if not torch.isfinite(tensor).all():
+        if not is_finite(tensor):
             what = f"holds numbers that are not finite (NaN or infinite), in {layer}. Choose an earlier checkpoint."
             raise ModelError(what, where)
         tensors[suffix] = as_column(tensor) if suffix == MAGNITUDE and header.naming in DOTTED else tensor
@@ -107,14 +108,53 @@ def _module(shape: tuple[int, ...]) -> Any:
         return nn.Linear(shape[1], shape[0])
 
 
-def _weight_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], dtype: str) -> Iterable[Any]:
+def _weight_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], dtype: str) -> Iterator[Any]:
+    shape, where = checkpoint.header.tensors[name].shape, _names(changes)
+    found = [(_rows(change.weight, shape), _step(change, shape)) for change in changes]
+    if all(step.site.algorithm == "lora" and step.parameters.keys() == {DOWN, UP} for _, step in found):
+        for block in _with_low_rank(weight_blocks(checkpoint, name), found):
+            yield from narrowed(block, dtype, name, where)
+        return
     whole = wide(read_weight(checkpoint, name))
-    for change in changes:
-        own = whole if change.weight.third is None else whole.chunk(3)[change.weight.third]
-        shape = tuple(own.shape[:2]) if own.shape[2:] == (1, 1) else tuple(own.shape)
-        step = step_of(change.header, change.layer, shape, change.strength)
-        own.copy_(merged_weight([step], own.reshape(shape)).reshape(own.shape))
-    return narrowed(whole, dtype, name, _names(changes))
+    for rows, step in found:
+        own = whole[rows]
+        own.copy_(merged_weight([step], own.reshape(_own_shape(own.shape))).reshape(own.shape))
+    yield from narrowed(whole, dtype, name, where)
+
+
+def _rows(weight: Weight, shape: tuple[int, ...]) -> slice:
+    """The rows of the tensor that a layer's weight is."""
+    third = -(-shape[0] // 3)
+    return slice(0, shape[0]) if weight.third is None else slice(weight.third * third, (weight.third + 1) * third)
+
+
+def _own_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(shape[:2]) if shape[2:] == (1, 1) else tuple(shape)
+
+
+def _step(change: _Change, shape: tuple[int, ...]) -> Step:
+    rows = len(range(*_rows(change.weight, shape).indices(shape[0])))
+    return step_of(change.header, change.layer, _own_shape((rows, *shape[1:])), change.strength)
+
+
+@torch.no_grad()
+def _with_low_rank(blocks: Iterable[Tensor], steps: Iterable[tuple[slice, Step]]) -> Iterator[Tensor]:
+    """W + s · up · down, some rows at a time: as `merged_weight`, without ΔW as a whole. Blocks may be written to."""
+    terms: list[tuple[int, Tensor, Tensor]] = []
+    for rows, step in steps:
+        up, down = (wide(step.parameters[suffix]).flatten(1) for suffix in (UP, DOWN))
+        terms.append((rows.start, step.site.scale * step.strength * up, down))
+    begin = 0
+    for block in blocks:
+        whole = wide(block)
+        flat, end = whole.flatten(1), begin + len(whole)
+        for start, up, down in terms:
+            first, last = max(begin, start), min(end, start + len(up))
+            if first < last:
+                part = up[first - start : last - start]
+                flat[first - begin : last - begin].addmm_(part.to(flat.dtype), down.to(flat.dtype))
+        yield flat.view(whole.shape)
+        begin = end
 
 
 def _bias_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], dtype: str) -> Iterable[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ import torch
 
 from engine.drawing.lora_lines import LoraChoice
 from engine.lora_tools.checkpoint_layers import Checkpoint, block_of_key, part_of_key
-from engine.lora_tools.checkpoint_tensors import metadata_of, read_weight, weight_entry
+from engine.lora_tools.checkpoint_tensors import metadata_of, weight_blocks, weight_entry
 from engine.lora_tools.precision import FLOATING, Precision, dtype_in
 from engine.lora_tools.stream import Entry, Tell, write_stream
 from engine.lora_tools.tensors import narrowed, wide
@@ -65,12 +65,12 @@ def weighted_sum(weight: torch.Tensor, terms: Iterable[tuple[float, torch.Tensor
     return found
 
 
-def _bytes(mixing: Mixing, name: str, terms: list[Term], dtype: str) -> list[Any]:
-    weight = read_weight(mixing.base, name)
-    base = read_weight(mixing.minus, name) if mixing.minus else weight
-    given = ((share, read_weight(other, name), base) for share, other in terms)
+def _bytes(mixing: Mixing, name: str, terms: list[Term], dtype: str) -> Iterator[Any]:
+    checkpoints = [mixing.base, mixing.minus or mixing.base, *(other for _, other in terms)]
     where = ", ".join(str(other.header.path) for _, other in terms)
-    return narrowed(weighted_sum(weight, given), dtype, name, where)
+    for weight, base, *others in zip(*(weight_blocks(each, name) for each in checkpoints), strict=True):
+        given = ((share, other, base) for (share, _), other in zip(terms, others, strict=True))
+        yield from narrowed(weighted_sum(weight, given), dtype, name, where)
 
 
 def _metadata(mixing: Mixing) -> dict[str, str]:

@@ -20,6 +20,7 @@ from engine.adapters.files import PRECISIONS, verify_file
 from engine.adapters.tensorfile import kohya_hashes, write_tensors
 from engine.atomic import whole_file, write_text_whole
 from engine.errors import ModelError, UserError
+from engine.finite import is_finite
 from engine.lora_tools.lora_file import LoraFile, LoraLayer
 from engine.lora_tools.naming_note import NOTE
 from engine.lora_tools.spelling import Spelling, Spelt, spelt
@@ -51,7 +52,7 @@ class LayerReader:
         """{suffix: tensor} with the single numbers, as the file has them. ModelError where a number is not finite."""
         found = {suffix: self._file(info.path).get_tensor(layer.keys[suffix]) for suffix, info in layer.places.items()}
         for suffix, tensor in found.items():
-            if not torch.isfinite(tensor.float()).all():
+            if not is_finite(tensor):
                 what = f"holds numbers that are not finite (NaN or infinite) in {layer.keys[suffix]}"
                 raise ModelError(f"{what}: the LoRA is broken. Choose an earlier checkpoint.", str(self.file.path))
         told = {suffix: torch.tensor(value) for suffix, value in layer.scalars.items() if suffix not in layer.places}
@@ -114,7 +115,7 @@ def write_lora(
     if not tensors:
         raise UserError("nothing is left to write, so no file was made.", str(path))
     stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
-    bad = [key for key, tensor in stored.items() if not torch.isfinite(tensor.float()).all()]
+    bad = [key for key, tensor in stored.items() if not is_finite(tensor)]
     if bad:
         kind = str(stored[bad[0]].dtype).removeprefix("torch.")
         what = f"{len(bad)} tensors ({bad[0]}, …) hold numbers that {kind} cannot hold, so nothing was written"

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from engine.errors import ModelError
+from engine.finite import is_finite
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -71,7 +72,7 @@ def _with_fp32_fallback(
             warn(_OVERFLOW)
         again = compute(copy.deepcopy(vae).float(), values[broken.to(values.device)].to(vae.device, torch.float32))
         result[broken] = again
-    if not result.isfinite().all():
+    if not is_finite(result):
         message = "the VAE gives values that are not finite, in fp32 too. The file is damaged: take another VAE."
         raise ModelError(message, "VAE")
     return result
