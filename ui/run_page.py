@@ -178,10 +178,12 @@ def curves(view: RunView) -> str:
         side += _panel(say("Memory"), "", chart(memory, end, (420, 132), lambda value: f"{value:g} {unit}", unit))
     used_card, card_names = hardware_view.drawn(view.hardware, end)
     side += _drawn_panel(say("Graphics card"), card_names, used_card)
-    drawn = chart(loss, end, (860, 330), lambda value: f"{value:.4g}")
+    bands = validation_view.bands(view.validations)
+    height = 330 if bands else 560  # as high as what stands beside it
+    drawn = chart(loss, end, (860, height), lambda value: f"{value:.4g}")
     return (
         '<div class="curves">'
-        + _panel(say("Loss"), legend, drawn + validation_view.bands(view.validations))
+        + _panel(say("Loss"), legend, drawn + bands)
         + f'<div class="side">{side}</div></div>'
     )
 
