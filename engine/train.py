@@ -35,6 +35,7 @@ from engine.run import RunFolder
 from engine.sample import Artist, Sampler
 from engine.saving import Saver
 from engine.schedules import rate_curve
+from engine.sdxl.parts import digest_ahead
 from engine.sentence import sentence
 from engine.state import State, load_last_state
 from engine.steplog import StepLog
@@ -76,6 +77,7 @@ def train(preset: Preset, report: Reporter, stopping: Stopping, processes: Proce
 
     # Latents: the VAE works, then leaves the device
     report.stage("Encoding images" if preset.data.cache_latents else "Reading images")
+    digest_ahead(facts, "text")
     latents = open_latents(preset, facts, computation, device, report.warn)
     plan = without_unreadable(preset, plan, latents, report, (stopping, processes))
     masks = prepared_masks(preset, plan, latents, report, (stopping, processes))

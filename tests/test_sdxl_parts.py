@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loaded_model import CPU, METADATA, STORED, Model, vae_tensors, write
@@ -13,7 +15,7 @@ from model_headers import write_sparse
 from safetensors.torch import save_file
 
 from engine.errors import ModelError
-from engine.sdxl import keys
+from engine.sdxl import keys, parts
 from engine.sdxl.checkpoint import (
     load_text_encoders,
     load_unet,
@@ -21,7 +23,7 @@ from engine.sdxl.checkpoint import (
     part_digest,
 )
 from engine.sdxl.detect import ModelFacts, identify
-from engine.sdxl.parts import Part, local_tensors
+from engine.sdxl.parts import Part, digest_ahead, local_tensors
 
 
 @pytest.mark.parametrize(
@@ -90,3 +92,35 @@ def test_a_digest_is_computed_anew_when_the_file_changes(facts: ModelFacts, stor
     save_file(changed, path, METADATA)
     os.utime(path, ns=(1, 1))
     assert part_digest(facts, "vae", path) != first
+
+
+def test_a_digest_that_was_begun_ahead_is_waited_for_and_computed_once(
+    facts: ModelFacts, model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    here = identify(write(tmp_path / "fresh.safetensors", model, STORED, METADATA))
+    expected, calls = part_digest(facts, "text"), list[str]()
+    begun, go_on, compute = threading.Event(), threading.Event(), parts._digest
+
+    def slow(*given: Any) -> str:
+        calls.append(threading.current_thread().name)
+        begun.set()
+        assert go_on.wait(60)
+        return compute(*given)
+
+    monkeypatch.setattr(parts, "_digest", slow)
+    digest_ahead(here, "text")
+    assert begun.wait(60)
+    threading.Timer(0.2, go_on.set).start()
+    assert part_digest(here, "text") == expected
+    assert len(calls) == 1 and calls[0].startswith("digest")
+
+
+def test_what_cannot_be_read_ahead_is_told_by_who_needs_it(
+    model: Model, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+):
+    here = identify(write(tmp_path / "gone.safetensors", model, STORED, METADATA))
+    here.path.unlink()
+    digest_ahead(here, "text")
+    with pytest.raises(ModelError, match="no such file"):
+        part_digest(here, "text")
+    assert capfd.readouterr().err == ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import re
+import threading
 from collections.abc import Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -150,6 +151,14 @@ def _refuse(verb: str, names: list[str], part: Part, where: str) -> None:
 # ---------------------------------------------------------------- digest
 
 _digests: dict[tuple[object, ...], str] = {}
+_digest_locks: dict[tuple[object, ...], threading.Lock] = {}
+
+
+def digest_ahead(facts: ModelFacts, part: Literal["unet", "text", "vae"]) -> None:
+    """Begin with a part's digest beside what goes on; `part_digest` waits for it, and says what cannot be read."""
+    pool = ThreadPoolExecutor(1, thread_name_prefix="digest")
+    pool.submit(part_digest, facts, part)
+    pool.shutdown(wait=False)
 
 
 def part_digest(facts: ModelFacts, part: Literal["unet", "text", "vae"], vae_path: Path | str | None = None) -> str:
@@ -170,8 +179,9 @@ def part_digest(facts: ModelFacts, part: Literal["unet", "text", "vae"], vae_pat
     files = sorted({info.path for _, info in entries})
     stats = [(str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
     memory_key = (part, *stats)
-    if memory_key not in _digests:
-        _digests[memory_key] = _digest(entries, files)
+    with _digest_locks.setdefault(memory_key, threading.Lock()):
+        if memory_key not in _digests:
+            _digests[memory_key] = _digest(entries, files)
     return _digests[memory_key]
 
 
