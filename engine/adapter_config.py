@@ -106,7 +106,9 @@ def peft_config(config: Config) -> str:
 
 
 def _fits(pattern: str, path: str) -> bool:
-    """As peft matches: the whole path, or its end after a dot."""
+    """As peft matches: the whole path, or its end after a dot. A repeated group may take for ever."""
+    if re.search(r"\)[*+{]", pattern):
+        return pattern == path
     try:
         return re.fullmatch(rf"(.*\.)?({pattern})", path) is not None
     except re.error:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from engine.adapter_config import METADATA_KEY
+from engine.adapter_config import METADATA_KEY, alpha_in
 from engine.adapter_header import AdapterHeader, known_adapter, read_adapter
 from engine.lora_tools.naming_note import NOTE
 from engine.lora_tools.renaming import rename
@@ -132,3 +132,8 @@ def test_an_alpha_that_does_not_fit_its_old_format_any_more_is_a_wide_one(tmp_pa
 
 def test_tools_that_make_other_weights_drop_it(tmp_path: Path) -> None:
     assert with_history({NOTE: "{}", "x": "y"}, "resize", {}).keys() == {"x", HISTORY}
+
+
+def test_a_pattern_that_would_take_for_ever_fits_nothing() -> None:
+    path = "down_blocks.2.attentions.1.transformer_blocks.9.attn1.to_q"
+    assert alpha_in({"alpha_pattern": {r"(\w+\.?)+!": 1.0, r"attn\d\.to_q": 3.0}}, path, 4, "x") == 3

@@ -139,3 +139,16 @@ def test_no_room_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("engine.lora_tools.place.shutil.disk_usage", lambda path: usage)
     found = propose("merge", base=micro_model(), loras=str(lora))
     assert any("Free some space" in problem.message for problem in found.problems)
+
+
+@pytest.mark.slow
+def test_a_base_with_numbers_that_are_not_finite_is_named(tmp_path: Path) -> None:
+    lora = save_lora(tmp_path / "lora.safetensors", Recipe(rank=2))
+    tensors = load_file(micro_model())
+    name = max((name for name in tensors if "attn1.to_q.weight" in name), key=lambda name: tensors[name].numel())
+    tensors[name][-1, -1] = torch.nan
+    base = tmp_path / "base.safetensors"
+    save_file(tensors, base, read_header(micro_model()).metadata)
+    code, job = carry_out(tmp_path / "job", "merge", base=base, loras=str(lora), output=tmp_path / "m.safetensors")
+    assert code == 2 and str(base) in job.events.read_text() and not (tmp_path / "m.safetensors").exists()
+    assert "not finite" in failure(job)

@@ -109,7 +109,7 @@ def _module(shape: tuple[int, ...]) -> Any:
 
 
 def _weight_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], dtype: str) -> Iterator[Any]:
-    shape, where = checkpoint.header.tensors[name].shape, _names(changes)
+    shape, where = checkpoint.header.tensors[name].shape, str(checkpoint.header.path)  # adapters are looked at before
     found = [(_rows(change.weight, shape), _step(change, shape)) for change in changes]
     if all(step.site.algorithm == "lora" and step.parameters.keys() == {DOWN, UP} for _, step in found):
         for block in _with_low_rank(weight_blocks(checkpoint, name), found):
@@ -163,11 +163,7 @@ def _bias_bytes(checkpoint: Checkpoint, name: str, changes: Iterable[_Change], d
         step = step_of(change.header, change.layer, checkpoint.shape_of(change.weight), change.strength)
         own = whole if change.weight.third is None else whole.chunk(3)[change.weight.third]
         own.copy_(merged_bias([step], own))
-    return narrowed(whole, dtype, name, _names(changes))
-
-
-def _names(changes: Iterable[_Change]) -> str:
-    return ", ".join(dict.fromkeys(str(change.header.path) for change in changes))
+    return narrowed(whole, dtype, name, str(checkpoint.header.path))
 
 
 def _refuse_missing(biases: Mapping[str, list[_Change]], checkpoint: Checkpoint) -> None:
